@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Copyright The srenix Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+# Regenerates every zz_generated file, pkg/generated and the CRDs. The
+# generators are pinned in hack/tools/go.mod. `make verify` fails if the result
+# differs from what is committed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+tools="${TOOLS_DIR:-bin/tools}"
+mkdir -p "${tools}"
+(cd hack/tools && GOBIN="$(cd ../.. && mkdir -p "${tools}" && cd "${tools}" && pwd)" go install tool)
+
+header=hack/boilerplate/boilerplate.go.txt
+module=github.com/srenix/srenix
+
+echo "generating deep copies" >&2
+"${tools}/deepcopy-gen" --go-header-file "${header}" --output-file zz_generated.deepcopy.go \
+  "${module}/pkg/apis/srenix" "${module}/pkg/apis/srenix/v1alpha1"
+"${tools}/controller-gen" "object:headerFile=${header}" paths=./pkg/apis/ops/... paths=./pkg/apis/config/...
+
+echo "generating conversions" >&2
+"${tools}/conversion-gen" --go-header-file "${header}" --output-file zz_generated.conversion.go \
+  "${module}/pkg/apis/srenix/v1alpha1"
+
+echo "generating OpenAPI" >&2
+mkdir -p pkg/generated/openapi
+"${tools}/openapi-gen" --go-header-file "${header}" --output-file zz_generated.openapi.go \
+  --output-model-name-file zz_generated.model_name.go \
+  --output-dir pkg/generated/openapi --output-pkg "${module}/pkg/generated/openapi" --report-filename /dev/null \
+  "${module}/pkg/apis/srenix/v1alpha1" \
+  k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/runtime k8s.io/apimachinery/pkg/version
+
+echo "generating CRDs" >&2
+"${tools}/controller-gen" crd paths=./pkg/apis/ops/... output:crd:artifacts:config=artifacts/kustomize/base/crds

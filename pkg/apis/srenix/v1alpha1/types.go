@@ -1,0 +1,473 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Severity says how soon a person should look.
+// +enum
+type Severity string
+
+const (
+	// SeverityCritical is trouble that hurts users now or will soon.
+	SeverityCritical Severity = "Critical"
+	// SeverityWarning is trouble that should be mended within days.
+	SeverityWarning Severity = "Warning"
+	// SeverityInfo is worth knowing and urgent for nobody.
+	SeverityInfo Severity = "Info"
+)
+
+// ObjectReference names one object exactly. UID pins the incarnation; it is
+// empty only where the object does not exist (a missing Secret).
+type ObjectReference struct {
+	// apiVersion is the group and version, as "apps/v1".
+	APIVersion string `json:"apiVersion"`
+	// kind is the object's kind, as "StatefulSet".
+	Kind string `json:"kind"`
+	// namespace is empty for cluster-scoped objects.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// name is the object's name.
+	Name string `json:"name"`
+	// uid is the incarnation that was seen.
+	// +optional
+	UID types.UID `json:"uid,omitempty"`
+}
+
+// RelatedObject is an object that a reader of a finding should look at too.
+type RelatedObject struct {
+	ObjectReference `json:",inline"`
+	// relation says what the object is to the subject, as "controls" or "stuck pod".
+	Relation string `json:"relation"`
+}
+
+// Remediation says how to mend a finding by hand.
+type Remediation struct {
+	// text explains the commands.
+	Text string `json:"text"`
+	// commands are complete: they can be pasted as they stand.
+	// +optional
+	// +listType=atomic
+	Commands []string `json:"commands,omitempty"`
+}
+
+// FindingSpec is what is wrong.
+type FindingSpec struct {
+	// analyzer is the name of the analyzer that found it, as "WorkloadStateDrift".
+	Analyzer string `json:"analyzer"`
+	// reason is a CamelCase word for the trouble, unique within the analyzer.
+	Reason string `json:"reason"`
+	// severity says how soon a person should look.
+	Severity Severity `json:"severity"`
+	// subject is the thing that a person would fix.
+	Subject ObjectReference `json:"subject"`
+	// discriminator tells apart several findings of one reason on one subject.
+	// +optional
+	Discriminator string `json:"discriminator,omitempty"`
+	// related are other objects to look at.
+	// +optional
+	// +listType=atomic
+	Related []RelatedObject `json:"related,omitempty"`
+	// message tells in a sentence what is wrong. It holds no ages or counters.
+	Message string `json:"message"`
+	// remediation says how to mend it by hand.
+	// +optional
+	Remediation Remediation `json:"remediation,omitzero"`
+	// since is when the trouble began, as far as the cluster can tell.
+	Since metav1.Time `json:"since"`
+}
+
+// FindingStatus is what was added to a finding after it was detected.
+type FindingStatus struct {
+	// narrative tells what happened in a few sentences; written by a model where one is configured.
+	// +optional
+	Narrative string `json:"narrative,omitempty"`
+	// investigation is the name of the investigation in ops.srenix.io.
+	// +optional
+	Investigation string `json:"investigation,omitempty"`
+	// silencedBy is the name of the silence that matches.
+	// +optional
+	SilencedBy string `json:"silencedBy,omitempty"`
+	// proposals are the names of the proposals that would mend this finding.
+	// +optional
+	// +listType=set
+	Proposals []string `json:"proposals,omitempty"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// Finding is trouble with a namespaced subject. It is computed, never stored.
+type Finding struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata.creationTimestamp equals spec.since.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec is what is wrong.
+	Spec FindingSpec `json:"spec"`
+	// status is what was added later.
+	// +optional
+	Status FindingStatus `json:"status,omitzero"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// FindingList is a list of findings.
+type FindingList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Finding `json:"items"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ClusterFinding is trouble with a cluster-scoped subject. It is computed, never stored.
+type ClusterFinding struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata.creationTimestamp equals spec.since.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec is what is wrong.
+	Spec FindingSpec `json:"spec"`
+	// status is what was added later.
+	// +optional
+	Status FindingStatus `json:"status,omitzero"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ClusterFindingList is a list of clusterfindings.
+type ClusterFindingList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ClusterFinding `json:"items"`
+}
+
+// Tier says how much reasoning a proposal rests on, and how it must be approved.
+// +enum
+type Tier string
+
+const (
+	// TierFix is one action with one approver.
+	TierFix Tier = "T1"
+	// TierPlan is a step of an ordered plan whose digest is signed as a unit.
+	TierPlan Tier = "T2"
+	// TierRunbook is text for people, released by two approvers and never executed.
+	TierRunbook Tier = "T3"
+)
+
+// ActionKind is the closed list of what can be done.
+// +enum
+type ActionKind string
+
+const (
+	// ActionDeletePod deletes one Pod, so that its controller makes a fresh one.
+	ActionDeletePod ActionKind = "DeletePod"
+	// ActionPatchDeploymentAnnotation restarts a Deployment as `kubectl rollout restart` does.
+	ActionPatchDeploymentAnnotation ActionKind = "PatchDeploymentAnnotation"
+	// ActionDeleteJob deletes one Job, so that its owner makes a fresh one.
+	ActionDeleteJob ActionKind = "DeleteJob"
+	// ActionDeleteCertificateRequest deletes one failed CertificateRequest of cert-manager.
+	ActionDeleteCertificateRequest ActionKind = "DeleteCertificateRequest"
+	// ActionPatchIngressTLS points one TLS entry of an Ingress at another Secret.
+	ActionPatchIngressTLS ActionKind = "PatchIngressTLS"
+	// ActionRunbook releases a text to people. Nothing ever executes it.
+	ActionRunbook ActionKind = "Runbook"
+)
+
+// Source says who chose the action.
+// +enum
+type Source string
+
+const (
+	// SourceRule is the deterministic matcher.
+	SourceRule Source = "Rule"
+	// SourceLLM is a model that chose among the same fixed list.
+	SourceLLM Source = "LLM"
+)
+
+// Patch is what a patching action writes. Exactly the member that the action
+// kind calls for is set; deleting actions have no patch.
+type Patch struct {
+	// setAnnotation is for PatchDeploymentAnnotation.
+	// +optional
+	SetAnnotation *SetAnnotation `json:"setAnnotation,omitempty"`
+	// jsonPatch is for PatchIngressTLS: a test of the old value and a replace with the new.
+	// +optional
+	// +listType=atomic
+	JSONPatch []JSONPatchOperation `json:"jsonPatch,omitempty"`
+}
+
+// SetAnnotation sets one annotation of a pod template.
+type SetAnnotation struct {
+	// name is the annotation's key. The value is the time at which the
+	// approval's token was issued, in RFC 3339, so that doing it again changes nothing.
+	Name string `json:"name"`
+}
+
+// JSONPatchOperation is one operation of RFC 6902, with a string value.
+type JSONPatchOperation struct {
+	// op is "test" or "replace".
+	Op string `json:"op"`
+	// path is a JSON pointer.
+	Path string `json:"path"`
+	// value is the string tested for or written.
+	Value string `json:"value"`
+}
+
+// PlanStep places a proposal in a plan.
+type PlanStep struct {
+	// name is the plan's name.
+	Name string `json:"name"`
+	// digest is the digest of the whole plan.
+	Digest string `json:"digest"`
+	// step counts from 1.
+	Step int32 `json:"step"`
+	// dependsOn is the step that must be verified before; 0 for none.
+	// +optional
+	DependsOn int32 `json:"dependsOn,omitempty"`
+}
+
+// FindingReference names the finding that a proposal would mend.
+type FindingReference struct {
+	// name of the finding, in the proposal's namespace.
+	Name string `json:"name"`
+	// uid of the finding.
+	UID types.UID `json:"uid"`
+	// since is the finding's since: a new episode of the same trouble is a new digest.
+	Since metav1.Time `json:"since"`
+}
+
+// ProposalSpec is what would be done, and why.
+type ProposalSpec struct {
+	// finding is what this would mend.
+	Finding FindingReference `json:"finding"`
+	// tier says how it must be approved.
+	Tier Tier `json:"tier"`
+	// actionKind is what would be done.
+	ActionKind ActionKind `json:"actionKind"`
+	// target is the one object that it would be done to.
+	Target ObjectReference `json:"target"`
+	// patch is what would be written; absent for deletes.
+	// +optional
+	Patch *Patch `json:"patch,omitempty"`
+	// rationale says why this should help.
+	Rationale string `json:"rationale"`
+	// source says who chose the action.
+	Source Source `json:"source"`
+	// diagnosticClass is what the rate budget counts by: the finding's analyzer.
+	DiagnosticClass string `json:"diagnosticClass"`
+	// plan is set for steps of a plan.
+	// +optional
+	Plan *PlanStep `json:"plan,omitempty"`
+	// digest is "sha256:" and the hex SHA-256 of the canonical JSON (RFC 8785)
+	// of all that would be done. An approval names it; it changes when anything
+	// that would be done changes.
+	Digest string `json:"digest"`
+}
+
+// VerdictResult is what one policy layer says.
+// +enum
+type VerdictResult string
+
+const (
+	// VerdictAllowed means that the layer has no objection.
+	VerdictAllowed VerdictResult = "Allowed"
+	// VerdictDenied means that the layer refuses.
+	VerdictDenied VerdictResult = "Denied"
+	// VerdictPending means that the layer can tell only once there is an approval.
+	VerdictPending VerdictResult = "Pending"
+)
+
+// Verdict is what one policy layer says of a proposal.
+type Verdict struct {
+	// layer is the layer's name, as "NamespaceProtection".
+	Layer string `json:"layer"`
+	// result is the verdict.
+	Result VerdictResult `json:"result"`
+	// message tells why.
+	Message string `json:"message"`
+	// remedy tells what would make a denial pass.
+	// +optional
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// ProposalPhase sums a proposal's state up in a word.
+// +enum
+type ProposalPhase string
+
+const (
+	// ProposalOpen can be approved.
+	ProposalOpen ProposalPhase = "Open"
+	// ProposalBlocked would be refused by a layer; the verdicts say which and why.
+	ProposalBlocked ProposalPhase = "Blocked"
+	// ProposalAwaitingApproval has some approvals and needs more.
+	ProposalAwaitingApproval ProposalPhase = "AwaitingApproval"
+	// ProposalApproved has an accepted approval that is not finished.
+	ProposalApproved ProposalPhase = "Approved"
+	// ProposalDenied was denied by a person and stays so until its digest changes.
+	ProposalDenied ProposalPhase = "Denied"
+	// ProposalExecuted was carried out under its present digest.
+	ProposalExecuted ProposalPhase = "Executed"
+)
+
+const (
+	// ConditionApprovable is True while no layer would refuse an approval.
+	ConditionApprovable = "Approvable"
+)
+
+// ApprovalSummary is one approval of a proposal's present digest.
+type ApprovalSummary struct {
+	// name of the Approval in ops.srenix.io, same namespace.
+	Name string `json:"name"`
+	// approver is the user name that the API server authenticated.
+	Approver string `json:"approver"`
+	// decision is Approve or Deny.
+	Decision string `json:"decision"`
+	// phase is the approval's phase.
+	// +optional
+	Phase string `json:"phase,omitempty"`
+	// time is when it was made.
+	Time metav1.Time `json:"time"`
+}
+
+// ProposalStatus is how a proposal stands.
+type ProposalStatus struct {
+	// phase sums it up.
+	Phase ProposalPhase `json:"phase"`
+	// verdicts has one entry for each of the eight layers, in their order.
+	// +listType=map
+	// +listMapKey=layer
+	Verdicts []Verdict `json:"verdicts"`
+	// approvals of the present digest, oldest first.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Approvals []ApprovalSummary `json:"approvals,omitempty"`
+	// conditions can be waited for; see ConditionApprovable.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// Proposal is a repair that a person may approve. It is computed, never stored.
+type Proposal struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec is what would be done, and why.
+	Spec ProposalSpec `json:"spec"`
+	// status is how it stands.
+	// +optional
+	Status ProposalStatus `json:"status,omitzero"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ProposalList is a list of proposals.
+type ProposalList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Proposal `json:"items"`
+}
+
+// TokenRequestSpec asks for a token.
+type TokenRequestSpec struct {
+	// digest of the proposal that the caller has seen. A proposal that has
+	// changed since answers 409 Conflict naming both digests.
+	Digest string `json:"digest"`
+	// expirationSeconds is the lifetime asked for; 900 by default, at most 86400.
+	// +optional
+	ExpirationSeconds *int64 `json:"expirationSeconds,omitempty"`
+}
+
+// TokenRequestStatus is the token.
+type TokenRequestStatus struct {
+	// token is a JWT signed with Ed25519. It is a bearer credential for one
+	// approval by one person of one digest.
+	Token string `json:"token"`
+	// expirationTimestamp is when it stops being valid.
+	ExpirationTimestamp metav1.Time `json:"expirationTimestamp"`
+	// approvalName is the name that an Approval with this token must have.
+	ApprovalName string `json:"approvalName"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ProposalTokenRequest is posted to proposals/NAME/token; the answer carries the token.
+type ProposalTokenRequest struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec is what is asked for.
+	Spec TokenRequestSpec `json:"spec"`
+	// status is filled in by the server.
+	// +optional
+	Status TokenRequestStatus `json:"status,omitzero"`
+}
+
+// Decision is what a person says to a proposal.
+// +enum
+type Decision string
+
+const (
+	// DecisionApprove says yes.
+	DecisionApprove Decision = "Approve"
+	// DecisionDeny says no, for everybody, until the digest changes.
+	DecisionDeny Decision = "Deny"
+)
+
+// ProposalApprovalSpec is a decision on a proposal.
+type ProposalApprovalSpec struct {
+	// decision is Approve or Deny; Approve by default.
+	// +optional
+	Decision Decision `json:"decision,omitempty"`
+	// digest of the proposal that the caller has seen.
+	Digest string `json:"digest"`
+	// token minted by proposals/NAME/token for the same caller.
+	Token string `json:"token"`
+	// reason is free text for the record, at most 1024 characters.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// proposalUID is filled in by the server.
+	// +optional
+	ProposalUID types.UID `json:"proposalUID,omitempty"`
+	// snapshot is filled in by the server: the proposal as it stands, so that
+	// admission sees what is being approved without a look-up.
+	// +optional
+	Snapshot *ProposalSpec `json:"snapshot,omitempty"`
+}
+
+// ProposalApprovalStatus is what became of the decision.
+type ProposalApprovalStatus struct {
+	// approvalName is the stored Approval in ops.srenix.io, same namespace.
+	ApprovalName string `json:"approvalName"`
+	// verdicts are those of the layers at the time of the decision.
+	// +optional
+	// +listType=map
+	// +listMapKey=layer
+	Verdicts []Verdict `json:"verdicts,omitempty"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ProposalApproval is posted to proposals/NAME/approve; it ends in a stored Approval.
+type ProposalApproval struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec is the decision.
+	Spec ProposalApprovalSpec `json:"spec"`
+	// status is filled in by the server.
+	// +optional
+	Status ProposalApprovalStatus `json:"status,omitzero"`
+}

@@ -1,0 +1,57 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package digest names content: SHA-256 over canonical JSON (RFC 8785), written
+// as "sha256:" and 64 hex digits. Proposals, plans and audit events are bound by it.
+package digest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/gowebpki/jcs"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// Of returns the digest of the canonical JSON of value.
+func Of(value any) (string, error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return "", fmt.Errorf("encoding %T for its digest: %w", value, err)
+	}
+	canonical, err := jcs.Transform(data)
+	if err != nil {
+		return "", fmt.Errorf("canonicalizing %T for its digest: %w", value, err)
+	}
+	sum := sha256.Sum256(canonical)
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// boundProposal is all that an approver says yes to: which proposal, for which
+// episode of which finding, and everything that would be done. Rationale and
+// source are explanations and not bound, so that better words supersede nothing.
+type boundProposal struct {
+	Namespace       string                    `json:"namespace"`
+	Name            string                    `json:"name"`
+	UID             types.UID                 `json:"uid"`
+	Finding         v1alpha1.FindingReference `json:"finding"`
+	Tier            v1alpha1.Tier             `json:"tier"`
+	ActionKind      v1alpha1.ActionKind       `json:"actionKind"`
+	Target          v1alpha1.ObjectReference  `json:"target"`
+	Patch           *v1alpha1.Patch           `json:"patch,omitempty"`
+	DiagnosticClass string                    `json:"diagnosticClass"`
+	Plan            *v1alpha1.PlanStep        `json:"plan,omitempty"`
+}
+
+// Proposal computes what spec.digest of the named proposal must be.
+func Proposal(namespace, name string, uid types.UID, spec *v1alpha1.ProposalSpec) (string, error) {
+	return Of(boundProposal{
+		Namespace: namespace, Name: name, UID: uid,
+		Finding: spec.Finding, Tier: spec.Tier, ActionKind: spec.ActionKind, Target: spec.Target,
+		Patch: spec.Patch, DiagnosticClass: spec.DiagnosticClass, Plan: spec.Plan,
+	})
+}

@@ -1,0 +1,178 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policy is the leash: eight layers that decide whether an approval
+// counts. Evaluate is pure. It knows no clients and no clocks: whoever calls it
+// gathers the facts (package evidence does) and hands them in, and a fact that
+// could not be gathered is handed in as an error, which denies.
+//
+// The webhook evaluates when an approval is made, and the executor again right
+// before it acts. Every layer is always evaluated, so a refusal lists every
+// reason at once. A panic or a missing fact in a layer is that layer's denial.
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+// Layer names one of the eight layers, in the order in which they are reported.
+type Layer string
+
+// The eight layers.
+const (
+	ActionKindAllowlist Layer = "ActionKindAllowlist"
+	TargetScope         Layer = "TargetScope"
+	NamespaceProtection Layer = "NamespaceProtection"
+	GitOpsManaged       Layer = "GitOpsManaged"
+	SignedToken         Layer = "SignedToken"
+	DualApproval        Layer = "DualApproval"
+	HashChainedAudit    Layer = "HashChainedAudit"
+	RateBudget          Layer = "RateBudget"
+)
+
+// Access is the name under which the checks on top of the layers are reported:
+// the approver must be allowed to approve the action kind, and to do the action
+// themselves. It is not a layer: the cluster's own RBAC decides it.
+const Access Layer = "Access"
+
+// Stage says what is being decided. It is part of the input because a standing
+// proposal has no token yet, and an approval no dry run.
+type Stage string
+
+const (
+	// StageStanding evaluates a proposal that nobody has approved yet: layers
+	// that need an approval answer Pending.
+	StageStanding Stage = "Standing"
+	// StageApproval evaluates an approval that is being made.
+	StageApproval Stage = "Approval"
+	// StageExecution evaluates an accepted approval right before acting.
+	StageExecution Stage = "Execution"
+)
+
+// Proposal is the proposal under decision: at approval and execution, the
+// snapshot that the approver saw.
+type Proposal struct {
+	Namespace, Name string
+	UID             types.UID
+	Spec            v1alpha1.ProposalSpec
+}
+
+// Owner is one controller in the target's chain, nearest first.
+type Owner struct {
+	APIVersion, Kind string
+	metav1.ObjectMeta
+}
+
+// ApprovalRecord is an approval of the same proposal and digest that is stored already.
+type ApprovalRecord struct {
+	// Name is the stored Approval's name.
+	Name string
+	// Approver is the canonical identity in its token.
+	Approver string
+	Decision v1alpha1.Decision
+	Time     time.Time
+}
+
+// Input is everything that a decision rests on. The zero value denies.
+type Input struct {
+	Stage    Stage
+	Now      time.Time
+	Config   *config.PolicyConfiguration
+	Decision v1alpha1.Decision
+	Proposal Proposal
+
+	// CurrentDigest is the digest of the proposal as it stands; empty if it is gone.
+	CurrentDigest string
+
+	// Target is the target as it is: *corev1.Pod, *appsv1.Deployment,
+	// *batchv1.Job, *networkingv1.Ingress, or *unstructured.Unstructured for
+	// kinds of custom resources. Nil means that it does not exist.
+	Target runtime.Object
+	// DryRun is the target as the API server would store it after a patch, at
+	// StageExecution of a patching action; nil otherwise.
+	DryRun runtime.Object
+	// Owners is the target's chain of controllers.
+	Owners []Owner
+	// Namespace is the target's namespace; nil means that it does not exist.
+	Namespace *corev1.Namespace
+	// OwnNamespace is where srenix runs.
+	OwnNamespace string
+
+	// Caller is the authenticated user who makes the approval, where that is
+	// known (proposals/approve); empty where an applier stores it for them.
+	Caller string
+	// Token is what the approval carries, and Verifier checks it.
+	Token    string
+	Verifier *token.Verifier
+	// ApprovalName is the name under which the approval is or would be stored.
+	ApprovalName string
+	// TokenUsedBy is the name of the stored Approval that used the token
+	// already, by the audit chain; empty if it is unused. The approval itself
+	// (same name) does not count.
+	TokenUsedBy string
+
+	// Approvals are the other stored approvals and denials of this digest, oldest first.
+	Approvals []ApprovalRecord
+	// Spent are the times of accepted approvals of this (approver, diagnostic
+	// class) in the last hour, without this one, oldest first.
+	Spent []time.Time
+	// AccessDenied tells why the approver may not approve the kind or do the
+	// action themselves; empty if they may. Not looked at while Standing.
+	AccessDenied string
+
+	// Unknown holds, by layer, why a fact that the layer needs could not be
+	// gathered. An entry denies that layer.
+	Unknown map[Layer]error
+}
+
+// Decision is the outcome, with a verdict for each layer and one for Access.
+type Decision struct {
+	// Allowed is true only if no verdict is Denied. While Standing it means that
+	// an approval would pass the layers that can be judged already.
+	Allowed bool
+	// Awaiting is true if the approval counts and another one is needed before
+	// anything is executed (layer DualApproval answered Pending).
+	Awaiting bool
+	// Verdicts has the eight layers in their order.
+	Verdicts []v1alpha1.Verdict
+	// Access is the verdict of the checks on top.
+	Access v1alpha1.Verdict
+	// Claims are the token's, if it verified.
+	Claims *token.Claims
+}
+
+// Denials returns the verdicts that deny, layers first.
+func (d Decision) Denials() []v1alpha1.Verdict {
+	var denials []v1alpha1.Verdict
+	for _, verdict := range append(d.Verdicts[:len(d.Verdicts):len(d.Verdicts)], d.Access) {
+		if verdict.Result == v1alpha1.VerdictDenied {
+			denials = append(denials, verdict)
+		}
+	}
+	return denials
+}
+
+// Message tells every reason of a refusal, each with its layer and what would
+// make it pass; empty if nothing denies.
+func (d Decision) Message() string {
+	var lines []string
+	for _, verdict := range d.Denials() {
+		line := fmt.Sprintf("%s: %s", verdict.Layer, verdict.Message)
+		if verdict.Remedy != "" {
+			line += " (" + verdict.Remedy + ")"
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "; ")
+}
