@@ -1,0 +1,93 @@
+# Copyright The srenix Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+.DEFAULT_GOAL := help
+SHELL := /usr/bin/env bash -o pipefail
+
+BIN := bin
+TOOLS := $(BIN)/tools
+KUBERNETES_VERSION := v1.37.2
+GOLANGCI_LINT_VERSION := v2.15.0
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMANDS := apiserver executor kubectl-create-approval kubectl-srenix
+
+version_package := k8s.io/component-base/version
+LDFLAGS := -s -w -X $(version_package).gitVersion=$(VERSION)
+PLANE_LDFLAGS := -s -w \
+  -X $(version_package).gitVersion=$(KUBERNETES_VERSION) -X $(version_package).gitMajor=1 -X $(version_package).gitMinor=37 \
+  -X k8s.io/client-go/pkg/version.gitVersion=$(KUBERNETES_VERSION) -X k8s.io/client-go/pkg/version.gitMajor=1 -X k8s.io/client-go/pkg/version.gitMinor=37
+
+## Try it
+
+.PHONY: demo
+demo: build controlplane ## Set everything up and run the main job on a local control plane (DEMO_KEEP=0 takes it down afterwards)
+	go run ./hack/demo
+
+.PHONY: demo-down
+demo-down: ## Remove everything that the demo left
+	@if [ -x $(BIN)/controlplane ]; then go run ./hack/demo --down; fi
+
+## Build
+
+.PHONY: build
+build: $(addprefix build-,$(COMMANDS)) ## Build the programs into bin/
+
+.PHONY: build-%
+build-%:
+	@echo "building $*" >&2
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$* ./cmd/$*
+
+.PHONY: controlplane
+controlplane: ## Build the local control plane into bin/ (about 10 minutes the first time, for it compiles Kubernetes)
+	@[ -n "$$(ls $(BIN)/controlplane 2>/dev/null)" ] || echo "building the local control plane; the first time this compiles Kubernetes, about 10 minutes on two cores" >&2
+	@cd hack/controlplane && { while sleep 30; do echo "still compiling Kubernetes after $$((n += 30)) s" >&2; done & ticker=$$!; trap "kill $$ticker" EXIT; \
+	  CGO_ENABLED=0 go build -trimpath -ldflags '$(PLANE_LDFLAGS)' -o ../../$(BIN)/controlplane .; }
+
+.PHONY: image
+image: ## Write the container image of the servers as an OCI layout into _output/image
+	@for command in apiserver executor; do CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o _output/root/$$command ./cmd/$$command || exit 1; done
+	cd hack/image && go run . --root ../../_output/root --output ../../_output/image
+
+## Check
+
+.PHONY: test
+test: test-unit test-plane ## Run all tests
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no control plane
+	go test ./cmd/... ./pkg/... ./hack/...
+
+.PHONY: test-plane
+test-plane: build controlplane ## Run the tests on local control planes
+	go test -count=1 -timeout 30m ./test/...
+
+.PHONY: bench
+bench: ## Run the benchmarks of the hot functions
+	go test -run '^$$' -bench . -benchmem ./pkg/...
+
+.PHONY: verify
+verify: lint ## Check formatting, lint, generated files and manifests
+	hack/verify.sh
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint
+	$(TOOLS)/golangci-lint run ./...
+	cd hack/controlplane && ../../$(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...
+
+$(TOOLS)/golangci-lint: Makefile
+	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION); the first time takes some minutes" >&2
+	@GOBIN=$(abspath $(TOOLS)) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@touch $@
+
+.PHONY: generate
+generate: ## Regenerate code, CRDs and the reader ClusterRole
+	hack/update-codegen.sh
+
+.PHONY: clean
+clean: demo-down ## Remove what was built
+	rm -rf $(BIN) _output
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-zA-Z_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Copyright The srenix Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+# Fails if anything generated differs from what is committed, if a module file
+# is untidy, or if a shell script does not parse. It changes nothing: the
+# generators run on a copy.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root="$(pwd)"
+
+copy="$(mktemp -d)"
+trap 'rm -rf "${copy}"' EXIT
+git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ ! -f "$1" ] || printf "%s\0" "$1"' _ {} | tar --null -T - -cf - | tar -C "${copy}" -xf -
+
+echo "checking generated files" >&2
+(cd "${copy}" && TOOLS_DIR="${root}/bin/tools" hack/update-codegen.sh)
+if ! diff -ru --exclude=.git --exclude=bin --exclude=_output --exclude=.controlplane "${root}" "${copy}"; then
+  echo "generated files are out of date: run make generate and commit" >&2
+  exit 1
+fi
+
+echo "checking module files" >&2
+for module in . hack/controlplane hack/tools hack/image; do
+  (cd "${module}" && go mod tidy -diff)
+done
+
+echo "checking scripts" >&2
+for script in hack/*.sh .ci/run; do bash -n "${script}"; done
+echo "verified" >&2

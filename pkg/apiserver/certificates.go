@@ -1,0 +1,174 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/client-go/kubernetes"
+	certutil "k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/retry"
+	aggregator "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset/typed/apiregistration/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+const (
+	// servingSecret holds the serving certificate that all replicas share.
+	servingSecret = "srenix-serving-certs"
+	// certificateAge is the lifetime of a serving certificate made here.
+	certificateAge = 365 * 24 * time.Hour
+	// renewBefore is how long before its end a certificate is replaced at the next start.
+	renewBefore = certificateAge / 3
+	// caKey is the Secret's key of the authority that signed the certificate.
+	caKey = "ca.crt"
+	// webhookConfiguration is the ValidatingWebhookConfiguration of artifacts/.
+	webhookConfiguration = "srenix"
+)
+
+// servingCertificate is a key pair and the authority to verify it with, in PEM.
+type servingCertificate struct {
+	cert, key, ca []byte
+}
+
+// ensureCertificate returns the certificate in the Secret, or makes one where
+// there is none that fits. The authority's key exists only while it signs.
+func ensureCertificate(ctx context.Context, client kubernetes.Interface, namespace string, hosts []string, c clock.PassiveClock) (*servingCertificate, error) {
+	secrets := client.CoreV1().Secrets(namespace)
+	var current *servingCertificate
+	err := retry.OnError(retry.DefaultBackoff, func(err error) bool {
+		// Another replica was faster; its certificate is as good.
+		return apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err)
+	}, func() error {
+		secret, err := secrets.Get(ctx, servingSecret, metav1.GetOptions{})
+		missing := apierrors.IsNotFound(err)
+		if err != nil && !missing {
+			return err
+		}
+		if !missing {
+			current = &servingCertificate{cert: secret.Data[corev1.TLSCertKey], key: secret.Data[corev1.TLSPrivateKeyKey], ca: secret.Data[caKey]}
+			if current.usable(hosts, c.Now().Add(renewBefore)) {
+				return nil
+			}
+		}
+		if current, err = generateCertificate(hosts); err != nil {
+			return err
+		}
+		data := map[string][]byte{corev1.TLSCertKey: current.cert, corev1.TLSPrivateKeyKey: current.key, caKey: current.ca}
+		if missing {
+			_, err = secrets.Create(ctx, &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Name: servingSecret, Namespace: namespace},
+				Type:       corev1.SecretTypeTLS, Data: data,
+			}, metav1.CreateOptions{})
+			return err
+		}
+		secret.Data = data
+		_, err = secrets.Update(ctx, secret, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ensuring the serving certificate in Secret %s/%s: %w", namespace, servingSecret, err)
+	}
+	return current, nil
+}
+
+// usable tells whether the certificate will verify for every host at the time.
+func (s *servingCertificate) usable(hosts []string, at time.Time) bool {
+	pair, err := tls.X509KeyPair(s.cert, s.key)
+	if err != nil {
+		return false
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		return false
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(s.ca) {
+		return false
+	}
+	for _, host := range hosts {
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host, CurrentTime: at}); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func generateCertificate(hosts []string) (*servingCertificate, error) {
+	cert, key, err := certutil.GenerateSelfSignedCertKeyWithOptions(certutil.SelfSignedCertKeyOptions{
+		Host: hosts[0], AlternateDNS: hosts[1:], MaxAge: certificateAge,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("generating a serving certificate: %w", err)
+	}
+	// The library appends the authority to the leaf.
+	_, rest := pem.Decode(cert)
+	authority, _ := pem.Decode(rest)
+	if authority == nil {
+		return nil, fmt.Errorf("generating a serving certificate: no authority came with it")
+	}
+	return &servingCertificate{cert: cert, key: key, ca: pem.EncodeToMemory(authority)}, nil
+}
+
+// publishAuthority puts the authority into the APIService and the webhook
+// configuration, so that kube-apiserver verifies who it talks to. What is not
+// installed is skipped: without it nobody calls.
+func publishAuthority(ctx context.Context, client kubernetes.Interface, services aggregator.APIServicesGetter, ca []byte) error {
+	name := v1alpha1.SchemeGroupVersion.Version + "." + v1alpha1.GroupName
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		service, err := services.APIServices().Get(ctx, name, metav1.GetOptions{})
+		if err != nil || bytes.Equal(service.Spec.CABundle, ca) {
+			return err
+		}
+		service.Spec.CABundle = ca
+		_, err = services.APIServices().Update(ctx, service, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("publishing the authority in APIService %s: %w", name, err)
+	}
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		configurations := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+		configuration, err := configurations.Get(ctx, webhookConfiguration, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		changed := false
+		for i := range configuration.Webhooks {
+			if !bytes.Equal(configuration.Webhooks[i].ClientConfig.CABundle, ca) {
+				configuration.Webhooks[i].ClientConfig.CABundle = ca
+				changed = true
+			}
+		}
+		if !changed {
+			return nil
+		}
+		_, err = configurations.Update(ctx, configuration, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("publishing the authority in ValidatingWebhookConfiguration %s: %w", webhookConfiguration, err)
+	}
+	return nil
+}
+
+// provider gives the certificate to the generic server.
+func (s *servingCertificate) provider() (dynamiccertificates.CertKeyContentProvider, error) {
+	provider, err := dynamiccertificates.NewStaticCertKeyContent(servingSecret, s.cert, s.key)
+	if err != nil {
+		return nil, fmt.Errorf("using the serving certificate of Secret %s: %w", servingSecret, err)
+	}
+	return provider, nil
+}

@@ -1,0 +1,243 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/klog/v2"
+	aggregator "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset/typed/apiregistration/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/evidence"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/proposals"
+	"github.com/srenix/srenix/pkg/registry/finding"
+	"github.com/srenix/srenix/pkg/registry/memory"
+	"github.com/srenix/srenix/pkg/registry/proposal"
+	"github.com/srenix/srenix/pkg/registry/virtual"
+	"github.com/srenix/srenix/pkg/token"
+	"github.com/srenix/srenix/pkg/webhook"
+)
+
+// Server is the aggregated API server with its live view and its webhook.
+type Server struct {
+	generic *genericapiserver.GenericAPIServer
+	engine  *live.Engine
+	source  live.Source
+	webhook ctrlwebhook.Server
+	extra   ExtraConfig
+}
+
+// Complete fills in what is derived and makes the server.
+func (c *Config) Complete(ctx context.Context) (*Server, error) {
+	engine, source, err := newEngine(ctx, &c.Extra)
+	if err != nil {
+		return nil, err
+	}
+	c.Generic.AddReadyzChecks(healthz.NamedCheck("live-view", func(*http.Request) error {
+		// Latched: once complete, the server serves what it has.
+		if !engine.Synced() {
+			return errors.New("the first complete view is still being computed")
+		}
+		return nil
+	}))
+	generic, err := c.Generic.Complete().New("srenix-apiserver", genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, fmt.Errorf("making the generic API server: %w", err)
+	}
+	s := &Server{generic: generic, engine: engine, source: source, extra: c.Extra}
+	if err := s.install(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newEngine(ctx context.Context, extra *ExtraConfig) (*live.Engine, live.Source, error) {
+	scheme, err := newClientScheme()
+	if err != nil {
+		return nil, nil, err
+	}
+	source, err := live.NewSource(extra.Client, scheme)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the source of the live view: %w", err)
+	}
+	engine := live.New(live.Options{
+		Clock: extra.clock(), Logger: klog.FromContext(ctx).WithName("live"),
+		Registerer: legacyregistry.Registerer(),
+	})
+	detecting, err := analyzers.Build(extra.Configuration, os.Getenv)
+	if err != nil {
+		return nil, nil, fmt.Errorf("building the analyzers: %w", err)
+	}
+	for _, rule := range append(detecting, proposals.Rules(extra.Configuration, extra.Namespace)...) {
+		if err := engine.AddRule(rule); err != nil {
+			return nil, nil, fmt.Errorf("adding rule %s: %w", rule.Name, err)
+		}
+	}
+	return engine, source, nil
+}
+
+// newClientScheme returns the scheme of everything that is read from or written to kube-apiserver.
+func newClientScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, opsv1alpha1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("making the client's scheme: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// install makes the parts that approve, the storage of every resource, and the webhook.
+func (s *Server) install(ctx context.Context) error {
+	scheme, err := newClientScheme()
+	if err != nil {
+		return err
+	}
+	kube, err := client.New(s.extra.Client, client.Options{Scheme: scheme})
+	if err != nil {
+		return fmt.Errorf("making a client of kube-apiserver: %w", err)
+	}
+	system, err := s.extra.Kube.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading the cluster's ID: %w", err)
+	}
+	cluster := string(system.UID)
+	keys := token.NewKeyStore(kube, s.extra.Namespace, s.extra.clock())
+	if err := keys.Ensure(ctx); err != nil {
+		return fmt.Errorf("ensuring the signing keys: %w", err)
+	}
+	signing, err := keys.Current(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the signing keys: %w", err)
+	}
+	verifier := token.NewVerifier(signing, cluster, s.extra.clock())
+	chain := audit.NewChain(kube, "apiserver", s.extra.clock(), os.Stdout)
+
+	if err := s.installStorage(minter{
+		signer: token.NewSigner(signing, cluster, s.extra.clock()), chain: chain,
+		longest: s.extra.Configuration.Policy.MaxTokenLifetime.Duration,
+	}, recorder{client: kube, verifier: verifier}); err != nil {
+		return err
+	}
+	s.webhook, err = newWebhookServer(&s.extra)
+	if err != nil {
+		return err
+	}
+	handlers := webhook.New(webhook.Options{
+		Gatherer: evidence.New(evidence.Options{
+			Reader: kube, Access: kube, Chain: chain, Verifier: verifier,
+			Config: &s.extra.Configuration.Policy, OwnNamespace: s.extra.Namespace, Clock: s.extra.clock(),
+		}),
+		Chain: chain, Proposals: standing{s.engine}, Scheme: scheme,
+	})
+	handlers.Register(s.webhook)
+	return nil
+}
+
+func (s *Server) installStorage(minter proposal.Minter, recorder proposal.Recorder) error {
+	memory.AnswerProgressRequests()
+	options := virtual.Options{
+		Scheme: s.extra.Scheme,
+		Codec:  s.extra.Codecs.LegacyCodec(v1alpha1.SchemeGroupVersion),
+		Clock:  s.extra.clock(),
+	}
+	findings, err := finding.NewREST(options)
+	if err != nil {
+		return err
+	}
+	clusterFindings, err := finding.NewClusterREST(options)
+	if err != nil {
+		return err
+	}
+	proposalREST, err := proposal.NewREST(options)
+	if err != nil {
+		return err
+	}
+	if err := publish(s.engine, destinations{
+		findings: findings.Objects(), clusterFindings: clusterFindings.Objects(), proposals: proposalREST.Objects(),
+	}); err != nil {
+		return err
+	}
+	group := genericapiserver.NewDefaultAPIGroupInfo(v1alpha1.GroupName, s.extra.Scheme, runtime.NewParameterCodec(s.extra.Scheme), s.extra.Codecs)
+	group.PrioritizedVersions = []schema.GroupVersion{v1alpha1.SchemeGroupVersion}
+	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = map[string]rest.Storage{
+		"findings":          findings,
+		"clusterfindings":   clusterFindings,
+		"proposals":         proposalREST,
+		"proposals/token":   proposal.NewTokenREST(proposalREST, minter),
+		"proposals/approve": proposal.NewApproveREST(proposalREST, recorder),
+	}
+	if err := s.generic.InstallAPIGroup(&group); err != nil {
+		return fmt.Errorf("installing %s: %w", v1alpha1.SchemeGroupVersion, err)
+	}
+	return nil
+}
+
+func newWebhookServer(extra *ExtraConfig) (ctrlwebhook.Server, error) {
+	options := ctrlwebhook.Options{Host: extra.WebhookBindAddress, Port: extra.WebhookBindPort}
+	switch {
+	case extra.CertificateFiles != nil:
+		options.CertName, options.KeyName = extra.CertificateFiles.CertFile, extra.CertificateFiles.KeyFile
+		options.CertDir = "/"
+	default:
+		pair, err := tls.X509KeyPair(extra.certificate.cert, extra.certificate.key)
+		if err != nil {
+			return nil, fmt.Errorf("using the serving certificate for the webhook: %w", err)
+		}
+		options.TLSOpts = []func(*tls.Config){func(config *tls.Config) {
+			config.MinVersion = tls.VersionTLS12
+			config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil }
+		}}
+	}
+	return ctrlwebhook.NewServer(options), nil
+}
+
+// Run serves until ctx ends or a part fails.
+func (s *Server) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	run := func(part string, serve func(context.Context) error) {
+		group.Go(func() error {
+			defer utilruntime.HandleCrashWithContext(ctx)
+			if err := serve(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("running the %s: %w", part, err)
+			}
+			return nil
+		})
+	}
+	run("live view", func(ctx context.Context) error { return s.engine.Run(ctx, s.source) })
+	run("webhook", s.webhook.Start)
+	run("API server", s.generic.PrepareRun().RunWithContext)
+	if s.extra.certificate != nil {
+		services, err := aggregator.NewForConfig(s.extra.Client)
+		if err != nil {
+			return fmt.Errorf("making a client of APIServices: %w", err)
+		}
+		run("publication of the authority", func(ctx context.Context) error {
+			return publishAuthority(ctx, s.extra.Kube, services, s.extra.certificate.ca)
+		})
+	}
+	return group.Wait()
+}

@@ -1,0 +1,288 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+// Options configure an Engine. The zero value is usable.
+type Options struct {
+	// Clock drives View.Now, timers and retries of failed evaluations; the real
+	// one if nil. Retries against the API server always follow the real clock.
+	Clock clock.WithTicker
+	// Workers is how many subjects are evaluated at a time; one per core if zero.
+	Workers int
+	// Logger receives changes of state of inputs, and panics with their stack.
+	Logger klog.Logger
+	// Registerer gets the engine's metrics while it runs; nil means none.
+	Registerer prometheus.Registerer
+	// SyncTimeout is after how long an input that has not answered at all counts
+	// as failing, so that it cannot hold up WaitForSync; a minute if zero.
+	SyncTimeout time.Duration
+	// RetryBackoff spaces out attempts to list and watch an input that fails, is
+	// forbidden or not installed; client-go's default, 0.8 s to 30 s, if nil.
+	RetryBackoff *wait.Backoff
+	// RecallFirstObserved is asked for the time of a condition that the engine
+	// itself has not seen yet, so that View.FirstObserved survives a restart; see
+	// Engine.Observations. It is called from several goroutines.
+	RecallFirstObserved func(rule string, subject Key, id string) (time.Time, bool)
+}
+
+// Engine keeps derived collections up to date with their inputs. Its methods may
+// be called from any goroutine.
+type Engine struct {
+	options  Options
+	queue    *queue
+	timers   *timers
+	metrics  *metrics
+	statuses *collection
+
+	// changing counts changes that are stored but whose consequences may not all
+	// be queued yet.
+	changing atomic.Int64
+
+	mu          sync.RWMutex
+	started     bool // rules and collections are fixed from then on
+	rules       []*rule
+	collections map[*kind]*collection
+
+	// progress guards what leads to the first sync; see advance.
+	progress sync.Mutex
+	synced   chan struct{}
+}
+
+// New returns an engine without rules.
+func New(options Options) *Engine {
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
+	if options.Workers <= 0 {
+		options.Workers = runtime.GOMAXPROCS(0)
+	}
+	if options.SyncTimeout <= 0 {
+		options.SyncTimeout = time.Minute
+	}
+	e := &Engine{
+		options:     options,
+		queue:       newQueue(),
+		collections: map[*kind]*collection{},
+		synced:      make(chan struct{}),
+	}
+	e.timers = newTimers(options.Clock, e.enqueue)
+	e.metrics = newMetrics(e)
+	e.statuses = e.ensure(statuses.kind)
+	return e
+}
+
+// AddRule adds a rule. It fails if the rule is incomplete, has the name of another
+// one, would close a cycle, or if the engine runs already.
+func (e *Engine) AddRule(declared Rule) error {
+	if err := validateRule(declared); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.started {
+		return fmt.Errorf("rule %s comes too late: the engine runs already", declared.Name)
+	}
+	for _, other := range e.rules {
+		if statusName(other.Name) == statusName(declared.Name) {
+			return fmt.Errorf("rules %s and %s share the name %s", other.Name, declared.Name, statusName(declared.Name))
+		}
+	}
+	declarations := []Rule{declared}
+	for _, other := range e.rules {
+		declarations = append(declarations, other.Rule)
+	}
+	if cycle := findCycle(declarations); cycle != nil {
+		return fmt.Errorf("rule %s would close a cycle of kinds: %v", declared.Name, cycle)
+	}
+	r := &rule{
+		Rule:    declared,
+		engine:  e,
+		subject: e.ensure(declared.Subject.kind),
+		reads:   map[*kind]*collection{},
+		outputs: map[*kind]*collection{},
+		nodes:   map[Key]*node{},
+	}
+	for _, ref := range append([]KindRef{declared.Subject}, declared.Reads...) {
+		if _, again := r.reads[ref.kind]; again {
+			continue
+		}
+		c := e.ensure(ref.kind)
+		r.reads[ref.kind] = c
+		if !ref.kind.derived {
+			r.inputs = append(r.inputs, c)
+		}
+	}
+	for _, ref := range declared.Outputs {
+		r.outputs[ref.kind] = e.ensure(ref.kind)
+	}
+	e.rules = append(e.rules, r)
+	r.subject.subjectOf = append(r.subject.subjectOf, r)
+	for _, c := range r.reads {
+		c.readBy = append(c.readBy, r)
+	}
+	for _, c := range r.outputs {
+		c.producers = append(c.producers, r)
+	}
+	return nil
+}
+
+// ensure returns the collection of a kind, made if need be. The caller holds mu,
+// or nobody else knows the engine yet.
+func (e *Engine) ensure(k *kind) *collection {
+	c := e.collections[k]
+	if c == nil {
+		c = newCollection(e, k)
+		if !k.derived {
+			c.input = newInput(c)
+		}
+		e.collections[k] = c
+	}
+	return c
+}
+
+func (e *Engine) lookup(k *kind) *collection {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.collections[k]
+}
+
+// Subscribe has fn called after every change of a collection: with a zero old
+// object for an addition, a zero new one for a deletion. Calls are made one at a
+// time and in order of the changes, while the collection is held: fn must return
+// quickly and may read the engine, but must not wait for it. Whoever subscribes
+// before Run sees everything from the start; later, fn is first called with what
+// there is. Subscribing to an input has it read even if no rule does; for that it
+// has to be done before Run.
+func Subscribe[T Object](e *Engine, k Kind[T], fn func(old, new T)) error {
+	e.mu.Lock()
+	c := e.collections[k.kind]
+	if c == nil {
+		if e.started {
+			e.mu.Unlock()
+			return fmt.Errorf("subscribing to %s: no rule of the running engine uses it", k.kind.name)
+		}
+		c = e.ensure(k.kind)
+	}
+	e.mu.Unlock()
+	subscriber := func(old, new Object) {
+		var before, after T
+		if old != nil {
+			before = old.(T)
+		}
+		if new != nil {
+			after = new.(T)
+		}
+		fn(before, after)
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	for _, object := range c.list("", nil) {
+		c.call(subscriber, nil, object)
+	}
+	c.subscribers = append(c.subscribers, subscriber)
+	return nil
+}
+
+// List returns all objects of a collection, sorted by namespace and name.
+func List[T Object](e *Engine, k Kind[T]) []T {
+	return k.List(e.Snapshot(), "", nil)
+}
+
+// Get returns one object of a collection, and whether it exists.
+func Get[T Object](e *Engine, k Kind[T], key Key) (T, bool) {
+	return k.Get(e.Snapshot(), key)
+}
+
+// Snapshot returns a view for reading from outside of rules. It records nothing,
+// and each read sees the collection as it is at that moment. Ask View.Unknown
+// before relying on what was read.
+func (e *Engine) Snapshot() *View { return &View{engine: e, now: e.now()} }
+
+// Settled tells whether nothing is left to evaluate: no subject waits or is being
+// evaluated, and no timer is due. What the API server has not sent yet does not
+// count.
+func (e *Engine) Settled() bool {
+	return e.changing.Load() == 0 && e.timers.idle(e.queue.idle)
+}
+
+// now is the time without its monotonic part, which would make equal times differ.
+func (e *Engine) now() time.Time { return e.options.Clock.Now().Round(0) }
+
+// enqueue has a subject evaluated. Before its rule is open there is no need: all
+// subjects are when it opens.
+func (e *Engine) enqueue(t task) {
+	if t.rule.open.Load() {
+		e.queue.add(t)
+	}
+}
+
+// Run reads the inputs from source and evaluates rules until ctx ends. It returns
+// after every goroutine it started has ended: nil, or why it could not start. An
+// engine runs once.
+func (e *Engine) Run(ctx context.Context, source Source) error {
+	if err := e.begin(); err != nil {
+		return err
+	}
+	connected, err := e.connect(source)
+	if err != nil {
+		return err
+	}
+	if registerer := e.options.Registerer; registerer != nil {
+		if err := e.metrics.register(registerer); err != nil {
+			return err
+		}
+		defer e.metrics.unregister(registerer)
+	}
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer running.Wait()
+	defer e.queue.stop()
+	defer cancel()
+	e.startWork(ctx, &running)
+	for _, lw := range connected {
+		running.Go(func() { e.reflect(ctx, lw) })
+	}
+	running.Go(func() { e.boundSync(ctx) })
+	<-ctx.Done()
+	return nil
+}
+
+// begin freezes the rules and gives every rule a first status.
+func (e *Engine) begin() error {
+	e.mu.Lock()
+	again := e.started
+	e.started = true
+	e.mu.Unlock()
+	if again {
+		return errors.New("the engine ran already")
+	}
+	for _, r := range e.rules {
+		r.refreshStatus()
+	}
+	return nil
+}
+
+// startWork starts everything but the reflectors.
+func (e *Engine) startWork(ctx context.Context, running *sync.WaitGroup) {
+	for range e.options.Workers {
+		running.Go(e.work)
+	}
+	running.Go(func() { e.timers.run(ctx) })
+	e.advance()
+}

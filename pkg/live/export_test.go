@@ -1,0 +1,82 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package live
+
+import (
+	"context"
+	"sync"
+	"testing"
+)
+
+// Feed runs the engine without reflectors until the test ends: the test calls
+// the stores itself.
+func Feed(t testing.TB, e *Engine) (stop func()) {
+	t.Helper()
+	if err := e.begin(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	e.startWork(ctx, &running)
+	stop = sync.OnceFunc(func() {
+		cancel()
+		e.queue.stop()
+		running.Wait()
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// FeedReplace is what a reflector does after a list.
+func FeedReplace[T Object](e *Engine, k Kind[T], objects ...T) {
+	items := make([]any, len(objects))
+	for i := range objects {
+		items[i] = objects[i]
+	}
+	if err := e.lookup(k.kind).input.Replace(items, ""); err != nil {
+		panic(err)
+	}
+}
+
+// FeedSet is what a reflector does with an addition or update.
+func FeedSet[T Object](e *Engine, k Kind[T], object T) {
+	if err := e.lookup(k.kind).input.Add(object); err != nil {
+		panic(err)
+	}
+}
+
+// FeedDelete is what a reflector does with a deletion.
+func FeedDelete[T Object](e *Engine, k Kind[T], object T) {
+	if err := e.lookup(k.kind).input.Delete(object); err != nil {
+		panic(err)
+	}
+}
+
+// FeedError is what the observed ListerWatcher does after a list that failed.
+func FeedError(e *Engine, ref KindRef, err error) {
+	e.lookup(ref.kind).input.listFailed(err)
+}
+
+// Footprint counts what is remembered beside objects: nodes, recorded reads,
+// alarms and tasks.
+func Footprint(e *Engine) (nodes, reads, alarms, tasks int) {
+	for _, r := range e.rules {
+		r.mu.Lock()
+		nodes += len(r.nodes)
+		r.mu.Unlock()
+	}
+	for _, c := range e.collections {
+		d := &c.dependents
+		d.mu.Lock()
+		reads += len(d.byKey) + len(d.byIndex) + len(d.bySelector) + len(c.waiting)
+		d.mu.Unlock()
+	}
+	e.timers.mu.Lock()
+	alarms = len(e.timers.byTask)
+	e.timers.mu.Unlock()
+	e.queue.mu.Lock()
+	tasks = len(e.queue.states)
+	e.queue.mu.Unlock()
+	return nodes, reads, alarms, tasks
+}

@@ -1,0 +1,186 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package live
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// health keeps what is wrong with a rule: which subjects are in trouble and why.
+// What is wrong with its inputs is asked of them.
+type health struct {
+	mu sync.Mutex
+	// troubles holds, by reason, the subjects whose last evaluation went wrong.
+	troubles map[string]map[Key]struct{}
+	// example is the subject and the message that the status quotes, by reason. It
+	// stays until it heals, so that a status does not change with every failure.
+	example map[string]example
+	last    *Status
+}
+
+type example struct {
+	subject Key
+	message string
+}
+
+// troubleOrder is which trouble a status names when there are several.
+var troubleOrder = [...]string{ReasonPanicked, ReasonUndeclaredRead, ReasonFailed, ReasonConflict}
+
+// setTrouble notes how the last evaluation of a subject went; reason and message
+// are empty if it went well.
+func (r *rule) setTrouble(n *node, subject Key, reason string, err error) {
+	before := ""
+	if n != nil {
+		before = n.trouble
+		n.trouble = reason
+	}
+	if before == "" && reason == "" {
+		return
+	}
+	h := &r.health
+	h.mu.Lock()
+	if before != "" && before != reason {
+		h.clear(before, subject)
+	}
+	if reason != "" {
+		h.note(reason, subject, err.Error())
+	}
+	h.mu.Unlock()
+	r.refreshStatus()
+}
+
+func (h *health) note(reason string, subject Key, message string) {
+	if h.troubles == nil {
+		h.troubles = map[string]map[Key]struct{}{}
+		h.example = map[string]example{}
+	}
+	if h.troubles[reason] == nil {
+		h.troubles[reason] = map[Key]struct{}{}
+	}
+	h.troubles[reason][subject] = struct{}{}
+	if shown, ok := h.example[reason]; !ok || shown.subject == subject {
+		h.example[reason] = example{subject, message}
+	}
+}
+
+func (h *health) clear(reason string, subject Key) {
+	delete(h.troubles[reason], subject)
+	if h.example[reason].subject != subject {
+		return
+	}
+	delete(h.example, reason)
+	for other := range h.troubles[reason] {
+		h.example[reason] = example{other, ""}
+		break
+	}
+}
+
+// refreshStatus writes the rule's Status if it is not what it was.
+func (r *rule) refreshStatus() {
+	r.engine.changing.Add(1)
+	defer r.engine.changing.Add(-1)
+	h := &r.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	status := &Status{
+		ObjectMeta: metav1.ObjectMeta{Name: statusName(r.Name)},
+		Rule:       r.Name,
+		Group:      r.Group,
+		State:      Healthy,
+		Since:      metav1.NewTime(r.engine.now()),
+	}
+	if reason, message := r.inputTrouble(); reason != "" {
+		status.State, status.Reason, status.Message = Degraded, reason, message
+	} else if reason, message := h.subjectTrouble(); reason != "" {
+		status.State, status.Reason, status.Message = Degraded, reason, message
+	}
+	if h.last != nil && h.last.State == status.State && h.last.Reason == status.Reason {
+		if h.last.Message == status.Message {
+			return
+		}
+		status.Since = h.last.Since
+	}
+	h.last = status
+	c := r.engine.statuses
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.write(keyOf(status), status)
+}
+
+// subjectTrouble describes the gravest trouble of any subject.
+func (h *health) subjectTrouble() (reason, message string) {
+	for _, reason := range troubleOrder {
+		shown, ok := h.example[reason]
+		if !ok {
+			continue
+		}
+		message := "evaluating " + shown.subject.String()
+		if shown.subject.Namespace == "" {
+			message = "evaluating " + shown.subject.Name
+		}
+		if shown.message != "" {
+			message += ": " + shown.message
+		}
+		if len(h.troubles[reason]) > 1 {
+			message += " (and other subjects)"
+		}
+		return reason, message
+	}
+	return "", ""
+}
+
+// inputTrouble describes the first input of the rule that is not known, and names
+// the others.
+func (r *rule) inputTrouble() (reason, message string) {
+	var others []string
+	for _, c := range r.inputs {
+		condition := c.input.current()
+		if condition.known(c.kind) {
+			continue
+		}
+		if reason == "" {
+			reason, message = condition.state.reason(), condition.describe(c.kind)
+			continue
+		}
+		others = append(others, c.kind.name)
+	}
+	if len(others) > 0 {
+		message += "; also unknown: " + strings.Join(others, ", ")
+	}
+	return reason, message
+}
+
+// describe says what is wrong with an input and what would help.
+func (c condition) describe(k *kind) string {
+	var message string
+	resource := k.resource.GroupResource()
+	switch c.state {
+	case stateForbidden:
+		message = fmt.Sprintf("%s may not be read: grant get, list and watch on resource %q of API group %q (%s)",
+			k.name, resource.Resource, resource.Group, causeText(c.err))
+	case stateNotInstalled:
+		message = fmt.Sprintf("%s is not served by the cluster in version %q: install it, or switch off what needs it", k.name, k.resource.Version)
+	case stateFailing:
+		message = fmt.Sprintf("%s cannot be read and is retried: %s", k.name, causeText(c.err))
+	default:
+		return k.name + " is being read for the first time"
+	}
+	if c.synced {
+		message += "; what was read before is kept and stale since " + c.since.UTC().Format(time.RFC3339)
+	}
+	return message
+}
+
+func causeText(err error) string {
+	if err == nil {
+		err = errors.New("no cause given")
+	}
+	return err.Error()
+}

@@ -1,0 +1,67 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package livetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// patience is how long a condition may take; far more than any should.
+const patience = 20 * time.Second
+
+// Run runs an engine until the test ends, and waits for its first sync.
+func Run(t testing.TB, engine *live.Engine, source live.Source) {
+	t.Helper()
+	Start(t, engine, source)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := engine.WaitForSync(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Start runs an engine until the test ends.
+func Start(t testing.TB, engine *live.Engine, source live.Source) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Run(ctx, source) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("running the engine: %v", err)
+		}
+	})
+}
+
+// Eventually waits for a condition, and fails the test if it does not come true.
+func Eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(200 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not so after %s: %s", patience, what)
+		}
+	}
+}
+
+// Settle waits until an input has every object as the cluster has it, and nothing
+// is left to evaluate. The kind must not trim resourceVersions. With several
+// inputs, call it for each.
+func Settle[T live.Object](t testing.TB, engine *live.Engine, cluster *Cluster, kind live.Kind[T]) {
+	t.Helper()
+	Eventually(t, kind.Ref().String()+" is as in the cluster and evaluated", func() bool {
+		want := cluster.versionsOf(kind.Ref().Resource())
+		objects := live.List(engine, kind)
+		for _, object := range objects {
+			if want[keyOf(object)] != object.GetResourceVersion() {
+				return false
+			}
+		}
+		return len(objects) == len(want) && engine.Settled()
+	})
+}

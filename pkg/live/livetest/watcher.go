@@ -1,0 +1,128 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package livetest
+
+import (
+	"sort"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// watcher replays the history of a resource from a version on.
+type watcher struct {
+	cluster *Cluster
+	from    *served
+	session int
+	example live.Object
+	initial []watch.Event
+	next    int // in history
+	results chan watch.Event
+	stopped chan struct{}
+}
+
+func (c *Cluster) watch(resource schema.GroupVersionResource, example live.Object, options metav1.ListOptions) (watch.Interface, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.resource(resource)
+	if r.failure != nil {
+		return nil, r.failure
+	}
+	w := &watcher{
+		cluster: c,
+		from:    r,
+		session: r.session,
+		example: example,
+		results: make(chan watch.Event),
+		stopped: make(chan struct{}),
+	}
+	if options.SendInitialEvents != nil && *options.SendInitialEvents {
+		r.lists++
+		for _, object := range r.sorted() {
+			w.initial = append(w.initial, watch.Event{Type: watch.Added, Object: object})
+		}
+		end := example.DeepCopyObject().(live.Object)
+		end.SetResourceVersion(strconv.Itoa(c.version))
+		end.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+		w.initial = append(w.initial, watch.Event{Type: watch.Bookmark, Object: end})
+		w.next = len(r.history)
+	} else {
+		version, err := strconv.Atoi(options.ResourceVersion)
+		if err != nil {
+			return nil, apierrors.NewBadRequest("the resourceVersion is not one of this cluster: " + options.ResourceVersion)
+		}
+		if version < r.expired {
+			return nil, apierrors.NewResourceExpired("the history does not go back that far")
+		}
+		w.next = sort.SearchInts(r.versions, version+1)
+	}
+	go w.run()
+	return w, nil
+}
+
+// run ends when the reader stops the watch or the cluster ends its session.
+func (w *watcher) run() {
+	defer close(w.results)
+	for _, event := range w.initial {
+		if !w.send(event) {
+			return
+		}
+	}
+	for {
+		event, ok := w.await()
+		if !ok || !w.send(event) {
+			return
+		}
+	}
+}
+
+func (w *watcher) await() (watch.Event, bool) {
+	w.cluster.mu.Lock()
+	defer w.cluster.mu.Unlock()
+	for {
+		select {
+		case <-w.stopped:
+			return watch.Event{}, false
+		default:
+		}
+		if w.session != w.from.session {
+			return watch.Event{}, false
+		}
+		if w.next < len(w.from.history) {
+			w.next++
+			return w.from.history[w.next-1], true
+		}
+		w.from.changed.Wait()
+	}
+}
+
+func (w *watcher) send(event watch.Event) bool {
+	event.Object = as(w.example, event.Object.(live.Object))
+	select {
+	case w.results <- event:
+		return true
+	case <-w.stopped:
+		return false
+	}
+}
+
+// ResultChan implements watch.Interface.
+func (w *watcher) ResultChan() <-chan watch.Event { return w.results }
+
+// Stop implements watch.Interface. It may be called more than once.
+func (w *watcher) Stop() {
+	w.cluster.mu.Lock()
+	defer w.cluster.mu.Unlock()
+	select {
+	case <-w.stopped:
+	default:
+		close(w.stopped)
+		w.from.changed.Broadcast()
+	}
+}

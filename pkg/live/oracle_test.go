@@ -1,0 +1,443 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package live_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
+)
+
+// The oracle: after every step of a random history, the collections that one
+// engine kept up to date equal those that a new engine computes from the state of
+// the cluster and the clock. Histories come from a seed; a failing one is shrunk.
+
+// summaries and overviews are the second and third link of the derived chain.
+var (
+	summaries = live.NewDerived[*corev1.ConfigMap]("summaries", map[string]func(*corev1.ConfigMap) []string{
+		"kind": func(c *corev1.ConfigMap) []string { return strings.Fields(c.Data["kinds"]) },
+	})
+	overviews = live.NewDerived[*corev1.ConfigMap]("overviews", nil)
+
+	oracleKinds = []live.Kind[*corev1.ConfigMap]{notes, reports, summaries, overviews}
+)
+
+const grace = 30 * time.Second
+
+func join[T live.Object](objects []T, text func(T) string) string {
+	var parts []string
+	for _, object := range objects {
+		parts = append(parts, object.GetNamespace()+"/"+object.GetName()+text(object))
+	}
+	return strings.Join(parts, " ")
+}
+
+func said(c *corev1.ConfigMap) string { return "=" + c.Data["text"] }
+
+func oracleRules() []live.Rule {
+	return []live.Rule{
+		{ // Get: the config map that a pod names, in its own or in another namespace
+			Name: "config", Subject: pods.Ref(), Reads: []live.KindRef{configs.Ref()}, Outputs: []live.KindRef{notes.Ref()},
+			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				p, ok := pods.Get(v, subject)
+				if !ok || p.Labels["config"] == "" {
+					return nil, nil
+				}
+				namespace, name, _ := strings.Cut(p.Labels["config"], ".")
+				config, ok := configs.Get(v, key(namespace, name))
+				if !ok {
+					return []live.Output{note(subject, "missing "+p.Labels["config"])}, nil
+				}
+				// A config map may name a further one.
+				if next, ok := configs.Get(v, key(namespace, config.Data["next"])); ok {
+					return []live.Output{note(subject, next.Data["text"])}, nil
+				}
+				return []live.Output{note(subject, config.Data["text"])}, nil
+			},
+		},
+		{ // List with a selector, in one namespace or in all
+			Name: "selects", Subject: configs.Ref(), Reads: []live.KindRef{pods.Ref()}, Outputs: []live.KindRef{reports.Ref()},
+			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				config, ok := configs.Get(v, subject)
+				if !ok {
+					return nil, nil
+				}
+				selector, err := labels.Parse(config.Data["selector"])
+				if err != nil {
+					return nil, err
+				}
+				namespace := subject.Namespace
+				if config.Data["everywhere"] != "" {
+					namespace = ""
+				}
+				found := join(pods.List(v, namespace, selector), func(p *corev1.Pod) string { return "@" + p.Spec.NodeName })
+				return []live.Output{live.Emit(reports, text(subject.Namespace, subject.Name, found))}, nil
+			},
+		},
+		{ // ByIndex of an input, and several outputs with changing names
+			Name: "neighbors", Subject: pods.Ref(), Outputs: []live.KindRef{overviews.Ref()},
+			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				p, ok := pods.Get(v, subject)
+				if !ok {
+					return nil, nil
+				}
+				var outputs []live.Output
+				for _, other := range pods.ByIndex(v, "node", p.Spec.NodeName) {
+					if other != p {
+						name := fmt.Sprintf("%s-%s-%s", subject.Name, other.Namespace, other.Name)
+						outputs = append(outputs, live.Emit(overviews, text(subject.Namespace, name, p.Spec.NodeName)))
+					}
+				}
+				return outputs, nil
+			},
+		},
+		{ // RecheckAt: a grace after a time that the object carries
+			Name: "grace", Subject: pods.Ref(), Outputs: []live.KindRef{summaries.Ref()},
+			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				p, ok := pods.Get(v, subject)
+				if !ok || p.CreationTimestamp.IsZero() {
+					return nil, nil
+				}
+				if due := p.CreationTimestamp.Add(grace); v.Now().Before(due) {
+					v.RecheckAt(due)
+					return nil, nil
+				}
+				return []live.Output{live.Emit(summaries, &corev1.ConfigMap{
+					ObjectMeta: metav1.ObjectMeta{Namespace: subject.Namespace, Name: "late-" + subject.Name},
+					Data:       map[string]string{"kinds": "late " + p.Labels["app"]},
+				})}, nil
+			},
+		},
+		{ // a derived subject which reads another derived kind and an input
+			Name: "chain", Subject: notes.Ref(), Reads: []live.KindRef{reports.Ref(), configs.Ref()}, Outputs: []live.KindRef{summaries.Ref()},
+			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				n, ok := notes.Get(v, subject)
+				if !ok {
+					return nil, nil
+				}
+				twins := reports.ByIndex(v, "text", n.Data["text"])
+				return []live.Output{live.Emit(summaries, &corev1.ConfigMap{
+					ObjectMeta: metav1.ObjectMeta{Namespace: subject.Namespace, Name: "note-" + subject.Name},
+					Data:       map[string]string{"kinds": "note", "text": n.Data["text"] + " " + join(twins, said)},
+				})}, nil
+			},
+		},
+		{ // the end of the chain: everything by index, and everything of a namespace
+			Name: "overview", Subject: configs.Ref(), Reads: []live.KindRef{summaries.Ref(), notes.Ref()}, Outputs: []live.KindRef{overviews.Ref()},
+			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				of := subject.Name // an app, or a kind
+				all := join(summaries.ByIndex(v, "kind", of), said) + "|" + join(notes.List(v, subject.Namespace, nil), said)
+				return []live.Output{live.Emit(overviews, text(subject.Namespace, "of-"+subject.Name, all))}, nil
+			},
+		},
+	}
+}
+
+// step is one change of the cluster or of the clock; independent of all others,
+// so that any of a history can be left out.
+type step struct {
+	name  string
+	apply func(*world)
+	// settle tells whether to compare after this step, or go on at once.
+	settle bool
+}
+
+// world is a cluster, an engine that follows it, and a clock.
+type world struct {
+	clock   *testingclock.FakeClock
+	engine  *live.Engine
+	stop    func()
+	pods    map[live.Key]*corev1.Pod
+	configs map[live.Key]*corev1.ConfigMap
+	version int
+}
+
+func newWorld(t testing.TB, now time.Time) *world {
+	w := &world{clock: testingclock.NewFakeClock(now), pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{}}
+	w.engine = live.New(live.Options{Clock: w.clock, Workers: 3, SyncTimeout: 10000 * time.Hour})
+	for _, rule := range oracleRules() {
+		if err := w.engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.stop = live.Feed(t, w.engine)
+	return w
+}
+
+func values[T any](m map[live.Key]T) []T {
+	var all []T
+	for _, value := range m {
+		all = append(all, value)
+	}
+	return all
+}
+
+func (w *world) stamp(object metav1.Object) {
+	w.version++
+	object.SetResourceVersion(fmt.Sprint(w.version))
+}
+
+func (w *world) setPod(p *corev1.Pod) {
+	p = p.DeepCopy()
+	w.stamp(p)
+	w.pods[keyOf(p)] = p
+	live.FeedSet(w.engine, pods, p)
+}
+
+func (w *world) setConfig(c *corev1.ConfigMap) {
+	c = c.DeepCopy()
+	w.stamp(c)
+	w.configs[keyOf(c)] = c
+	live.FeedSet(w.engine, configs, c)
+}
+
+func keyOf(object metav1.Object) live.Key { return key(object.GetNamespace(), object.GetName()) }
+
+func randomHistory(random *rand.Rand) []step {
+	pick := func(choices ...string) string { return choices[random.IntN(len(choices))] }
+	namespace := func() string { return pick("n1", "n2") }
+	name := func() string { return pick("a", "b", "c", "late", "note") }
+	randomPod := func() *corev1.Pod {
+		p := pod(namespace(), name(), map[string]string{"app": pick("a", "b"), "tier": pick("x", "y")})
+		if random.IntN(3) > 0 {
+			p.Labels["config"] = namespace() + "." + name()
+		}
+		if random.IntN(2) > 0 {
+			p.CreationTimestamp = metav1.NewTime(epoch.Add(time.Duration(random.IntN(120)) * time.Second))
+		}
+		p.Spec.NodeName = pick("", "node1", "node2")
+		return p
+	}
+	randomConfig := func() *corev1.ConfigMap {
+		c := text(namespace(), name(), pick("", "s", "t"))
+		c.Data["next"] = pick("", "a", "b")
+		c.Data["selector"] = pick("", "app=a", "app=b,tier=x", "app!=a", "tier in (x,y)", "none")
+		c.Data["everywhere"] = pick("", "yes")
+		return c
+	}
+	var history []step
+	for range 4 + random.IntN(24) {
+		var s step
+		switch random.IntN(10) {
+		case 0, 1, 2:
+			p := randomPod()
+			s = step{name: fmt.Sprintf("set pod %s %v on %q created %s", keyOf(p), p.Labels, p.Spec.NodeName, p.CreationTimestamp.Format(time.TimeOnly)), apply: func(w *world) { w.setPod(p) }}
+		case 3, 4:
+			c := randomConfig()
+			s = step{name: fmt.Sprintf("set config %s %v", keyOf(c), c.Data), apply: func(w *world) { w.setConfig(c) }}
+		case 5:
+			gone := pod(namespace(), name(), nil)
+			s = step{name: fmt.Sprintf("delete pod %s", keyOf(gone)), apply: func(w *world) {
+				delete(w.pods, keyOf(gone))
+				live.FeedDelete(w.engine, pods, gone)
+			}}
+		case 6:
+			gone := text(namespace(), name(), "")
+			s = step{name: fmt.Sprintf("delete config %s", keyOf(gone)), apply: func(w *world) {
+				delete(w.configs, keyOf(gone))
+				live.FeedDelete(w.engine, configs, gone)
+			}}
+		case 7:
+			d := time.Duration(random.IntN(60)) * time.Second
+			s = step{name: fmt.Sprintf("clock +%s", d), apply: func(w *world) { w.clock.Step(d) }}
+		case 8: // changes are missed, and found by a list
+			p, c, gone := randomPod(), randomConfig(), key(namespace(), name())
+			s = step{name: fmt.Sprintf("relist with pod %s %v on %q, config %s %v, without pod %s", keyOf(p), p.Labels, p.Spec.NodeName, keyOf(c), c.Data, gone), apply: func(w *world) {
+				p, c := p.DeepCopy(), c.DeepCopy()
+				w.stamp(p)
+				w.stamp(c)
+				delete(w.pods, gone)
+				w.pods[keyOf(p)], w.configs[keyOf(c)] = p, c
+				live.FeedReplace(w.engine, pods, values(w.pods)...)
+				live.FeedReplace(w.engine, configs, values(w.configs)...)
+			}}
+		case 9: // changes while an input is not known; then it is again
+			p, c, settle := randomPod(), randomConfig(), random.IntN(2) > 0
+			d := time.Duration(random.IntN(60)) * time.Second
+			s = step{name: fmt.Sprintf("configs forbidden, pod %s %v on %q, config %s %v, clock +%s, granted", keyOf(p), p.Labels, p.Spec.NodeName, keyOf(c), c.Data, d), apply: func(w *world) {
+				live.FeedError(w.engine, configs.Ref(), apierrors.NewForbidden(configResource.GroupResource(), "", errors.New("no")))
+				w.setPod(p)
+				w.clock.Step(d)
+				for settle && !w.engine.Settled() {
+					time.Sleep(10 * time.Microsecond)
+				}
+				c := c.DeepCopy()
+				w.stamp(c)
+				w.configs[keyOf(c)] = c
+				live.FeedReplace(w.engine, configs, values(w.configs)...)
+			}}
+		}
+		s.settle = random.IntN(3) > 0
+		history = append(history, s)
+	}
+	history[len(history)-1].settle = true
+	return history
+}
+
+func (w *world) derived(t testing.TB) map[string]map[string]string {
+	livetest.Eventually(t, "the engine settles", w.engine.Settled)
+	result := map[string]map[string]string{}
+	for _, kind := range oracleKinds {
+		said := map[string]string{}
+		for _, object := range live.List(w.engine, kind) {
+			said[keyOf(object).String()] = object.Data["kinds"] + ":" + object.Data["text"]
+		}
+		result[kind.Ref().String()] = said
+	}
+	return result
+}
+
+// scratch computes everything anew.
+func (w *world) scratch(t testing.TB) map[string]map[string]string {
+	fresh := newWorld(t, w.clock.Now())
+	defer fresh.stop()
+	live.FeedReplace(fresh.engine, pods, values(w.pods)...)
+	live.FeedReplace(fresh.engine, configs, values(w.configs)...)
+	livetest.Eventually(t, "the new engine is synced", fresh.engine.Synced)
+	return fresh.derived(t)
+}
+
+// difference runs a history and returns the first difference from scratch.
+func difference(t testing.TB, history []step) string {
+	w := newWorld(t, epoch)
+	defer w.stop()
+	live.FeedReplace(w.engine, pods)
+	live.FeedReplace(w.engine, configs)
+	for i, s := range history {
+		s.apply(w)
+		if !s.settle && i < len(history)-1 {
+			continue
+		}
+		if diff := cmp.Diff(w.scratch(t), w.derived(t)); diff != "" {
+			return fmt.Sprintf("after step %d (%s), from scratch and incrementally (-want +got):\n%s", i, s.name, diff)
+		}
+		for _, status := range live.List(w.engine, live.Statuses()) {
+			if status.State != live.Healthy {
+				return fmt.Sprintf("after step %d (%s): rule %s is degraded: %s", i, s.name, status.Rule, status.Message)
+			}
+		}
+	}
+	return ""
+}
+
+// shrink leaves out steps as long as the history still fails.
+func shrink(t testing.TB, history []step, diff string) ([]step, string) {
+	for i := 0; i < len(history); {
+		without := append(append([]step{}, history[:i]...), history[i+1:]...)
+		if shorter := difference(t, without); shorter != "" {
+			history, diff = without, shorter
+			continue
+		}
+		i++
+	}
+	return history, diff
+}
+
+func TestIncrementalEqualsFromScratch(t *testing.T) {
+	seeds := uint64(300)
+	if testing.Short() {
+		seeds = 50
+	}
+	for seed := range seeds {
+		history := randomHistory(rand.New(rand.NewPCG(seed, 0)))
+		diff := difference(t, history)
+		if diff == "" {
+			continue
+		}
+		history, diff = shrink(t, history, diff)
+		var names []string
+		for _, s := range history {
+			names = append(names, s.name)
+		}
+		t.Fatalf("seed %d, shrunk to:\n%s\n%s", seed, strings.Join(names, "\n"), diff)
+	}
+}
+
+// TestIncrementalEqualsFromScratchThroughReflectors does the same through
+// client-go reflectors, with watches that close, expire and fail.
+func TestIncrementalEqualsFromScratchThroughReflectors(t *testing.T) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			f := newFixture(t, oracleRules()...)
+			f.run()
+			for range 15 {
+				f.disturb(random)
+				f.settle()
+				w := &world{clock: f.clock, engine: f.engine, pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{}}
+				for _, p := range live.List(f.engine, pods) {
+					w.pods[keyOf(p)] = p
+				}
+				for _, c := range live.List(f.engine, configs) {
+					w.configs[keyOf(c)] = c
+				}
+				for _, rule := range oracleRules() {
+					f.eventuallyStatus(rule.Name, "")
+				}
+				if diff := cmp.Diff(w.scratch(t), w.derived(t)); diff != "" {
+					t.Fatalf("seed %d, from scratch and incrementally (-want +got):\n%s", seed, diff)
+				}
+			}
+		})
+	}
+}
+
+// disturb makes several changes at once.
+func (f *fixture) disturb(random *rand.Rand) {
+	resource := []schema.GroupVersionResource{podResource, configResource}[random.IntN(2)]
+	healed := true
+	switch random.IntN(6) {
+	case 0:
+		f.cluster.CloseWatches(resource)
+	case 1:
+		f.cluster.Expire(resource)
+	case 2:
+		f.cluster.Forbid(resource)
+		healed = false
+	case 3:
+		f.cluster.Fail(resource, apierrors.NewInternalError(errors.New("away")))
+		healed = false
+	}
+	for range 1 + random.IntN(6) {
+		name, namespace := string(rune('a'+random.IntN(4))), fmt.Sprintf("n%d", 1+random.IntN(2))
+		switch random.IntN(5) {
+		case 0:
+			f.cluster.Delete(podResource, key(namespace, name))
+		case 1:
+			f.cluster.Delete(configResource, key(namespace, name))
+		case 2:
+			c := text(namespace, name, fmt.Sprint(random.IntN(3)))
+			c.Data["selector"] = []string{"", "app=a", "app!=a"}[random.IntN(3)]
+			f.cluster.Set(configResource, c)
+		case 3:
+			p := pod(namespace, name, map[string]string{"app": []string{"a", "b"}[random.IntN(2)], "config": namespace + "." + name})
+			p.Spec.NodeName = fmt.Sprintf("node%d", random.IntN(2))
+			p.CreationTimestamp = metav1.NewTime(f.clock.Now())
+			f.cluster.Set(podResource, p)
+		case 4:
+			f.clock.Step(time.Duration(random.IntN(40)) * time.Second)
+		}
+	}
+	if !healed {
+		f.cluster.Serve(resource)
+	}
+}

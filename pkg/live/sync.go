@@ -1,0 +1,116 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package live
+
+import (
+	"context"
+	"fmt"
+)
+
+// advance moves the engine toward its first sync. A rule opens, and all its
+// subjects are evaluated, once every kind it reads has reached a first state; it
+// is primed once that work is done; and a derived kind is reached, and known,
+// once all rules that write it are primed. So no rule ever sees half of a
+// derived collection at the start, and no subject is evaluated in vain.
+func (e *Engine) advance() {
+	e.changing.Add(1)
+	defer e.changing.Add(-1)
+	e.progress.Lock()
+	defer e.progress.Unlock()
+	for moved := true; moved; {
+		moved = false
+		for _, c := range e.collections {
+			if c.kind.derived && !c.reached.Load() && allPrimed(c.producers) {
+				c.reached.Store(true)
+				c.setKnown(true)
+				moved = true
+			}
+		}
+		for _, r := range e.rules {
+			if !r.open.Load() && allReached(r.reads) {
+				// Open first: a change from here on is queued by whoever makes it.
+				r.open.Store(true)
+				for _, key := range r.subject.keys() {
+					e.queue.add(task{r, key})
+				}
+				moved = true
+			}
+			if r.open.Load() && !r.primed && e.queue.pending(r) == 0 {
+				r.primed = true
+				r.primedFast.Store(true)
+				moved = true
+			}
+		}
+	}
+	if !e.Synced() && allReached(e.collections) && allPrimed(e.rules) {
+		close(e.synced)
+	}
+}
+
+func allPrimed(rules []*rule) bool {
+	for _, r := range rules {
+		if !r.primed {
+			return false
+		}
+	}
+	return true
+}
+
+func allReached(collections map[*kind]*collection) bool {
+	for _, c := range collections {
+		if !c.reached.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// Synced tells whether every input has once reached a known state (synced, not
+// installed, forbidden or failing) and all that followed from it is evaluated.
+// Once true it stays true: an input that fails later shows in the Statuses.
+func (e *Engine) Synced() bool {
+	select {
+	case <-e.synced:
+		return true
+	default:
+		return false
+	}
+}
+
+// WaitForSync waits until Synced. Its error is that of ctx, with the inputs that
+// were still awaited.
+func (e *Engine) WaitForSync(ctx context.Context) error {
+	select {
+	case <-e.synced:
+		return nil
+	case <-ctx.Done():
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	var awaited []string
+	for k, c := range e.collections {
+		if c.input != nil && !c.reached.Load() {
+			awaited = append(awaited, k.name)
+		}
+	}
+	return fmt.Errorf("waiting for the first sync, inputs without an answer: %v: %w", awaited, ctx.Err())
+}
+
+// boundSync keeps an input that never answers from holding up the first sync.
+func (e *Engine) boundSync(ctx context.Context) {
+	timer := e.options.Clock.NewTimer(e.options.SyncTimeout)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-e.synced:
+		return
+	case <-timer.C():
+	}
+	for _, c := range e.collections {
+		if c.input != nil {
+			c.input.unanswered(e.options.SyncTimeout)
+		}
+	}
+}

@@ -1,0 +1,259 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package live_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
+)
+
+// countsWidgets notes, for each pod, how many widgets its namespace has.
+func countsWidgets(kind live.Kind[*metav1.PartialObjectMetadata]) live.Rule {
+	return live.Rule{
+		Name: "widgets", Subject: pods.Ref(), Reads: []live.KindRef{kind.Ref()}, Outputs: []live.KindRef{notes.Ref()},
+		Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+			if len(kind.List(v, subject.Namespace, nil)) == 0 {
+				return []live.Output{note(subject, "no widget")}, nil
+			}
+			return []live.Output{note(subject, "has widgets")}, nil
+		},
+	}
+}
+
+func widget(name string) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
+}
+
+func TestAForbiddenInputIsUnknownUntilGranted(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"))
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.cluster.Set(configResource, text("ns", "a", "x"))
+	f.cluster.Forbid(configResource)
+	f.run() // forbidden is an answer: the first sync does not wait for a grant
+	livetest.Settle(t, f.engine, f.cluster, pods)
+	noted(t, f, map[string]string{})
+	status := f.eventuallyStatus("rule", live.ReasonInputForbidden)
+	if status.State != live.Degraded || !strings.Contains(status.Message, "grant get, list and watch on resource \"configmaps\"") {
+		t.Errorf("got status %s: %q, want one that says what to grant", status.State, status.Message)
+	}
+
+	f.cluster.Serve(configResource)
+	f.eventuallyStatus("rule", "")
+	f.settle()
+	noted(t, f, map[string]string{"ns/a": "x"})
+}
+
+func TestAnInputThatIsLostKeepsItsObjectsAndWhatFollowedFromThem(t *testing.T) {
+	tests := map[string]struct {
+		fail   func(*livetest.Cluster)
+		reason string
+	}{
+		"forbidden": {func(c *livetest.Cluster) { c.Forbid(configResource) }, live.ReasonInputForbidden},
+		"failing": {func(c *livetest.Cluster) {
+			c.Fail(configResource, apierrors.NewInternalError(errors.New("etcd is away")))
+		}, live.ReasonInputFailing},
+		"not installed, but not optional": {func(c *livetest.Cluster) { c.NotInstalled(configResource) }, live.ReasonInputNotInstalled},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, readsConfig("rule"))
+			f.cluster.Set(podResource, pod("ns", "a", nil), pod("ns", "b", nil), pod("ns", "c", nil))
+			f.cluster.Set(configResource, text("ns", "a", "x"), text("ns", "b", "y"))
+			f.run()
+			f.settle()
+			noted(t, f, map[string]string{"ns/a": "x", "ns/b": "y", "ns/c": "missing"})
+
+			test.fail(f.cluster)
+			status := f.eventuallyStatus("rule", test.reason)
+			if want := "stale since 2030-01-01T00:00:00Z"; !strings.Contains(status.Message, want) {
+				t.Errorf("got message %q, want %q in it", status.Message, want)
+			}
+			// What happens meanwhile cannot be judged: a is evaluated and discarded,
+			// b goes, d is not there yet.
+			f.cluster.Set(podResource, pod("ns", "a", map[string]string{"any": "thing"}), pod("ns", "d", nil))
+			f.cluster.Delete(podResource, key("ns", "b"))
+			f.cluster.Set(configResource, text("ns", "a", "z"), text("ns", "d", "new"))
+			f.cluster.Delete(configResource, key("ns", "b"))
+			livetest.Settle(t, f.engine, f.cluster, pods)
+			noted(t, f, map[string]string{"ns/a": "x", "ns/c": "missing"})
+
+			f.cluster.Serve(configResource)
+			f.eventuallyStatus("rule", "")
+			f.settle()
+			noted(t, f, map[string]string{"ns/a": "z", "ns/c": "missing", "ns/d": "new"})
+		})
+	}
+}
+
+func TestAnOptionalInputThatIsNotInstalledIsKnownToBeEmpty(t *testing.T) {
+	f := newFixture(t, countsWidgets(widgets))
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.cluster.NotInstalled(widgetResource)
+	f.run()
+	f.eventuallyStatus("widgets", "")
+	noted(t, f, map[string]string{"ns/a": "no widget"})
+
+	f.cluster.Set(widgetResource, widget("w"))
+	f.cluster.Serve(widgetResource)
+	livetest.Settle(t, f.engine, f.cluster, widgets)
+	noted(t, f, map[string]string{"ns/a": "has widgets"})
+
+	f.cluster.NotInstalled(widgetResource)
+	livetest.Eventually(t, "the widgets go", func() bool { return len(live.List(f.engine, widgets)) == 0 && f.engine.Settled() })
+	noted(t, f, map[string]string{"ns/a": "no widget"})
+	f.eventuallyStatus("widgets", "")
+}
+
+func TestARequiredInputThatIsNotInstalledIsUnknown(t *testing.T) {
+	required := live.NewInput(widgetResource, live.InputOptions[*metav1.PartialObjectMetadata]{})
+	f := newFixture(t, countsWidgets(required))
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.cluster.NotInstalled(widgetResource)
+	f.run()
+	f.eventuallyStatus("widgets", live.ReasonInputNotInstalled)
+	noted(t, f, map[string]string{})
+	f.cluster.Serve(widgetResource)
+	f.eventuallyStatus("widgets", "")
+	f.settle()
+	noted(t, f, map[string]string{"ns/a": "no widget"})
+}
+
+func TestHiccupsOfAWatchAreNotReported(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"))
+	var degraded atomic.Bool
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.run()
+	f.settle()
+	if err := live.Subscribe(f.engine, live.Statuses(), func(_, s *live.Status) { degraded.Store(degraded.Load() || s.State == live.Degraded) }); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		f.cluster.CloseWatches(podResource)
+		f.cluster.Expire(configResource)
+		f.cluster.Set(podResource, pod("ns", "a", nil), pod("ns", "b", nil))
+		f.cluster.Delete(podResource, key("ns", "b"))
+		f.settle()
+	}
+	if degraded.Load() {
+		t.Error("the rule was degraded by watches that closed or expired")
+	}
+}
+
+// TestListsThatCannotBeWatched: the state must not flap with every list.
+func TestListsThatCannotBeWatched(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"))
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	source := &unwatchable{Cluster: f.cluster}
+	var healthy atomic.Bool
+	livetest.Run(t, f.engine, source)
+	f.eventuallyStatus("rule", live.ReasonInputForbidden)
+	if err := live.Subscribe(f.engine, live.Statuses(), func(old, s *live.Status) {
+		if old != nil && s.State == live.Healthy {
+			healthy.Store(true)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	lists := f.cluster.Lists(configResource)
+	livetest.Eventually(t, "it is listed again and again", func() bool { return f.cluster.Lists(configResource) > lists+5 })
+	if healthy.Load() {
+		t.Error("the rule became healthy though an input cannot be watched")
+	}
+}
+
+// unwatchable is a cluster whose config maps may be listed but not watched.
+type unwatchable struct{ *livetest.Cluster }
+
+func (u *unwatchable) ListerWatcher(resource schema.GroupVersionResource, example live.Object) (cache.ListerWatcher, error) {
+	lw, err := u.Cluster.ListerWatcher(resource, example)
+	if resource != configResource || err != nil {
+		return lw, err
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return cache.ToListerWithContext(lw).ListWithContext(ctx, options)
+		},
+		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
+			return nil, apierrors.NewForbidden(resource.GroupResource(), "", errors.New("no watch"))
+		},
+	}, nil
+}
+
+func TestAnInputThatNeverAnswersDoesNotHoldUpTheFirstSync(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"))
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	source := &hanging{Cluster: f.cluster}
+	livetest.Start(t, f.engine, source)
+	livetest.Eventually(t, "the pods are read", func() bool { return len(live.List(f.engine, pods)) == 1 && f.clock.HasWaiters() })
+	if f.engine.Synced() {
+		t.Fatal("synced though an input has not answered")
+	}
+	canceled, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := f.engine.WaitForSync(canceled); err == nil || !strings.Contains(err.Error(), "configmaps") {
+		t.Errorf("got %v, want an error that names the input", err)
+	}
+	f.clock.Step(time.Minute)
+	livetest.Eventually(t, "it is synced", f.engine.Synced)
+	f.eventuallyStatus("rule", live.ReasonInputFailing)
+	noted(t, f, map[string]string{})
+}
+
+// hanging is a cluster whose config maps are never answered.
+type hanging struct{ *livetest.Cluster }
+
+func (h *hanging) ListerWatcher(resource schema.GroupVersionResource, example live.Object) (cache.ListerWatcher, error) {
+	if resource != configResource {
+		return h.Cluster.ListerWatcher(resource, example)
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, _ metav1.ListOptions) (runtime.Object, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+		WatchFuncWithContext: func(ctx context.Context, _ metav1.ListOptions) (watch.Interface, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	}, nil
+}
+
+func TestNoRuleSeesHalfOfADerivedCollectionAtTheStart(t *testing.T) {
+	// counts reads all notes for one config map; notes come of many pods.
+	var partial atomic.Bool
+	const all = 200
+	counts := live.Rule{
+		Name: "counts", Subject: configs.Ref(), Reads: []live.KindRef{notes.Ref()},
+		Evaluate: func(v *live.View, _ live.Key) ([]live.Output, error) {
+			if len(notes.List(v, "", nil)) != all {
+				partial.Store(true)
+			}
+			return nil, nil
+		},
+	}
+	f := newFixture(t, counts, countsWidgets(widgets))
+	f.cluster.NotInstalled(widgetResource)
+	f.cluster.Set(configResource, text("ns", "a", ""))
+	for i := range all {
+		f.cluster.Set(podResource, pod("ns", string(rune('a'+i%26))+string(rune('a'+i/26)), nil))
+	}
+	f.run()
+	if partial.Load() {
+		t.Error("a rule was evaluated with part of the notes")
+	}
+}
