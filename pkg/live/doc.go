@@ -1,5 +1,77 @@
 // Copyright The srenix Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package live keeps materialized views of a Kubernetes cluster.
+// Package live keeps computed collections of objects up to date with a Kubernetes
+// cluster: it is to watches what a materialized view is to tables.
+//
+// # Kinds and rules
+//
+// A Kind is a collection. Inputs (NewInput) hold what the API server has of one
+// resource, trimmed to what matters. Derived kinds (NewDerived) hold what rules
+// compute. A Rule is a function from one subject, an object of some kind, to the
+// objects it gives rise to. It reads the cluster, its own subject included,
+// through the View it is handed, by key, by index, or by namespace and label
+// selector, and it must depend on nothing else:
+//
+//	Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+//		pod, ok := Pods.Get(v, subject)
+//		...
+//		if _, ok := Nodes.Get(v, live.Key{Name: pod.Spec.NodeName}); !ok {
+//			return []live.Output{live.Emit(Problems, problem(pod))}, nil
+//		}
+//		return nil, nil
+//	}
+//
+// Each read is remembered. When something changes that matches a read, exactly
+// the subjects that made it are evaluated again, and what they return replaces
+// what they returned before: the rule says what is so, never what to add or
+// remove. Objects are compared by value; equal ones make no event. Derived kinds
+// can be read, and be subjects, like inputs, but never in a cycle. ExampleEngine
+// has all of it in one place.
+//
+// # Time
+//
+// There is no polling and no periodic rescan. A rule whose answer changes with
+// time says when, with View.RecheckAt, and is evaluated then. View.FirstObserved
+// remembers when a condition began that no object dates.
+//
+// # Unknown is not healthy
+//
+// An input is Syncing, Synced, NotInstalled, Forbidden or Failing. Unless it is
+// Synced, or NotInstalled and declared Optional, what it holds says nothing
+// about the cluster as it is. An evaluation that reads such an input is
+// discarded: what the subject put out before stays, and the subject is evaluated
+// again once the input is known. Objects of an input that is lost stay as they
+// were. Inputs are retried forever and heal by themselves.
+//
+// Statuses is the collection that tells which rules are degraded and why: an
+// input that is not known, a panic, an error, or a conflict between two writers
+// of one object, of which the first wins. It can be read by rules and subscribed
+// to like any other. A rule that fails or panics harms nothing but itself.
+//
+// A derived kind becomes known once the rules that write it have worked off the
+// first state of all they read; no rule is evaluated before everything it reads
+// has had a first state. From then on a derived kind is as good as its writers,
+// and their statuses say how good that is.
+//
+// # Consistency
+//
+// Evaluations run on several workers, one at a time for each subject. Each sees
+// the newest state of what it reads, not one state of everything. What it reads
+// while that changes makes it run again, so once nothing is left to do (Settled),
+// derived collections equal what a new engine would compute from the same inputs
+// at the same time. A test holds the package to that for random histories.
+//
+// # Cost
+//
+// A change costs the look-up of those who read it and their evaluations; the size
+// of the cluster does not matter. Subjects are coalesced while they wait. Beside
+// the objects, memory is proportional to the recorded reads and outputs: a
+// subject that reads only itself and puts out nothing takes none.
+//
+// Objects are shared between the engine, rules and subscribers, and nobody may
+// change them.
+//
+// The package knows Kubernetes objects and client-go, and nothing of what rules
+// are about.
 package live

@@ -5,6 +5,7 @@ package live_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -335,29 +336,89 @@ func TestChangesWhileASubjectIsEvaluatedCoalesce(t *testing.T) {
 	noted(t, f, map[string]string{"ns/a": "99"})
 }
 
+// TestAChangeBetweenReadAndRecordIsNotLost races a change of what a subject reads
+// for the first time with the evaluation that reads it.
+func TestAChangeBetweenReadAndRecordIsNotLost(t *testing.T) {
+	for name, read := range map[string]func(v *live.View, of string) bool{
+		"by key":      func(v *live.View, of string) bool { _, ok := pods.Get(v, key("ns", of)); return ok },
+		"by index":    func(v *live.View, of string) bool { return len(pods.ByIndex(v, "node", of)) > 0 },
+		"by selector": func(v *live.View, of string) bool { return len(pods.List(v, of, nil)) > 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, live.Rule{
+				Name: "rule", Subject: configs.Ref(), Reads: []live.KindRef{pods.Ref()}, Outputs: []live.KindRef{notes.Ref()},
+				Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+					config, _ := configs.Get(v, subject)
+					return []live.Output{note(subject, fmt.Sprint(read(v, config.Data["text"])))}, nil
+				},
+			})
+			live.Feed(t, f.engine)
+			live.FeedReplace(f.engine, pods)
+			live.FeedReplace(f.engine, configs)
+			for i := range 5000 {
+				of := fmt.Sprint(i)
+				changed := pod("ns", of, nil)
+				if name == "by selector" {
+					changed.Namespace = of
+				}
+				changed.Spec.NodeName = of
+				start := make(chan struct{})
+				var racing sync.WaitGroup
+				racing.Go(func() {
+					<-start
+					for range i % 97 * 20 { // meets the evaluation at different places
+						runtime.KeepAlive(of)
+					}
+					live.FeedSet(f.engine, pods, changed)
+				})
+				close(start)
+				live.FeedSet(f.engine, configs, text("ns", "a", of))
+				racing.Wait()
+				for !f.engine.Settled() {
+					runtime.Gosched()
+				}
+				if said := texts(f.engine, notes)["ns/a"]; said != "true" {
+					t.Fatalf("round %d: a change was lost", i)
+				}
+				live.FeedDelete(f.engine, pods, changed)
+			}
+		})
+	}
+}
+
 func TestTrimRunsBeforeAnythingIsStored(t *testing.T) {
 	trimmed := live.NewInput(podResource, live.InputOptions[*corev1.Pod]{Trim: func(p *corev1.Pod) *corev1.Pod {
 		p.ResourceVersion, p.Status = "", corev1.PodStatus{}
 		return p
 	}})
-	var c counter
-	f := newFixture(t, c.count(live.Rule{
-		Name: "rule", Subject: trimmed.Ref(),
-		Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) { return nil, nil },
-	}))
-	a := pod("ns", "a", nil)
-	a.Status.Message = "secret"
-	f.cluster.Set(podResource, a)
-	f.run()
-	a.Status.Message = "another"
-	f.cluster.Set(podResource, a, pod("ns", "b", nil))
-	livetest.Eventually(t, "both pods are there", func() bool { return len(live.List(f.engine, trimmed)) == 2 && f.engine.Settled() })
-	for _, p := range live.List(f.engine, trimmed) {
-		if p.Status.Message != "" {
-			t.Errorf("pod %s was stored untrimmed: %q", p.Name, p.Status.Message)
-		}
+	for name, noStreaming := range map[string]bool{"streamed list": false, "plain list": true} {
+		t.Run(name, func(t *testing.T) {
+			var c counter
+			f := newFixture(t, c.count(live.Rule{
+				Name: "rule", Subject: trimmed.Ref(),
+				Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) { return nil, nil },
+			}))
+			f.cluster.NoStreaming = noStreaming
+			a := pod("ns", "a", nil)
+			a.Status.Message = "secret"
+			f.cluster.Set(podResource, a)
+			f.run()
+			check := func() {
+				t.Helper()
+				for _, p := range live.List(f.engine, trimmed) {
+					if p.Status.Message != "" {
+						t.Errorf("pod %s was stored untrimmed: %q", p.Name, p.Status.Message)
+					}
+				}
+			}
+			check()
+			a.Status.Message = "another"
+			f.cluster.Set(podResource, a, pod("ns", "b", nil))
+			livetest.Eventually(t, "both pods are there", func() bool { return len(live.List(f.engine, trimmed)) == 2 && f.engine.Settled() })
+			check()
+			evaluated(t, &c, map[string]int{"a": 1, "b": 1}) // the update changed nothing that is kept
+		})
 	}
-	evaluated(t, &c, map[string]int{"a": 1, "b": 1}) // the update changed nothing that is kept
 }
 
 func TestAddRuleRefusesWhatCannotWork(t *testing.T) {

@@ -89,6 +89,17 @@ func oracleRules() []live.Rule {
 				return []live.Output{live.Emit(reports, text(subject.Namespace, subject.Name, found))}, nil
 			},
 		},
+		{ // Get of another object of the subject's kind
+			Name: "peer", Subject: pods.Ref(), Outputs: []live.KindRef{overviews.Ref()},
+			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				namespace := map[string]string{"n1": "n2", "n2": "n1"}[subject.Namespace]
+				peer, ok := pods.Get(v, key(namespace, subject.Name))
+				if !ok {
+					return nil, nil
+				}
+				return []live.Output{live.Emit(overviews, text(subject.Namespace, "peer-"+subject.Name, peer.Spec.NodeName))}, nil
+			},
+		},
 		{ // ByIndex of an input, and several outputs with changing names
 			Name: "neighbors", Subject: pods.Ref(), Outputs: []live.KindRef{overviews.Ref()},
 			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {

@@ -154,6 +154,38 @@ func TestHiccupsOfAWatchAreNotReported(t *testing.T) {
 	}
 }
 
+func TestAnInputFailsOnlyWhenErrorsGoOn(t *testing.T) {
+	away := apierrors.NewInternalError(errors.New("away"))
+	expired := apierrors.NewResourceExpired("too old")
+	tests := map[string]struct {
+		errs []error
+		want string
+	}{
+		"two errors":         {[]error{away, away}, ""},
+		"three errors":       {[]error{away, away, away}, live.ReasonInputFailing},
+		"any number of 410s": {[]error{expired, expired, expired, expired, expired}, ""},
+		"one denial":         {[]error{apierrors.NewForbidden(podResource.GroupResource(), "", nil)}, live.ReasonInputForbidden},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, readsConfig("rule"))
+			live.Feed(t, f.engine)
+			live.FeedReplace(f.engine, pods)
+			live.FeedReplace(f.engine, configs)
+			for _, err := range test.errs {
+				live.FeedError(f.engine, pods.Ref(), err)
+			}
+			if got := f.status("rule").Reason; got != test.want {
+				t.Errorf("got reason %q, want %q", got, test.want)
+			}
+			live.FeedReplace(f.engine, pods)
+			if got := f.status("rule").Reason; got != "" {
+				t.Errorf("got reason %q after a list, want none", got)
+			}
+		})
+	}
+}
+
 // TestListsThatCannotBeWatched: the state must not flap with every list.
 func TestListsThatCannotBeWatched(t *testing.T) {
 	f := newFixture(t, readsConfig("rule"))

@@ -30,6 +30,10 @@ import (
 // Every resource is served until NotInstalled, Forbid or Fail says otherwise. Its
 // methods may be called from any goroutine.
 type Cluster struct {
+	// NoStreaming refuses to stream lists, as API servers before 1.32 do; set it
+	// before use.
+	NoStreaming bool
+
 	mu        sync.Mutex
 	version   int
 	resources map[schema.GroupVersionResource]*served

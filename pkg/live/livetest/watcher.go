@@ -43,6 +43,9 @@ func (c *Cluster) watch(resource schema.GroupVersionResource, example live.Objec
 		stopped: make(chan struct{}),
 	}
 	if options.SendInitialEvents != nil && *options.SendInitialEvents {
+		if c.NoStreaming {
+			return nil, apierrors.NewBadRequest("sendInitialEvents is not supported")
+		}
 		r.lists++
 		for _, object := range r.sorted() {
 			w.initial = append(w.initial, watch.Event{Type: watch.Added, Object: object})

@@ -1,0 +1,152 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// maximumAttempts bounds how often an append follows others that were faster.
+// Each lost attempt is somebody else's event, so this many means a storm.
+const maximumAttempts = 100
+
+// ErrContended means that other writers were faster every time.
+var ErrContended = errors.New("the audit chain is contended")
+
+// Entry is what a component wants recorded. The chain adds the rest. Strings
+// that are longer than the bounds of this package are cut.
+type Entry struct {
+	// Actor is the user on whose behalf, or the component itself.
+	Actor      string
+	Type       opsv1alpha1.AuditType
+	References opsv1alpha1.AuditReferences
+	Message    string
+	Verdicts   []v1alpha1.Verdict
+	Hashes     map[string]string
+}
+
+// Chain appends to the cluster's chain. It is safe for concurrent use, and any
+// number of chains in any number of processes may append at the same time.
+type Chain struct {
+	client    client.Client
+	component string
+	clock     clock.PassiveClock
+	jsonl     io.Writer
+
+	// busy has one place. It guards head and orders the appends of this process;
+	// a channel, because waiting for it must end with the caller's context.
+	busy chan struct{}
+	head *opsv1alpha1.AuditEventSpec
+}
+
+// NewChain returns a chain that reads and writes through c, which must not read
+// from a cache. Component is the program's name, with the pod's where there is
+// one. Every event appended is also written to jsonl, if that is not nil.
+func NewChain(c client.Client, component string, clock clock.PassiveClock, jsonl io.Writer) *Chain {
+	return &Chain{client: c, component: component, clock: clock, jsonl: jsonl, busy: make(chan struct{}, 1)}
+}
+
+// Append records an entry and returns the event as it is stored. It verifies
+// the head that it appends to, and follows when another writer was faster. The
+// first entry of a chain is preceded by AuditChainStarted. After an error the
+// event may still have been stored (a timed-out request, for one).
+func (c *Chain) Append(ctx context.Context, entry Entry) (*opsv1alpha1.AuditEvent, error) {
+	if err := c.lock(ctx); err != nil {
+		return nil, fmt.Errorf("appending %s to the audit chain: %w", entry.Type, err)
+	}
+	defer c.unlock()
+	for range maximumAttempts {
+		event, err := c.try(ctx, entry)
+		if apierrors.IsAlreadyExists(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("appending %s to the audit chain: %w", entry.Type, err)
+		}
+		if event.Spec.Type == entry.Type || entry.Type == opsv1alpha1.AuditChainStarted {
+			return event, nil
+		}
+	}
+	return nil, fmt.Errorf("appending %s to the audit chain: %w: %d other writers were faster, try again", entry.Type, ErrContended, maximumAttempts)
+}
+
+// CheckHead verifies the last event of the chain: its hash, and its link to the
+// one before. A chain that has not been started yet is in order.
+func (c *Chain) CheckHead(ctx context.Context) error {
+	if err := c.lock(ctx); err != nil {
+		return fmt.Errorf("checking the head of the audit chain: %w", err)
+	}
+	defer c.unlock()
+	if _, err := c.follow(ctx); err != nil {
+		return fmt.Errorf("checking the head of the audit chain: %w", err)
+	}
+	return nil
+}
+
+// try appends one event: the entry, or the start of the chain if there is none.
+func (c *Chain) try(ctx context.Context, entry Entry) (*opsv1alpha1.AuditEvent, error) {
+	head, err := c.follow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if head == nil {
+		entry = Entry{Actor: c.component, Type: opsv1alpha1.AuditChainStarted, Message: "the audit chain of this cluster starts here"}
+	}
+	spec, err := Seal(head, c.spec(entry))
+	if err != nil {
+		return nil, err
+	}
+	event := &opsv1alpha1.AuditEvent{
+		ObjectMeta: metav1.ObjectMeta{Name: EventName(spec.Index), Labels: labelsOf(&spec)},
+		Spec:       spec,
+	}
+	if err := c.client.Create(ctx, event); err != nil {
+		return nil, err
+	}
+	c.head = &spec
+	if c.jsonl != nil {
+		if err := writeLine(c.jsonl, &spec); err != nil {
+			// The chain has the event; the log is a copy, and a full pipe must not undo a decision.
+			klog.FromContext(ctx).Error(err, "The audit log lacks an event that the chain has", "index", spec.Index)
+		}
+	}
+	return event, nil
+}
+
+func (c *Chain) spec(entry Entry) opsv1alpha1.AuditEventSpec {
+	spec := opsv1alpha1.AuditEventSpec{
+		// Stored with microseconds, so hashed with microseconds.
+		Time:      metav1.NewMicroTime(c.clock.Now().UTC().Truncate(time.Microsecond)),
+		Component: c.component,
+		Actor:     entry.Actor, Type: entry.Type, References: *entry.References.DeepCopy(),
+		Message: entry.Message, Hashes: entry.Hashes,
+		Verdicts: append([]v1alpha1.Verdict(nil), entry.Verdicts...),
+	}
+	bound(&spec)
+	return spec
+}
+
+func (c *Chain) lock(ctx context.Context) error {
+	select {
+	case c.busy <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Chain) unlock() { <-c.busy }

@@ -1,0 +1,92 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// Labels of audit events, derived from their references so that they can be
+// listed by them.
+const (
+	LabelType        = "ops.srenix.io/type"
+	LabelJTI         = "ops.srenix.io/jti"
+	LabelBudget      = "ops.srenix.io/budget"
+	LabelProposalUID = "ops.srenix.io/proposal-uid"
+)
+
+const (
+	// maximumText bounds messages in bytes: nine verdicts in a sentence each.
+	maximumText = 4096
+	// maximumField bounds every other string in bytes. It is not less than the
+	// longest user name that a token can have.
+	maximumField = 1024
+)
+
+// BudgetKey is the label value by which the approvals of one approver for one
+// diagnostic class are counted: 32 hex digits.
+func BudgetKey(approver, diagnosticClass string) string {
+	sum := sha256.Sum256([]byte(approver + "\x00" + diagnosticClass))
+	return hex.EncodeToString(sum[:16])
+}
+
+func labelsOf(spec *opsv1alpha1.AuditEventSpec) map[string]string {
+	labels := map[string]string{}
+	// A refused approval may name anything; what cannot be a label is not one.
+	set := func(key, value string) {
+		if value != "" && len(validation.IsValidLabelValue(value)) == 0 {
+			labels[key] = value
+		}
+	}
+	references := &spec.References
+	set(LabelType, string(spec.Type))
+	set(LabelJTI, references.JTI)
+	set(LabelProposalUID, string(references.ProposalUID))
+	if references.Approver != "" && references.DiagnosticClass != "" {
+		set(LabelBudget, BudgetKey(references.Approver, references.DiagnosticClass))
+	}
+	return labels
+}
+
+// bound cuts every string that came from outside, and makes it UTF-8, which
+// JSON would otherwise do differently before and after it is stored.
+func bound(spec *opsv1alpha1.AuditEventSpec) {
+	references := &spec.References
+	for _, field := range []*string{
+		&spec.Component, &spec.Actor,
+		&references.Namespace, &references.Proposal, &references.Digest, &references.Approval,
+		&references.Approver, &references.Applier, &references.JTI, &references.DiagnosticClass,
+	} {
+		*field = cut(*field, maximumField)
+	}
+	spec.Message = cut(spec.Message, maximumText)
+	references.ProposalUID = types.UID(cut(string(references.ProposalUID), maximumField))
+	references.ActionKind = v1alpha1.ActionKind(cut(string(references.ActionKind), maximumField))
+	if target := references.Target; target != nil {
+		for _, field := range []*string{&target.APIVersion, &target.Kind, &target.Namespace, &target.Name} {
+			*field = cut(*field, maximumField)
+		}
+		target.UID = types.UID(cut(string(target.UID), maximumField))
+	}
+	for i := range spec.Verdicts {
+		spec.Verdicts[i].Message = cut(spec.Verdicts[i].Message, maximumField)
+		spec.Verdicts[i].Remedy = cut(spec.Verdicts[i].Remedy, maximumField)
+	}
+}
+
+func cut(text string, most int) string {
+	if len(text) > most {
+		text = text[:most]
+	}
+	// A rune cut in two goes too.
+	return strings.ToValidUTF8(text, "")
+}

@@ -1,0 +1,98 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+)
+
+// pageSize is how many events are asked for at a time.
+const pageSize = 500
+
+// ByJTI returns every event about the token with this ID, oldest first. The
+// reader must ask kube-apiserver and not a cache, here and below.
+func ByJTI(ctx context.Context, reader client.Reader, jti string) ([]opsv1alpha1.AuditEvent, error) {
+	events, err := list(ctx, reader, client.MatchingLabels{LabelJTI: jti}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+		return spec.References.JTI == jti
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit events of token %s: %w", jti, err)
+	}
+	return events, nil
+}
+
+// AcceptedByJTI returns the decisions that the token with this ID was used for
+// and that counted, approvals and denials, oldest first. One is enough to call
+// the token used.
+func AcceptedByJTI(ctx context.Context, reader client.Reader, jti string) ([]opsv1alpha1.AuditEvent, error) {
+	events, err := ByJTI(ctx, reader, jti)
+	return slices.DeleteFunc(events, func(event opsv1alpha1.AuditEvent) bool { return !IsDecision(event.Spec.Type) }), err
+}
+
+// DecisionsOn returns the decisions on one digest of one proposal that counted,
+// approvals and denials, oldest first.
+func DecisionsOn(ctx context.Context, reader client.Reader, proposal types.UID, digest string) ([]opsv1alpha1.AuditEvent, error) {
+	events, err := list(ctx, reader, client.MatchingLabels{LabelProposalUID: string(proposal)}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+		return IsDecision(spec.Type) && spec.References.ProposalUID == proposal && spec.References.Digest == digest
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the decisions on proposal %s: %w", proposal, err)
+	}
+	return events, nil
+}
+
+// AcceptedSince returns the accepted approvals of one approver for one
+// diagnostic class after a time, oldest first.
+func AcceptedSince(ctx context.Context, reader client.Reader, approver, class string, since time.Time) ([]opsv1alpha1.AuditEvent, error) {
+	events, err := list(ctx, reader, client.MatchingLabels{
+		LabelBudget: BudgetKey(approver, class), LabelType: string(opsv1alpha1.AuditApprovalAccepted),
+	}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+		return spec.Type == opsv1alpha1.AuditApprovalAccepted && spec.References.Approver == approver &&
+			spec.References.DiagnosticClass == class && spec.Time.After(since)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the accepted approvals of class %q: %w", class, err)
+	}
+	return events, nil
+}
+
+// IsDecision tells whether an event of this type records a person's decision that counted.
+func IsDecision(t opsv1alpha1.AuditType) bool {
+	return t == opsv1alpha1.AuditApprovalAccepted || t == opsv1alpha1.AuditDenialRecorded
+}
+
+// list reads the events with the labels that match, and checks the hash of each:
+// labels are an index, and what an event says is in its spec.
+func list(ctx context.Context, reader client.Reader, labels client.MatchingLabels, matches func(*opsv1alpha1.AuditEventSpec) bool) ([]opsv1alpha1.AuditEvent, error) {
+	var events []opsv1alpha1.AuditEvent
+	for next := ""; ; {
+		page := &opsv1alpha1.AuditEventList{}
+		if err := reader.List(ctx, page, labels, client.Limit(pageSize), client.Continue(next)); err != nil {
+			return nil, err
+		}
+		for _, event := range page.Items {
+			if !matches(&event.Spec) {
+				continue
+			}
+			if err := checkHash(&event.Spec); err != nil {
+				return nil, err
+			}
+			events = append(events, event)
+		}
+		if next = page.Continue; next == "" {
+			break
+		}
+	}
+	slices.SortFunc(events, func(a, b opsv1alpha1.AuditEvent) int { return cmp.Compare(a.Spec.Index, b.Spec.Index) })
+	return events, nil
+}

@@ -1,0 +1,223 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// SigningKeysSecret is the Secret with the signing key; only the API server reads it.
+const SigningKeysSecret = "srenix-signing-keys"
+
+// signingKeysKey is the one entry of the Secret.
+const signingKeysKey = "keys.json"
+
+// storedKeys is the Secret's content.
+type storedKeys struct {
+	// Seed of the current key (RFC 8032, 32 bytes), in base64url.
+	Seed string `json:"seed"`
+	// Retired public keys still verify. Their private halves are forgotten.
+	Retired []retiredKey `json:"retired,omitempty"`
+}
+
+type retiredKey struct {
+	Key JWK `json:"key"`
+	// Until is when the last token signed with it has expired, skew included.
+	Until metav1.Time `json:"until"`
+}
+
+// KeyStore keeps the signing keys in the cluster.
+type KeyStore struct {
+	client    client.Client
+	namespace string
+	clock     clock.PassiveClock
+}
+
+// NewKeyStore returns the store in a namespace; client must not read from a cache.
+func NewKeyStore(client client.Client, namespace string, clock clock.PassiveClock) *KeyStore {
+	return &KeyStore{client: client, namespace: namespace, clock: clock}
+}
+
+// Ensure makes the Secret and the ConfigMap where they are absent, and mends the
+// ConfigMap where it does not hold what the Secret says. Replicas may race: the
+// API server lets one create the Secret, and the others take that one.
+func (s *KeyStore) Ensure(ctx context.Context) error {
+	secret, err := s.read(ctx)
+	if apierrors.IsNotFound(err) {
+		secret, err = s.create(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	set, err := decodeKeys(secret)
+	if err != nil {
+		return err
+	}
+	return s.publish(ctx, set.public)
+}
+
+// Current returns the keys as a source that keeps itself fresh until ctx ends.
+// It fails if they cannot be read now.
+func (s *KeyStore) Current(ctx context.Context) (*SigningKeys, error) {
+	keys := &SigningKeys{cachedKeys{ctx: ctx, clock: s.clock, load: func(ctx context.Context) (*keySet, error) {
+		secret, err := s.read(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("reading the signing keys: %w", err)
+		}
+		return decodeKeys(secret)
+	}}}
+	if _, _, err := keys.signing(); err != nil {
+		return nil, err
+	}
+	return keys, nil
+}
+
+// Rotate replaces the signing key. The old public key is kept until its last
+// token has expired. The new public key is published before it signs anything;
+// if another replica rotates at the same time, one of the two gets a conflict.
+func (s *KeyStore) Rotate(ctx context.Context) error {
+	secret, err := s.read(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the signing keys to rotate them: %w", err)
+	}
+	old, stored, err := parseKeys(secret)
+	if err != nil {
+		return err
+	}
+	now := s.clock.Now()
+	next := storedKeys{Retired: []retiredKey{{
+		Key:   publicJWK(old.public[old.kid]),
+		Until: metav1.NewTime(now.Add(MaximumLifetime + Skew).UTC().Truncate(time.Second).Add(time.Second)),
+	}}}
+	for _, retired := range stored.Retired {
+		if now.Before(retired.Until.Time) {
+			next.Retired = append(next.Retired, retired)
+		}
+	}
+	if next.Seed, err = newSeed(); err != nil {
+		return err
+	}
+	data, err := json.Marshal(next)
+	if err != nil {
+		return fmt.Errorf("encoding the signing keys: %w", err)
+	}
+	secret.Data = map[string][]byte{signingKeysKey: data}
+	set, err := decodeKeys(secret)
+	if err != nil {
+		return err
+	}
+	if err := s.publish(ctx, set.public); err != nil {
+		return err
+	}
+	if err := s.client.Update(ctx, secret); err != nil {
+		return fmt.Errorf("storing the rotated signing keys: %w", err)
+	}
+	// A replica that started in between may have published the old set again.
+	return s.publish(ctx, set.public)
+}
+
+func (s *KeyStore) read(ctx context.Context) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	return secret, s.client.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: SigningKeysSecret}, secret)
+}
+
+func (s *KeyStore) create(ctx context.Context) (*corev1.Secret, error) {
+	seed, err := newSeed()
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(storedKeys{Seed: seed})
+	if err != nil {
+		return nil, fmt.Errorf("encoding the signing keys: %w", err)
+	}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: SigningKeysSecret},
+		Data:       map[string][]byte{signingKeysKey: data},
+	}
+	err = s.client.Create(ctx, secret)
+	if apierrors.IsAlreadyExists(err) {
+		secret, err = s.read(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("creating the signing keys: %w", err)
+	}
+	return secret, nil
+}
+
+// publish writes the JWKS where it is not what it should be.
+func (s *KeyStore) publish(ctx context.Context, public map[string]ed25519.PublicKey) error {
+	data, err := MarshalJWKS(public)
+	if err != nil {
+		return err
+	}
+	want := map[string]string{JWKSKey: string(data)}
+	published := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: JWKSConfigMap}, Data: want}
+	if err = s.client.Create(ctx, published); err == nil {
+		return nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("publishing the public keys: %w", err)
+	}
+	if err := s.client.Get(ctx, client.ObjectKeyFromObject(published), published); err != nil {
+		return fmt.Errorf("reading the published keys: %w", err)
+	}
+	if published.Data[JWKSKey] == want[JWKSKey] {
+		return nil
+	}
+	published.Data = want
+	if err := s.client.Update(ctx, published); err != nil {
+		return fmt.Errorf("publishing the public keys: %w", err)
+	}
+	return nil
+}
+
+func newSeed() (string, error) {
+	var seed [ed25519.SeedSize]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return "", fmt.Errorf("drawing a signing key: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(seed[:]), nil
+}
+
+func decodeKeys(secret *corev1.Secret) (*keySet, error) {
+	set, _, err := parseKeys(secret)
+	return set, err
+}
+
+// parseKeys never quotes what it cannot read.
+func parseKeys(secret *corev1.Secret) (*keySet, *storedKeys, error) {
+	unusable := fmt.Errorf("%w: Secret %s/%s is not readable: restore it, or delete it to make new keys (tokens not used yet are lost)",
+		ErrNoSigningKey, secret.Namespace, secret.Name)
+	stored := &storedKeys{}
+	if decodeStrict(secret.Data[signingKeysKey], stored) != nil {
+		return nil, nil, unusable
+	}
+	seed, err := base64.RawURLEncoding.Strict().DecodeString(stored.Seed)
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return nil, nil, unusable
+	}
+	private := ed25519.NewKeyFromSeed(seed)
+	own := private.Public().(ed25519.PublicKey)
+	set := &keySet{kid: KeyID(own), private: private, public: map[string]ed25519.PublicKey{KeyID(own): own}}
+	for _, retired := range stored.Retired {
+		public, err := retired.Key.publicKey()
+		if err != nil {
+			return nil, nil, unusable
+		}
+		set.public[retired.Key.KeyID] = public
+	}
+	return set, stored, nil
+}

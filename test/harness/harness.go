@@ -1,0 +1,275 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package harness installs srenix from artifacts/ on a local control plane and
+// runs its programs beside it, each with the service account that it would have
+// in the cluster. An overlay points the Services at loopback and leaves the
+// Deployments out; everything else is what users install.
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/srenix/srenix/test/plane"
+)
+
+// Namespace is where srenix is installed.
+const Namespace = "srenix-system"
+
+// availableDeadline is how long the aggregated API may take to be available.
+const availableDeadline = time.Minute
+
+// Options are what srenix is installed with.
+type Options struct {
+	// Configuration is a SrenixConfiguration in YAML.
+	Configuration string
+	// Detached lets the programs outlive this process.
+	Detached bool
+}
+
+// Srenix is an installation.
+type Srenix struct {
+	Plane      *plane.Plane
+	APIServer  *Process
+	Executor   *Process
+	apiPort    int
+	configFile string
+	options    Options
+}
+
+// overlay is the kustomization that makes a local installation of artifacts/.
+var overlay = template.Must(template.New("overlay").Parse(`apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: ["{{.Base}}"]
+patches:
+  - target: {kind: Deployment}
+    patch: |
+      $patch: delete
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: {name: any}
+  - target: {kind: Service, name: srenix-apiserver}
+    patch: |
+      - {op: replace, path: /spec, value: {type: ExternalName, externalName: localhost, ports: [{name: api, port: {{.APIPort}}}]}}
+  - target: {kind: APIService}
+    patch: |
+      - {op: replace, path: /spec/service/port, value: {{.APIPort}}}
+  - target: {kind: ValidatingWebhookConfiguration}
+    patch: |
+      - {op: replace, path: /webhooks/0/clientConfig, value: {url: "https://localhost:{{.WebhookPort}}/validate-proposals-approve"}}
+      - {op: replace, path: /webhooks/1/clientConfig, value: {url: "https://localhost:{{.WebhookPort}}/validate-approvals"}}
+`))
+
+// Install applies the manifests, starts the programs, and waits until the
+// aggregated API is available.
+func Install(ctx context.Context, p *plane.Plane, options Options) (*Srenix, error) {
+	s := &Srenix{Plane: p, options: options, configFile: filepath.Join(p.Dir(), "srenix-configuration.yaml")}
+	if err := os.WriteFile(s.configFile, []byte(options.Configuration), 0o600); err != nil {
+		return nil, fmt.Errorf("writing the configuration: %w", err)
+	}
+	apiPort, webhookPort, err := freePorts()
+	if err != nil {
+		return nil, err
+	}
+	s.apiPort = apiPort
+	if err := s.apply(ctx, apiPort, webhookPort); err != nil {
+		return nil, err
+	}
+	if s.APIServer, err = s.NewAPIServer(ctx, "srenix-apiserver-0", apiPort, webhookPort); err != nil {
+		return nil, err
+	}
+	if s.Executor, err = s.NewExecutor(ctx, "srenix-executor-0"); err != nil {
+		return nil, err
+	}
+	for _, process := range []*Process{s.APIServer, s.Executor} {
+		if err := process.Start(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	if err := s.WaitAvailable(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// freePorts returns two different ports that are free now.
+func freePorts() (first, second int, err error) {
+	var found [2]int
+	for i := range found {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, 0, fmt.Errorf("looking for a free port: %w", err)
+		}
+		defer listener.Close()
+		found[i] = listener.Addr().(*net.TCPAddr).Port
+	}
+	return found[0], found[1], nil
+}
+
+func (s *Srenix) apply(ctx context.Context, apiPort, webhookPort int) error {
+	root, err := plane.Root()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.Plane.Dir(), "overlay")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the overlay's directory: %w", err)
+	}
+	// kustomize takes bases by relative path only, from where the directory really is.
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return fmt.Errorf("finding the overlay's directory: %w", err)
+	}
+	base, err := filepath.Rel(dir, filepath.Join(root, "artifacts", "kustomize", "base"))
+	if err != nil {
+		return fmt.Errorf("finding the base from the overlay: %w", err)
+	}
+	var rendered strings.Builder
+	if err := overlay.Execute(&rendered, map[string]any{"Base": base, "APIPort": apiPort, "WebhookPort": webhookPort}); err != nil {
+		return fmt.Errorf("rendering the overlay: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(rendered.String()), 0o600); err != nil {
+		return fmt.Errorf("writing the overlay: %w", err)
+	}
+	if _, _, err := s.Plane.Kubectl(ctx, "apply", "-k", dir); err != nil {
+		return fmt.Errorf("installing srenix: %w", err)
+	}
+	if _, _, err := s.Plane.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=30s",
+		"crd/approvals.ops.srenix.io", "crd/auditevents.ops.srenix.io"); err != nil {
+		return fmt.Errorf("waiting for the CRDs: %w", err)
+	}
+	return nil
+}
+
+// OverlayDir is the kustomization that was applied.
+func (s *Srenix) OverlayDir() string { return filepath.Join(s.Plane.Dir(), "overlay") }
+
+// NewAPIServer prepares an aggregated server on the given ports; it is not started.
+func (s *Srenix) NewAPIServer(ctx context.Context, name string, apiPort, webhookPort int) (*Process, error) {
+	kubeconfig, err := s.ServiceAccountKubeconfig(ctx, "srenix-apiserver")
+	if err != nil {
+		return nil, err
+	}
+	return s.newProcess(name, "apiserver",
+		"--kubeconfig="+kubeconfig, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
+		"--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(apiPort),
+		"--webhook-bind-address=127.0.0.1", "--webhook-bind-port="+strconv.Itoa(webhookPort),
+		"--namespace="+Namespace, "--config="+s.configFile)
+}
+
+// NewReplica prepares a second aggregated server on ports of its own.
+func (s *Srenix) NewReplica(ctx context.Context, name string) (process *Process, apiPort int, err error) {
+	apiPort, webhookPort, err := freePorts()
+	if err != nil {
+		return nil, 0, err
+	}
+	process, err = s.NewAPIServer(ctx, name, apiPort, webhookPort)
+	return process, apiPort, err
+}
+
+// APIPort is the loopback port of the first aggregated server.
+func (s *Srenix) APIPort() int { return s.apiPort }
+
+// NewExecutor prepares an executor; it is not started.
+func (s *Srenix) NewExecutor(ctx context.Context, name string) (*Process, error) {
+	kubeconfig, err := s.ServiceAccountKubeconfig(ctx, "srenix-executor")
+	if err != nil {
+		return nil, err
+	}
+	return s.newProcess(name, "executor",
+		"--kubeconfig="+kubeconfig, "--namespace="+Namespace, "--config="+s.configFile,
+		"--metrics-bind-address=0", "--health-probe-bind-address=0")
+}
+
+func (s *Srenix) newProcess(name, program string, arguments ...string) (*Process, error) {
+	binary, err := plane.Binary(program)
+	if err != nil {
+		return nil, err
+	}
+	return &Process{
+		Name: name, binary: binary, arguments: arguments, detached: s.options.Detached,
+		LogFile:   filepath.Join(s.Plane.Dir(), "logs", name+".log"),
+		AuditFile: filepath.Join(s.Plane.Dir(), "logs", name+".audit.jsonl"),
+	}, nil
+}
+
+// ServiceAccountKubeconfig writes a kubeconfig that authenticates as one of
+// srenix's service accounts, and returns its path.
+func (s *Srenix) ServiceAccountKubeconfig(ctx context.Context, account string) (string, error) {
+	token, _, err := s.Plane.Kubectl(ctx, "create", "token", account, "-n", Namespace, "--duration=24h")
+	if err != nil {
+		return "", fmt.Errorf("getting a token of %s: %w", account, err)
+	}
+	admin, err := s.Plane.Config()
+	if err != nil {
+		return "", err
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters["plane"] = &clientcmdapi.Cluster{Server: admin.Host, CertificateAuthorityData: admin.CAData}
+	config.AuthInfos[account] = &clientcmdapi.AuthInfo{Token: strings.TrimSpace(token)}
+	config.Contexts["plane"] = &clientcmdapi.Context{Cluster: "plane", AuthInfo: account}
+	config.CurrentContext = "plane"
+	path := filepath.Join(s.Plane.Dir(), account+".kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		return "", fmt.Errorf("writing the kubeconfig of %s: %w", account, err)
+	}
+	return path, nil
+}
+
+// WaitAvailable waits until kube-apiserver reaches the aggregated API.
+func (s *Srenix) WaitAvailable(ctx context.Context) error {
+	var last string
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, availableDeadline, true, func(ctx context.Context) (bool, error) {
+		if s.APIServer.Ended() {
+			return false, errors.New("it ended")
+		}
+		output, _, err := s.Plane.Kubectl(ctx, "get", "apiservice", "v1alpha1.srenix.io", "-o", "json")
+		if err != nil {
+			last = err.Error()
+			return false, nil
+		}
+		var service struct {
+			Status struct {
+				Conditions []struct{ Type, Status, Message string }
+			}
+		}
+		if err := json.Unmarshal([]byte(output), &service); err != nil {
+			return false, fmt.Errorf("reading the APIService: %w", err)
+		}
+		for _, condition := range service.Status.Conditions {
+			if condition.Type == "Available" {
+				last = condition.Message
+				return condition.Status == "True", nil
+			}
+		}
+		return false, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the aggregated API: %w (%s); the end of the server's log:\n%s", err, last, s.APIServer.LogTail())
+	}
+	return nil
+}
+
+// Close stops the programs.
+func (s *Srenix) Close() error {
+	var errs []error
+	for _, process := range []*Process{s.APIServer, s.Executor} {
+		if process != nil && process.command != nil && process.command.Process != nil {
+			errs = append(errs, process.Stop())
+		}
+	}
+	return errors.Join(errs...)
+}
