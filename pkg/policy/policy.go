@@ -18,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -99,6 +100,9 @@ type Input struct {
 	// *batchv1.Job, *networkingv1.Ingress, or *unstructured.Unstructured for
 	// kinds of custom resources. Nil means that it does not exist.
 	Target runtime.Object
+	// Certificates are those of cert-manager in the target's namespace, for
+	// PatchIngressTLS; not looked at for other kinds.
+	Certificates []unstructured.Unstructured
 	// DryRun is the target as the API server would store it after a patch, at
 	// StageExecution of a patching action; nil otherwise.
 	DryRun runtime.Object
@@ -117,15 +121,23 @@ type Input struct {
 	Verifier *token.Verifier
 	// ApprovalName is the name under which the approval is or would be stored.
 	ApprovalName string
-	// TokenUsedBy is the name of the stored Approval that used the token
-	// already, by the audit chain; empty if it is unused. The approval itself
-	// (same name) does not count.
+	// TokenUsedBy is the name of the Approval that used the token up already, by
+	// the audit chain; empty if the token may be used. At StageApproval every
+	// earlier decision uses it up, also one under the same name: that Approval
+	// was deleted since, or could not be stored. At StageExecution the decision
+	// under this name does not count, and an intent to act does.
 	TokenUsedBy string
+	// AcceptedAt is when the audit chain recorded that this approval was
+	// accepted. Needed at StageExecution, where the zero value denies: an
+	// approval that is stored and was never accepted went around the webhook.
+	AcceptedAt time.Time
 
 	// Approvals are the other stored approvals and denials of this digest, oldest first.
 	Approvals []ApprovalRecord
 	// Spent are the times of accepted approvals of this (approver, diagnostic
-	// class) in the last hour, without this one, oldest first.
+	// class) in the last hour, without this one, oldest first: of the hour before
+	// Now, and at StageExecution before AcceptedAt (and before this one in the
+	// order of the chain, so that racing approvals are settled exactly).
 	Spent []time.Time
 	// AccessDenied tells why the approver may not approve the kind or do the
 	// action themselves; empty if they may. Not looked at while Standing.

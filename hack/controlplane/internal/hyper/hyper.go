@@ -28,9 +28,9 @@ import (
 // name first and returns an exit code.
 var components = map[string]func(arguments []string) int{
 	"etcd":                    runEtcd,
-	"kube-apiserver":          runCobra(func() *cobra.Command { return kubeapiserver.NewAPIServerCommand() }),
-	"kube-controller-manager": runCobra(func() *cobra.Command { return kubecontrollermanager.NewControllerManagerCommand() }),
-	"kube-scheduler":          runCobra(func() *cobra.Command { return kubescheduler.NewSchedulerCommand() }),
+	"kube-apiserver":          runCobra(kubeapiserver.NewAPIServerCommand),
+	"kube-controller-manager": runCobra(kubecontrollermanager.NewControllerManagerCommand),
+	"kube-scheduler":          runCobra(func() *cobra.Command { return kubescheduler.NewSchedulerCommand() }), // Its options are variadic.
 	"kubectl":                 runKubectl,
 	"kwok":                    runKwok,
 }

@@ -40,7 +40,7 @@ func (s *supervisor) waitReady(ctx context.Context, c component) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, readyDeadline, true, func(ctx context.Context) (bool, error) {
 		if p.ended() {
-			return false, fmt.Errorf("%w: %v", errEnded, p.err)
+			return false, fmt.Errorf("%w: %w", errEnded, p.err)
 		}
 		last = s.layout.healthy(ctx, c)
 		return last == nil, nil
@@ -49,7 +49,7 @@ func (s *supervisor) waitReady(ctx context.Context, c component) error {
 	case errors.Is(err, errEnded):
 		return fmt.Errorf("waiting for %s: %w; the end of its log:\n%s", c.name, err, logTail(s.layout.log(c.name)))
 	case err != nil:
-		return fmt.Errorf("waiting for %s: %w (%v); the end of its log:\n%s", c.name, err, last, logTail(s.layout.log(c.name)))
+		return fmt.Errorf("waiting for %s: %w (%w); the end of its log:\n%s", c.name, err, last, logTail(s.layout.log(c.name)))
 	}
 	s.report("%s is ready", c.name)
 	return nil
@@ -130,10 +130,12 @@ func (s *supervisor) waitNodes(ctx context.Context) error {
 		return err
 	}
 	ready := 0
+	var last error
 	err = wait.PollUntilContextTimeout(ctx, pollInterval, readyDeadline, true, func(ctx context.Context) (bool, error) {
 		nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return false, nil // Asked again until the deadline.
+		last = err
+		if last != nil {
+			return false, nil
 		}
 		ready = 0
 		for _, node := range nodes.Items {
@@ -146,11 +148,11 @@ func (s *supervisor) waitNodes(ctx context.Context) error {
 		if ready < s.nodes {
 			return false, nil
 		}
-		_, err = client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
-		return err == nil, nil
+		_, last = client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+		return last == nil, nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for %d nodes to be Ready, have %d: %w; see %s", s.nodes, ready, err, s.layout.log("kwok"))
+		return fmt.Errorf("waiting for %d nodes to be Ready, have %d: %w (last answer: %v); see %s", s.nodes, ready, err, last, s.layout.log("kwok"))
 	}
 	s.report("%d nodes are Ready", ready)
 	return nil

@@ -177,7 +177,7 @@ func (s *supervisor) signalChange() {
 func (s *supervisor) watch(ctx context.Context) error {
 	for {
 		if name, p := s.lost(); p != nil {
-			return fmt.Errorf("%s ended unexpectedly (%v); the end of its log:\n%s", name, p.err, logTail(s.layout.log(name)))
+			return fmt.Errorf("%s ended unexpectedly (%w); the end of its log:\n%s", name, p.err, logTail(s.layout.log(name)))
 		}
 		select {
 		case <-ctx.Done():

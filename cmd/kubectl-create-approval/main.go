@@ -1,0 +1,21 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command kubectl-create-approval is the kubectl plugin behind
+// `kubectl create approval`. Called as kubectl_complete-create-approval (a link
+// to it on PATH) it answers kubectl's shell completion.
+package main
+
+import (
+	"os"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/srenix/srenix/pkg/cli"
+	"github.com/srenix/srenix/pkg/cli/approval"
+)
+
+func main() {
+	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
+	os.Exit(cli.Run(approval.NewCommand(streams), streams, os.Args))
+}

@@ -1,0 +1,43 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/component-base/version"
+
+	"github.com/srenix/srenix/pkg/cli/audit"
+)
+
+// newCommand returns the root of the command tree.
+func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	command := &cobra.Command{
+		Use:         "kubectl-srenix",
+		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl srenix"},
+		Short:       "Work with what srenix has recorded",
+		Long: `Work with what srenix has recorded.
+
+Findings and proposals are ordinary API objects: see them with
+"kubectl get findings.srenix.io" and "kubectl get proposals", and say yes or no
+to a proposal with "kubectl create approval".`,
+		Args: cobra.NoArgs,
+	}
+	command.AddCommand(audit.NewCommand(streams), newVersionCommand(streams))
+	return command
+}
+
+func newVersionCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this plugin",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(streams.Out, "kubectl srenix %s\n", version.Get().GitVersion)
+			return err
+		},
+	}
+}

@@ -1,0 +1,49 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approval
+
+import (
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/cli"
+)
+
+// explain adds to a server's error what to do next.
+func (p *proposals) explain(err error, name string) error {
+	next := ""
+	switch {
+	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) && apierrors.IsNotFound(err),
+		apierrors.IsServiceUnavailable(err):
+		next = "The API srenix.io/v1alpha1 does not answer: is srenix installed in this cluster? See: kubectl get apiservice v1alpha1.srenix.io"
+	case apierrors.IsNotFound(err):
+		next = fmt.Sprintf("The finding that it would mend has probably cleared, or it is in another namespace than %s. See what there is: kubectl get proposals -A", p.namespace)
+	case apierrors.IsConflict(err):
+		next = fmt.Sprintf("Nothing was decided. Look again, and decide on what you see then: kubectl create approval --proposal %s -n %s", name, p.namespace)
+	case apierrors.IsUnauthorized(err):
+		next = "Log in to the cluster again, and check who you are with: kubectl auth whoami"
+	case isLackOfRights(err):
+		next = fmt.Sprintf("ClusterRole srenix-approver gives these rights, where somebody binds it to you in namespace %[1]s. See what you may: kubectl auth can-i --list -n %[1]s", p.namespace)
+	case apierrors.IsForbidden(err):
+		next = fmt.Sprintf("Each refusal names what refuses, and tells what would make it pass. See what every layer says: kubectl describe proposal.srenix.io/%s -n %s", name, p.namespace)
+	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "expirationSeconds"):
+		next = "Ask for less with --token-lifetime."
+	case apierrors.IsInternalError(err), apierrors.IsServerTimeout(err), apierrors.IsTimeout(err):
+		next = fmt.Sprintf("Look whether it was decided all the same, and then try again: kubectl get approvals -n %s", p.namespace)
+	}
+	if next == "" {
+		return err
+	}
+	return cli.WithHint(err, next)
+}
+
+// isLackOfRights tells RBAC's refusal from a policy layer's. Both are Forbidden,
+// and only the first is worded by k8s.io/apiserver's responsewriters.Forbidden.
+func isLackOfRights(err error) bool {
+	text := err.Error()
+	return apierrors.IsForbidden(err) && strings.Contains(text, `User "`) && strings.Contains(text, `" cannot `)
+}

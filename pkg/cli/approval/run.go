@@ -1,0 +1,200 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approval
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/cli"
+	"github.com/srenix/srenix/pkg/digest"
+)
+
+// approvalResource is how kubectl names an Approval, before its slash and name.
+const approvalResource = "approval.ops.srenix.io"
+
+// Run shows the proposal, asks, and decides.
+func (o *Options) Run(ctx context.Context) error {
+	proposal, err := during(o, "reading the proposal", func() (*v1alpha1.Proposal, error) {
+		return o.proposals.get(ctx, o.name)
+	})
+	if err != nil {
+		return err
+	}
+	if err := checkDigest(proposal); err != nil {
+		return err
+	}
+	if err := show(o.ErrOut, proposal); err != nil {
+		return fmt.Errorf("showing the proposal: %w", err)
+	}
+	if o.DryRun == dryRunClient && o.Output == "" {
+		_, err := fmt.Fprintf(o.Out, "proposal.srenix.io/%s would be %s (dry run)\n", o.name, o.participle())
+		return err
+	}
+	if err := o.confirm(); err != nil {
+		return err
+	}
+	if o.DryRun == dryRunClient {
+		return o.printManifest(ctx, proposal)
+	}
+	return o.post(ctx, proposal)
+}
+
+// checkDigest makes sure that what is shown is what would be signed.
+func checkDigest(proposal *v1alpha1.Proposal) error {
+	computed, err := digest.Proposal(proposal.Namespace, proposal.Name, proposal.UID, &proposal.Spec)
+	if err != nil {
+		return err
+	}
+	if computed != proposal.Spec.Digest {
+		return cli.WithHint(
+			fmt.Errorf("proposal %q has digest %s, and its content as this plugin reads it has %s", proposal.Name, proposal.Spec.Digest, computed),
+			"Nothing was decided: you would sign something else than you see. Most likely the server is newer than this plugin: install the plugin of the server's version.")
+	}
+	return nil
+}
+
+// confirm returns nil once the person has said yes, here or by --yes. A dry run
+// on the server decides nothing and needs no yes.
+func (o *Options) confirm() error {
+	if o.Yes || o.DryRun == dryRunServer {
+		return nil
+	}
+	if !o.isTerminal(o.In) {
+		return cli.WithHint(errors.New("there is no terminal to ask on, so nothing was decided"),
+			"Decide with --yes, or look at what the policy would say with --dry-run=server.")
+	}
+	fmt.Fprintf(o.ErrOut, "\n%s? [y/N] ", o.decision)
+	answer, err := bufio.NewReader(o.In).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(o.ErrOut)
+		if !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading the answer: %w", err)
+		}
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return errors.New("nothing was decided, because the answer was not yes")
+}
+
+// post mints a token and sends the decision.
+func (o *Options) post(ctx context.Context, proposal *v1alpha1.Proposal) error {
+	dryRun := o.DryRun == dryRunServer
+	lifetime := o.TokenLifetime
+	if dryRun {
+		// The server mints nothing on a dry run, and judges no approval without
+		// a token: so this one is real, leaves no trace here and is soon worthless.
+		lifetime = minimumLifetime
+	}
+	token, err := o.mint(ctx, proposal, lifetime)
+	if err != nil {
+		return err
+	}
+	answer, err := during(o, "the policy to decide", func() (*v1alpha1.ProposalApproval, error) {
+		return o.proposals.approve(ctx, o.name, v1alpha1.ProposalApprovalSpec{
+			Decision: o.decision, Digest: proposal.Spec.Digest, Token: token.Token, Reason: o.Reason,
+		}, dryRun)
+	})
+	if err != nil {
+		return err
+	}
+	// Whatever the server echoes, the token is not for the screen.
+	answer.Spec.Token = ""
+	switch o.Output {
+	case outputName:
+		_, err = fmt.Fprintf(o.Out, "%s/%s\n", approvalResource, answer.Status.ApprovalName)
+		return err
+	case outputYAML, outputJSON:
+		answer.SetGroupVersionKind(v1alpha1.SchemeGroupVersion.WithKind("ProposalApproval"))
+		return o.print(answer)
+	}
+	suffix := ""
+	if dryRun {
+		suffix = " (server dry run)"
+	}
+	if _, err := fmt.Fprintf(o.Out, "%s/%s created%s\n", approvalResource, answer.Status.ApprovalName, suffix); err != nil {
+		return err
+	}
+	if !dryRun {
+		fmt.Fprintln(o.ErrOut, o.next(answer.Status.ApprovalName, proposal))
+	}
+	return nil
+}
+
+// next is the line to type after a decision.
+func (o *Options) next(approval string, proposal *v1alpha1.Proposal) string {
+	if o.Deny {
+		return fmt.Sprintf("See the record of it: kubectl get approval/%s -n %s", approval, proposal.Namespace)
+	}
+	if proposal.Spec.ActionKind == v1alpha1.ActionRunbook {
+		return fmt.Sprintf("See when it is released: kubectl get approval/%s -n %s --watch", approval, proposal.Namespace)
+	}
+	return fmt.Sprintf("Wait until it has helped: kubectl wait --for=condition=Verified approval/%s -n %s --timeout=5m", approval, proposal.Namespace)
+}
+
+// printManifest mints a token and prints an Approval that carries it.
+func (o *Options) printManifest(ctx context.Context, proposal *v1alpha1.Proposal) error {
+	token, err := o.mint(ctx, proposal, o.TokenLifetime)
+	if err != nil {
+		return err
+	}
+	approval := &opsv1alpha1.Approval{}
+	approval.SetGroupVersionKind(opsv1alpha1.SchemeGroupVersion.WithKind("Approval"))
+	approval.Name, approval.Namespace = token.ApprovalName, proposal.Namespace
+	approval.Spec = opsv1alpha1.ApprovalSpec{
+		Decision: o.decision,
+		Proposal: opsv1alpha1.ProposalReference{Name: proposal.Name, UID: proposal.UID, Digest: proposal.Spec.Digest},
+		Snapshot: proposal.Spec,
+		Token:    token.Token,
+		Reason:   o.Reason,
+	}
+	fmt.Fprintf(o.ErrOut, "Warning: the manifest holds a token, a credential in your name for this one approval (%s), valid until %s. Whoever reads it until then can apply it.\n",
+		token.ApprovalName, token.ExpirationTimestamp.UTC().Format(time.RFC3339))
+	return o.print(approval)
+}
+
+func (o *Options) mint(ctx context.Context, proposal *v1alpha1.Proposal, lifetime time.Duration) (v1alpha1.TokenRequestStatus, error) {
+	return during(o, "a token to be minted", func() (v1alpha1.TokenRequestStatus, error) {
+		return o.proposals.mint(ctx, o.name, proposal.Spec.Digest, lifetime)
+	})
+}
+
+func (o *Options) print(object runtime.Object) error {
+	var printer printers.ResourcePrinter = &printers.YAMLPrinter{}
+	if o.Output == outputJSON {
+		printer = &printers.JSONPrinter{}
+	}
+	if err := printer.PrintObj(object, o.Out); err != nil {
+		return fmt.Errorf("printing the %s: %w", object.GetObjectKind().GroupVersionKind().Kind, err)
+	}
+	return nil
+}
+
+func (o *Options) participle() string {
+	if o.Deny {
+		return "denied"
+	}
+	return "approved"
+}
+
+// during makes a request, and tells what is waited for if it takes long.
+func during[T any](o *Options, what string, request func() (T, error)) (T, error) {
+	start := o.clock.Now()
+	defer cli.Progress(o.ErrOut, o.clock, func() string {
+		return fmt.Sprintf("waiting for %s (%s)", what, o.clock.Since(start).Round(time.Second))
+	})()
+	return request()
+}

@@ -1,0 +1,146 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approval
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/cli"
+)
+
+// page collects lines, every text from the server made plain.
+type page struct{ strings.Builder }
+
+// line writes one line of the format and its arguments.
+func (p *page) line(format string, arguments ...any) {
+	p.WriteString(strings.TrimRight(cli.Plain(fmt.Sprintf(format, arguments...)), " ") + "\n")
+}
+
+// show writes all that a person needs for a decision, in one write.
+func show(w io.Writer, proposal *v1alpha1.Proposal) error {
+	p, spec := &page{}, &proposal.Spec
+	p.line("Proposal %s in namespace %s: %s", proposal.Name, proposal.Namespace, cmp.Or(string(proposal.Status.Phase), "phase unknown"))
+	p.line("")
+	p.line("  Action:   %s, tier %s, chosen by %s", spec.ActionKind, spec.Tier, spec.Source)
+	p.line("  Target:   %s", object(&spec.Target))
+	p.line("  Why:      %s", spec.Rationale)
+	p.line("  Finding:  %s (%s), since %s", spec.Finding.Name, spec.DiagnosticClass, spec.Finding.Since.UTC().Format(time.RFC3339))
+	if plan := spec.Plan; plan != nil {
+		after := ""
+		if plan.DependsOn != 0 {
+			after = fmt.Sprintf(", after step %d", plan.DependsOn)
+		}
+		p.line("  Plan:     %s, step %d%s, digest %s", plan.Name, plan.Step, after, plan.Digest)
+	}
+	p.line("  Digest:   %s", spec.Digest)
+	p.line("")
+	p.line("Change:")
+	change(p, spec)
+	p.line("")
+	p.line("Policy:")
+	verdicts(p, proposal.Status.Verdicts)
+	if len(proposal.Status.Approvals) > 0 {
+		p.line("")
+		p.line("Decisions so far:")
+		for _, approval := range proposal.Status.Approvals {
+			p.line("  %s  %s by %s, %s (%s)", approval.Time.UTC().Format(time.RFC3339), approval.Decision, approval.Approver,
+				cmp.Or(approval.Phase, "not yet picked up"), approval.Name)
+		}
+	}
+	_, err := io.WriteString(w, p.String())
+	return err
+}
+
+func object(reference *v1alpha1.ObjectReference) string {
+	name := reference.Name
+	if reference.Namespace != "" {
+		name = reference.Namespace + "/" + name
+	}
+	return fmt.Sprintf("%s %s %s, uid %s", reference.APIVersion, reference.Kind, name, cmp.Or(string(reference.UID), "none"))
+}
+
+// change writes what would be done, as a diff.
+func change(p *page, spec *v1alpha1.ProposalSpec) {
+	target := strings.ToLower(spec.Target.Kind) + "/" + spec.Target.Name
+	switch {
+	case spec.ActionKind == v1alpha1.ActionRunbook:
+		p.line("  none: it releases a text to people, and nothing is ever executed")
+	case spec.Patch == nil:
+		p.line("  --- %s", target)
+		p.line("  +++ /dev/null")
+		p.line("  deleted, if its uid is still %s", spec.Target.UID)
+	default:
+		p.line("  --- %s", target)
+		p.line("  +++ %s", target)
+		patch(p, spec.Patch)
+	}
+}
+
+func patch(p *page, patch *v1alpha1.Patch) {
+	if set := patch.SetAnnotation; set != nil {
+		p.line("  @@ /spec/template/metadata/annotations @@")
+		p.line("  -%s: (whatever it is)", set.Name)
+		p.line("  +%s: (time of your token)", set.Name)
+	}
+	for _, operation := range patch.JSONPatch {
+		switch operation.Op {
+		case "test":
+			p.line("  @@ %s @@", operation.Path)
+			p.line("  -%q", operation.Value)
+		case "replace":
+			p.line("  +%q", operation.Value)
+		default:
+			p.line("  @@ %s @@", operation.Path)
+			p.line("  ?%s %q", operation.Op, operation.Value)
+		}
+	}
+}
+
+// verdicts writes a line for each layer, and one more for what would make a
+// denial pass.
+func verdicts(p *page, verdicts []v1alpha1.Verdict) {
+	if len(verdicts) == 0 {
+		p.line("  the server tells no verdicts")
+		return
+	}
+	width := 0
+	for _, verdict := range verdicts {
+		width = max(width, len(verdict.Layer))
+	}
+	var refusing []string
+	for _, verdict := range verdicts {
+		p.line("  %s %-*s  %s", mark(verdict.Result), width, verdict.Layer, verdict.Message)
+		if mark(verdict.Result) != refused {
+			continue
+		}
+		refusing = append(refusing, verdict.Layer)
+		if verdict.Remedy != "" {
+			p.line("    %-*s  To make it pass: %s", width, "", verdict.Remedy)
+		}
+	}
+	if len(refusing) > 0 {
+		p.line("")
+		p.line("As it stands, an approval would be refused by: %s. The server decides.", strings.Join(refusing, ", "))
+	}
+}
+
+// refused marks a denial.
+const refused = "✗"
+
+// mark of a verdict. One that is not known is no allowance.
+func mark(result v1alpha1.VerdictResult) string {
+	switch result {
+	case v1alpha1.VerdictAllowed:
+		return "✓"
+	case v1alpha1.VerdictPending:
+		return "…"
+	default:
+		return refused
+	}
+}

@@ -1,0 +1,52 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package evidence
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+// reviewAccess asks the cluster whether the approver, with the groups that the
+// token carries, may approve the action kind and do the action by hand.
+func (g *gathering) reviewAccess(ctx context.Context, claims *token.Claims) {
+	spec := &g.in.Proposal.Spec
+	needed := []authorizationv1.ResourceAttributes{policy.ApprovePermission(spec.ActionKind, g.in.Proposal.Namespace)}
+	if permission, ok := policy.RequiredPermission(spec.ActionKind, spec.Target); ok {
+		needed = append(needed, permission)
+	} else if spec.ActionKind != v1alpha1.ActionRunbook {
+		g.unknown(fmt.Errorf("no right is known that %q needs", spec.ActionKind), policy.Access)
+		return
+	}
+	var refusals []string
+	for i := range needed {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: claims.Subject, Groups: claims.Binding.Groups, ResourceAttributes: &needed[i],
+		}}
+		if err := g.Access.Create(ctx, review); err != nil {
+			g.unknown(fmt.Errorf("asking whether %s: %w", permits(claims.Subject, "may", &needed[i]), err), policy.Access)
+			return
+		}
+		if !review.Status.Allowed || review.Status.Denied {
+			refusals = append(refusals, permits(claims.Subject, "may not", &needed[i]))
+		}
+	}
+	g.in.AccessDenied = strings.Join(refusals, ", and ")
+}
+
+// permits writes "alice may delete pods web-0 in namespace shop".
+func permits(user, may string, attributes *authorizationv1.ResourceAttributes) string {
+	resource := attributes.Resource
+	if attributes.Group != "" {
+		resource += "." + attributes.Group
+	}
+	return fmt.Sprintf("%s %s %s %s %s in namespace %s", user, may, attributes.Verb, resource, attributes.Name, attributes.Namespace)
+}

@@ -1,0 +1,144 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package evidence gathers the facts that package policy decides on: it reads
+// the target, its controllers and namespace, the audit chain and stored
+// decisions, and asks the cluster what the approver may do. Everything is read
+// from kube-apiserver itself, never from a cache.
+//
+// It decides nothing. A fact that cannot be had is handed on as unknown, for
+// each layer that needs it, and never left out.
+package evidence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+// AccessReviewer creates SubjectAccessReviews. A client.Client is one.
+type AccessReviewer interface {
+	Create(ctx context.Context, review client.Object, options ...client.CreateOption) error
+}
+
+// Options are what a Gatherer needs. All are required.
+type Options struct {
+	// Reader asks kube-apiserver, and has the types of core, apps, batch,
+	// networking and ops.srenix.io in its scheme.
+	Reader       client.Reader
+	Access       AccessReviewer
+	Chain        *audit.Chain
+	Verifier     *token.Verifier
+	Config       *config.PolicyConfiguration
+	OwnNamespace string
+	Clock        clock.PassiveClock
+}
+
+// Gatherer gathers facts. It is safe for concurrent use.
+type Gatherer struct{ options Options }
+
+// New returns a Gatherer.
+func New(options Options) *Gatherer { return &Gatherer{options: options} }
+
+// Request is what a decision is about.
+type Request struct {
+	Stage    policy.Stage
+	Decision v1alpha1.Decision
+	Proposal policy.Proposal
+	// CurrentDigest of the proposal as it stands; empty if it is gone.
+	CurrentDigest string
+	Token         string
+	// ApprovalName is the name of the Approval. Where none exists yet
+	// (proposals/approve) it is empty, and the one that the token calls for is used.
+	ApprovalName string
+	// Caller is the authenticated user, where it is the approver who calls.
+	Caller string
+	// DryRun is the target after a dry run, where the action patches.
+	DryRun runtime.Object
+}
+
+// ProposalOf is the proposal that a stored approval decided on. It fails where
+// the approval contradicts itself.
+func ProposalOf(approval *opsv1alpha1.Approval) (policy.Proposal, error) {
+	named := approval.Spec.Proposal
+	if named.Digest != approval.Spec.Snapshot.Digest {
+		return policy.Proposal{}, fmt.Errorf("the approval contradicts itself: spec.proposal.digest is %s and spec.snapshot.digest is %s", named.Digest, approval.Spec.Snapshot.Digest)
+	}
+	return policy.Proposal{Namespace: approval.Namespace, Name: named.Name, UID: named.UID, Spec: approval.Spec.Snapshot}, nil
+}
+
+// Gather returns the input of policy.Evaluate. It ends when ctx does, and what
+// was not read by then is unknown.
+func (g *Gatherer) Gather(ctx context.Context, request Request) policy.Input {
+	facts := &gathering{Options: g.options, in: policy.Input{
+		Stage: request.Stage, Now: g.options.Clock.Now(), Config: g.options.Config, OwnNamespace: g.options.OwnNamespace,
+		Decision: request.Decision, Proposal: request.Proposal, CurrentDigest: request.CurrentDigest,
+		Token: request.Token, Verifier: g.options.Verifier, ApprovalName: request.ApprovalName, Caller: request.Caller,
+		DryRun: request.DryRun, Unknown: map[policy.Layer]error{},
+	}}
+	// A person's denial is judged by its token and the chain alone, and must not
+	// fail because a target cannot be read.
+	if request.Stage == policy.StageStanding || request.Decision != v1alpha1.DecisionDeny {
+		facts.readTarget(ctx)
+		facts.readNamespace(ctx)
+	}
+	if err := facts.Chain.CheckHead(ctx); err != nil {
+		facts.unknown(err, policy.HashChainedAudit)
+	}
+	if request.Stage != policy.StageStanding {
+		facts.readToken(ctx)
+	}
+	return facts.in
+}
+
+// gathering is one input on its way.
+type gathering struct {
+	Options
+	in policy.Input
+}
+
+// unknown records that a fact could not be had, for each layer that needs it.
+func (g *gathering) unknown(err error, layers ...policy.Layer) {
+	for _, layer := range layers {
+		g.in.Unknown[layer] = errors.Join(g.in.Unknown[layer], err)
+	}
+}
+
+// readToken gathers what depends on who approves.
+func (g *gathering) readToken(ctx context.Context) {
+	claims, err := g.verify()
+	if err != nil {
+		// The verifier is asked again by the policy, and may have learnt of a key
+		// by then; what was not read because of this must stay unknown.
+		g.unknown(fmt.Errorf("who approves is not known: %w", err), policy.DualApproval, policy.RateBudget, policy.Access)
+		return
+	}
+	if g.in.ApprovalName == "" {
+		g.in.ApprovalName = token.ApprovalName(claims.ID)
+	}
+	index := g.readUse(ctx, claims)
+	if g.in.Decision == v1alpha1.DecisionDeny {
+		return
+	}
+	g.readDecisions(ctx, claims)
+	g.readBudget(ctx, claims, index)
+	g.reviewAccess(ctx, claims)
+}
+
+func (g *gathering) verify() (*token.Claims, error) {
+	if g.in.Token == "" {
+		return nil, errors.New("there is no token")
+	}
+	return g.Verifier.VerifyAt(g.in.Token, g.in.Now)
+}

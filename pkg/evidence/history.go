@@ -1,0 +1,142 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package evidence
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+// readUse finds out by the audit chain whether the token was used up, and at
+// execution when this approval was accepted. It returns the index of that event.
+func (g *gathering) readUse(ctx context.Context, claims *token.Claims) (accepted int64) {
+	events, err := audit.ByJTI(ctx, g.Reader, claims.ID)
+	if err != nil {
+		g.unknown(err, policy.SignedToken, policy.HashChainedAudit)
+		return 0
+	}
+	for i := range events {
+		spec := &events[i].Spec
+		switch {
+		case g.in.Stage == policy.StageExecution && g.accepts(spec):
+			// The first counts; more of them are from requests that raced.
+			if g.in.AcceptedAt.IsZero() {
+				g.in.AcceptedAt, accepted = spec.Time.Time, spec.Index
+			}
+		case audit.IsDecision(spec.Type), g.in.Stage == policy.StageExecution && spec.Type == opsv1alpha1.AuditActionIntended:
+			if g.in.TokenUsedBy == "" {
+				g.in.TokenUsedBy = spec.References.Approval
+			}
+			if g.in.TokenUsedBy == "" {
+				g.in.TokenUsedBy = token.ApprovalName(claims.ID)
+			}
+		}
+	}
+	return accepted
+}
+
+// accepts tells whether an event is the acceptance of this very approval.
+func (g *gathering) accepts(event *opsv1alpha1.AuditEventSpec) bool {
+	references, proposal := &event.References, &g.in.Proposal
+	want := opsv1alpha1.AuditApprovalAccepted
+	if g.in.Decision == v1alpha1.DecisionDeny {
+		want = opsv1alpha1.AuditDenialRecorded
+	}
+	return event.Type == want && references.Approval == g.in.ApprovalName && references.Namespace == proposal.Namespace &&
+		references.ProposalUID == proposal.UID && references.Digest == proposal.Spec.Digest
+}
+
+// readDecisions gathers the other decisions on the same digest. A denial counts
+// by the chain alone, so that deleting its Approval does not take it back; an
+// approval counts while it is stored, carries a token that was valid when it
+// was accepted, and was accepted by the chain.
+func (g *gathering) readDecisions(ctx context.Context, claims *token.Claims) {
+	events, err := audit.DecisionsOn(ctx, g.Reader, g.in.Proposal.UID, g.in.Proposal.Spec.Digest)
+	if err != nil {
+		g.unknown(err, policy.DualApproval)
+		return
+	}
+	for i := range events {
+		spec := &events[i].Spec
+		record := policy.ApprovalRecord{
+			Name: spec.References.Approval, Approver: spec.References.Approver,
+			Decision: v1alpha1.DecisionApprove, Time: spec.Time.Time,
+		}
+		if spec.Type == opsv1alpha1.AuditDenialRecorded {
+			record.Decision = v1alpha1.DecisionDeny
+			g.in.Approvals = append(g.in.Approvals, record)
+			continue
+		}
+		if spec.References.JTI == claims.ID {
+			continue
+		}
+		counts, err := g.stillStands(ctx, spec)
+		if err != nil {
+			g.unknown(err, policy.DualApproval)
+			return
+		}
+		if counts {
+			g.in.Approvals = append(g.in.Approvals, record)
+		}
+	}
+}
+
+// stillStands tells whether an accepted approval is stored and is what the chain says.
+func (g *gathering) stillStands(ctx context.Context, event *opsv1alpha1.AuditEventSpec) (bool, error) {
+	references := &event.References
+	stored := &opsv1alpha1.Approval{}
+	err := g.Reader.Get(ctx, client.ObjectKey{Namespace: g.in.Proposal.Namespace, Name: references.Approval}, stored)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading Approval %s: %w", references.Approval, err)
+	}
+	claims, err := g.Verifier.VerifyAt(stored.Spec.Token, event.Time.Time)
+	if err != nil {
+		// Not counting it asks for one approver more, and never for one less.
+		return false, nil
+	}
+	return stored.Spec.Decision == v1alpha1.DecisionApprove &&
+		stored.Spec.Proposal.UID == references.ProposalUID && stored.Spec.Proposal.Digest == references.Digest &&
+		claims.Binding.ProposalUID == references.ProposalUID && claims.Binding.Digest == references.Digest &&
+		claims.Subject == references.Approver && claims.ID == references.JTI, nil
+}
+
+// readBudget gathers the accepted approvals of this person and class: at
+// approval those of the last hour, at execution those that the chain has in the
+// hour before this one, so that approvals which raced are settled by its order.
+func (g *gathering) readBudget(ctx context.Context, claims *token.Claims, accepted int64) {
+	end := g.in.Now
+	if g.in.Stage == policy.StageExecution {
+		end = g.in.AcceptedAt
+	}
+	class := g.in.Proposal.Spec.DiagnosticClass
+	events, err := audit.AcceptedSince(ctx, g.Reader, claims.Subject, class, end.Add(-policy.BudgetWindow))
+	if err != nil {
+		g.unknown(err, policy.RateBudget)
+		return
+	}
+	seen := map[string]bool{claims.ID: true}
+	for i := range events {
+		spec := &events[i].Spec
+		if g.in.Stage == policy.StageExecution && spec.Index >= accepted {
+			break
+		}
+		if seen[spec.References.JTI] {
+			continue
+		}
+		seen[spec.References.JTI] = true
+		g.in.Spent = append(g.in.Spent, spec.Time.Time)
+	}
+}

@@ -1,0 +1,161 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// maximumPathsShown bounds how many unexpected paths a message names.
+const maximumPathsShown = 5
+
+// dryRunProblem compares the target with what the API server would store, path
+// by path. Only the path that the action kind writes may differ, and its value
+// must be the one that was approved.
+func (f *facts) dryRunProblem() string {
+	spec := &f.Proposal.Spec
+	if f.DryRun == nil {
+		return "there was no dry run"
+	}
+	if problem := identityProblem(f.DryRun, spec); problem != "" {
+		return problem
+	}
+	path, want, err := f.approvedChange()
+	if err != nil {
+		return err.Error()
+	}
+	before, err := asStored(f.Target)
+	if err != nil {
+		return err.Error()
+	}
+	after, err := asStored(f.DryRun)
+	if err != nil {
+		return err.Error()
+	}
+	var unexpected []string
+	for _, changed := range changedPaths(nil, before, after) {
+		if !slices.Equal(changed, path) {
+			unexpected = append(unexpected, pointer(changed))
+		}
+	}
+	if len(unexpected) > maximumPathsShown {
+		unexpected = append(unexpected[:maximumPathsShown], "and others")
+	}
+	if len(unexpected) > 0 {
+		return "it would also change " + strings.Join(unexpected, ", ")
+	}
+	if have := at(after, path); have != want {
+		return fmt.Sprintf("%s would be %v, and %q was approved", pointer(path), have, want)
+	}
+	return ""
+}
+
+// approvedChange is the one path that may change, and the value it must then have.
+func (f *facts) approvedChange() ([]string, string, error) {
+	spec := &f.Proposal.Spec
+	if spec.ActionKind == v1alpha1.ActionPatchDeploymentAnnotation {
+		if f.claims == nil {
+			return nil, "", fmt.Errorf("the value cannot be checked, because it is the time of the token: %w", f.tokenErr)
+		}
+		return []string{"spec", "template", "metadata", "annotations", RestartedAtAnnotation}, RestartedAt(f.claims), nil
+	}
+	patch, err := parseTLSPatch(spec.Patch.JSONPatch)
+	if err != nil {
+		return nil, "", err
+	}
+	return []string{"spec", "tls", strconv.Itoa(patch.index), "secretName"}, patch.newSecret, nil
+}
+
+// asStored is an object without what the API server manages by itself on every
+// write, and without status: a patch of the main resource cannot write it, and
+// controllers may between the two readings.
+func asStored(object runtime.Object) (map[string]any, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return nil, fmt.Errorf("comparing a %T: %w", object, err)
+	}
+	// Readers differ in whether they fill these in; the type was checked already.
+	delete(content, "apiVersion")
+	delete(content, "kind")
+	delete(content, "status")
+	for _, managed := range []string{"managedFields", "resourceVersion", "generation"} {
+		unstructured.RemoveNestedField(content, "metadata", managed)
+	}
+	return content, nil
+}
+
+// changedPaths lists the leaves that differ. An absent map is an empty one.
+func changedPaths(path []string, before, after any) [][]string {
+	old, oldIsMap := before.(map[string]any)
+	next, nextIsMap := after.(map[string]any)
+	if (oldIsMap || before == nil) && (nextIsMap || after == nil) {
+		keys := map[string]bool{}
+		for key := range old {
+			keys[key] = true
+		}
+		for key := range next {
+			keys[key] = true
+		}
+		var changed [][]string
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			changed = append(changed, changedPaths(child(path, key), old[key], next[key])...)
+		}
+		return changed
+	}
+	oldItems, oldIsList := before.([]any)
+	nextItems, nextIsList := after.([]any)
+	if oldIsList && nextIsList && len(oldItems) == len(nextItems) {
+		var changed [][]string
+		for i := range oldItems {
+			changed = append(changed, changedPaths(child(path, strconv.Itoa(i)), oldItems[i], nextItems[i])...)
+		}
+		return changed
+	}
+	if reflect.DeepEqual(before, after) {
+		return nil
+	}
+	return [][]string{path}
+}
+
+func child(path []string, segment string) []string {
+	return append(slices.Clone(path), segment)
+}
+
+func at(value any, path []string) any {
+	for _, segment := range path {
+		switch container := value.(type) {
+		case map[string]any:
+			value = container[segment]
+		case []any:
+			index, err := strconv.Atoi(segment)
+			if err != nil || index < 0 || index >= len(container) {
+				return nil
+			}
+			value = container[index]
+		default:
+			return nil
+		}
+	}
+	return value
+}
+
+// pointer writes a path as a JSON pointer (RFC 6901).
+func pointer(path []string) string {
+	escape := strings.NewReplacer("~", "~0", "/", "~1")
+	var text strings.Builder
+	for _, segment := range path {
+		text.WriteString("/" + escape.Replace(segment))
+	}
+	return text.String()
+}

@@ -1,0 +1,100 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// dualApproval is layer 6: enough distinct people, far enough apart in time, and
+// nobody who said no. Distinct means by the identity in the token.
+func dualApproval(f *facts) v1alpha1.Verdict {
+	if f.actsOnNothing() {
+		return noAction()
+	}
+	for _, record := range f.Approvals {
+		if record.Decision != v1alpha1.DecisionApprove {
+			return denied(fmt.Sprintf("%s denied this proposal at %s (Approval %s)", record.Approver, instant(record.Time), record.Name),
+				"a denial holds until the proposal's digest changes")
+		}
+	}
+	needed, interval := ApproversNeeded(f.Proposal.Spec.ActionKind, f.Config), ApprovalInterval(f.Config)
+	if f.Stage == StageStanding {
+		return awaiting(needed, len(counted(f.Approvals, interval)))
+	}
+	if f.claims == nil {
+		return denied(fmt.Sprintf("it is not known who approves: %v", f.tokenErr), mintAnother)
+	}
+	if needed == 1 {
+		return awaiting(1, 1)
+	}
+	own := ApprovalRecord{Name: f.ApprovalName, Approver: f.claims.Subject, Decision: v1alpha1.DecisionApprove, Time: f.Now}
+	if f.Stage == StageExecution {
+		own.Time = f.AcceptedAt
+		return awaiting(needed, len(counted(append(slices.Clone(f.Approvals), own), interval)))
+	}
+	before := counted(f.Approvals, interval)
+	for _, record := range before {
+		if record.Approver == own.Approver {
+			return denied(fmt.Sprintf("%s approved already (Approval %s), and nobody counts twice", own.Approver, record.Name), "somebody else has to approve")
+		}
+		if free := record.Time.Add(interval); own.Time.Before(free) {
+			return denied(fmt.Sprintf("approvals must be at least %s apart, and %s approved at %s", interval, record.Approver, instant(record.Time)),
+				"approve again from "+instant(free)+" on")
+		}
+	}
+	return awaiting(needed, len(before)+1)
+}
+
+func awaiting(needed, have int) v1alpha1.Verdict {
+	switch {
+	case needed == 1:
+		return allowed("one approver is enough")
+	case have >= needed:
+		return allowed(fmt.Sprintf("%d distinct approvers", have))
+	}
+	return pending(fmt.Sprintf("%d of %d distinct approvers so far", have, needed))
+}
+
+// counted are the approvals that count: the earliest of each person, each at
+// least interval after the one counted before it.
+func counted(records []ApprovalRecord, interval time.Duration) []ApprovalRecord {
+	ordered := slices.Clone(records)
+	slices.SortStableFunc(ordered, func(a, b ApprovalRecord) int { return a.Time.Compare(b.Time) })
+	var count []ApprovalRecord
+	for _, record := range ordered {
+		known := slices.ContainsFunc(count, func(other ApprovalRecord) bool { return other.Approver == record.Approver })
+		if known || record.Time.IsZero() || record.Approver == "" {
+			continue
+		}
+		if n := len(count); n > 0 && record.Time.Before(count[n-1].Time.Add(interval)) {
+			continue
+		}
+		count = append(count, record)
+	}
+	return count
+}
+
+// ApproversNeeded is how many distinct approvers an action kind needs:
+// configuration can ask for more than is compiled in, never for fewer.
+func ApproversNeeded(kind v1alpha1.ActionKind, cfg *config.PolicyConfiguration) int {
+	return int(max(config.MinimumApprovers(kind), cfg.Approvers[kind]))
+}
+
+// ApprovalInterval is the least time between two approvals where more than one
+// is needed: configuration can lengthen it, never shorten it.
+func ApprovalInterval(cfg *config.PolicyConfiguration) time.Duration {
+	interval := config.DefaultApprovalInterval
+	if cfg.ApprovalInterval != nil {
+		interval = max(interval, cfg.ApprovalInterval.Duration)
+	}
+	return interval
+}
+
+func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }

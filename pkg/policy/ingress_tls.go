@@ -1,0 +1,118 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// secretNamePath has the index without leading zeros, so that each entry has one spelling.
+var secretNamePath = regexp.MustCompile(`^/spec/tls/(0|[1-9][0-9]{0,3})/secretName$`)
+
+// tlsPatch is what a JSON patch of PatchIngressTLS says.
+type tlsPatch struct {
+	index                int
+	oldSecret, newSecret string
+}
+
+// parseTLSPatch accepts one grammar: a test of the old and a replace with the
+// new name, both at the same entry's secretName.
+func parseTLSPatch(operations []v1alpha1.JSONPatchOperation) (tlsPatch, error) {
+	if len(operations) != 2 || operations[0].Op != "test" || operations[1].Op != "replace" {
+		return tlsPatch{}, errors.New("the patch must be one test and one replace")
+	}
+	test, replace := operations[0], operations[1]
+	match := secretNamePath.FindStringSubmatch(replace.Path)
+	if match == nil || test.Path != replace.Path {
+		return tlsPatch{}, errors.New("both operations must be at the same /spec/tls/<i>/secretName")
+	}
+	index, err := strconv.Atoi(match[1])
+	if err != nil {
+		return tlsPatch{}, fmt.Errorf("reading the index of the TLS entry: %w", err)
+	}
+	if problems := validation.IsDNS1123Subdomain(replace.Value); len(problems) > 0 {
+		return tlsPatch{}, fmt.Errorf("the new Secret's name is not one: %s", problems[0])
+	}
+	if test.Value == replace.Value {
+		return tlsPatch{}, errors.New("the patch changes nothing")
+	}
+	return tlsPatch{index: index, oldSecret: test.Value, newSecret: replace.Value}, nil
+}
+
+// tlsVerdict tells whether the Ingress is as the patch expects it, and whether
+// the new Secret belongs to a Ready Certificate that covers the entry's hosts.
+func tlsVerdict(ingress *networkingv1.Ingress, spec *v1alpha1.ProposalSpec, certificates []unstructured.Unstructured) (v1alpha1.Verdict, bool) {
+	patch, err := parseTLSPatch(spec.Patch.JSONPatch)
+	if err != nil {
+		return denied(err.Error(), defect), false
+	}
+	again := "look at the proposals again"
+	if patch.index >= len(ingress.Spec.TLS) {
+		return denied(fmt.Sprintf("the Ingress has no TLS entry %d any more", patch.index), again), false
+	}
+	entry := ingress.Spec.TLS[patch.index]
+	if entry.SecretName != patch.oldSecret {
+		return denied(fmt.Sprintf("TLS entry %d names Secret %q now, and not %q", patch.index, entry.SecretName, patch.oldSecret), again), false
+	}
+	if len(entry.Hosts) == 0 {
+		return denied(fmt.Sprintf("TLS entry %d names no hosts, so no Certificate can be said to cover it", patch.index), "name its hosts"), false
+	}
+	for i := range certificates {
+		if issues(&certificates[i], ingress.Namespace, patch.newSecret, entry.Hosts) {
+			return v1alpha1.Verdict{}, true
+		}
+	}
+	return denied(fmt.Sprintf("no Ready Certificate in namespace %s writes Secret %q and covers %s", ingress.Namespace, patch.newSecret, strings.Join(entry.Hosts, ", ")),
+		"wait for the Certificate to become Ready"), false
+}
+
+// issues tells whether a Certificate is Ready, writes the Secret and covers the hosts.
+func issues(certificate *unstructured.Unstructured, namespace, secret string, hosts []string) bool {
+	if certificate.GetNamespace() != namespace {
+		return false
+	}
+	if name, _, err := unstructured.NestedString(certificate.Object, "spec", "secretName"); err != nil || name != secret {
+		return false
+	}
+	names, _, err := unstructured.NestedStringSlice(certificate.Object, "spec", "dnsNames")
+	if err != nil || !isReady(certificate) {
+		return false
+	}
+	return !slices.ContainsFunc(hosts, func(host string) bool { return !covers(names, host) })
+}
+
+func isReady(certificate *unstructured.Unstructured) bool {
+	conditions, _, err := unstructured.NestedSlice(certificate.Object, "status", "conditions")
+	if err != nil {
+		return false
+	}
+	for _, condition := range conditions {
+		if fields, ok := condition.(map[string]any); ok && fields["type"] == "Ready" {
+			return fields["status"] == "True"
+		}
+	}
+	return false
+}
+
+// covers tells whether one of the DNS names is the host, or a wildcard for its
+// first label (RFC 6125, section 6.4.3).
+func covers(names []string, host string) bool {
+	host = strings.ToLower(host)
+	_, parent, _ := strings.Cut(host, ".")
+	return slices.ContainsFunc(names, func(name string) bool {
+		name = strings.ToLower(name)
+		return name == host || (parent != "" && name == "*."+parent)
+	})
+}

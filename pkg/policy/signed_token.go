@@ -1,0 +1,102 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/digest"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+const mintAnother = "mint another token: kubectl create approval does"
+
+// signedToken is layer 5: the token verifies, is for exactly this, and was not
+// used before; and what is approved is the proposal as it stands.
+func signedToken(f *facts) v1alpha1.Verdict {
+	if f.Stage == StageStanding {
+		return pending("the approver's token is checked when one approves")
+	}
+	if f.tokenErr != nil || f.claims == nil {
+		return denied(fmt.Sprintf("%v", f.tokenErr), mintAnother)
+	}
+	if longest := maximumLifetime(f.Config); f.claims.ExpiresAt.Sub(f.claims.IssuedAt.Time) > longest {
+		return denied(fmt.Sprintf("the token is valid for longer than %s", longest), mintAnother)
+	}
+	if f.TokenUsedBy != "" {
+		return denied("the token was used already, by Approval "+f.TokenUsedBy, mintAnother)
+	}
+	if f.Caller != "" && f.Caller != f.claims.Subject {
+		return denied(fmt.Sprintf("the token was minted for %q, and the caller is %q", f.claims.Subject, f.Caller), "everybody approves with a token of their own")
+	}
+	if want := token.ApprovalName(f.claims.ID); f.ApprovalName != want {
+		return denied(fmt.Sprintf("the Approval is named %q, and its token needs the name %q", f.ApprovalName, want), "leave the name as kubectl create approval writes it")
+	}
+	if err := f.digestProblem(); err != nil {
+		return denied(err.Error(), fmt.Sprintf("look at it again: kubectl describe proposal.srenix.io %s -n %s", f.Proposal.Name, f.Proposal.Namespace))
+	}
+	if claim := f.mismatch(); claim != "" {
+		return denied(fmt.Sprintf("the token is for another %s", claim), mintAnother)
+	}
+	return allowed(fmt.Sprintf("the token of %s fits", f.claims.Subject))
+}
+
+// digestProblem tells whether the snapshot is what its digest says, and whether
+// the proposal still has that digest.
+func (f *facts) digestProblem() error {
+	spec := &f.Proposal.Spec
+	actual, err := digest.Proposal(f.Proposal.Namespace, f.Proposal.Name, f.Proposal.UID, spec)
+	switch {
+	case err != nil:
+		return err
+	case actual != spec.Digest:
+		return fmt.Errorf("the approved proposal does not have the digest that it names: it names %s and has %s", spec.Digest, actual)
+	case f.CurrentDigest == "":
+		return errors.New("the proposal is gone")
+	case f.CurrentDigest != spec.Digest:
+		return fmt.Errorf("the proposal has changed since: approved was %s, and it is now %s", spec.Digest, f.CurrentDigest)
+	}
+	return nil
+}
+
+// mismatch names the first thing that the token binds and that is another here.
+func (f *facts) mismatch() string {
+	binding, proposal, spec := &f.claims.Binding, &f.Proposal, &f.Proposal.Spec
+	plan := ""
+	if spec.Plan != nil {
+		plan = spec.Plan.Digest
+	}
+	for _, bound := range []struct {
+		what string
+		same bool
+	}{
+		{"namespace", binding.Namespace == proposal.Namespace},
+		{"proposal", binding.Proposal == proposal.Name},
+		{"proposal (its UID differs)", binding.ProposalUID == proposal.UID},
+		{"digest", binding.Digest == spec.Digest},
+		{"tier", binding.Tier == spec.Tier},
+		{"action kind", binding.ActionKind == spec.ActionKind},
+		{"target", binding.TargetUID == spec.Target.UID},
+		{"plan", binding.PlanDigest == plan},
+		{"diagnostic class", binding.DiagnosticClass == spec.DiagnosticClass},
+	} {
+		if !bound.same {
+			return bound.what
+		}
+	}
+	return ""
+}
+
+// maximumLifetime is the configured one, and never more than what is compiled in.
+func maximumLifetime(cfg *config.PolicyConfiguration) time.Duration {
+	longest := config.DefaultMaxTokenLifetime
+	if cfg.MaxTokenLifetime != nil {
+		longest = min(longest, cfg.MaxTokenLifetime.Duration)
+	}
+	return longest
+}

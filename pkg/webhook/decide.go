@@ -1,0 +1,129 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/evidence"
+	"github.com/srenix/srenix/pkg/policy"
+)
+
+// decision is one judgement on its way.
+type decision struct {
+	request evidence.Request
+	// user is who made the request, which need not be the approver.
+	user   string
+	reason string
+	dryRun bool
+	// final is true where the Approval itself is about to be stored.
+	final bool
+
+	in      policy.Input
+	outcome policy.Decision
+}
+
+// decide gathers, evaluates, records and answers.
+func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
+	named := &d.request.Proposal
+	standing, exists, viewErr := h.proposals.Get(named.Namespace, named.Name)
+	if viewErr == nil && exists && standing.UID == named.UID {
+		d.request.CurrentDigest = standing.Spec.Digest
+	}
+	d.in = h.gatherer.Gather(ctx, d.request)
+	if viewErr != nil {
+		if d.in.Unknown == nil {
+			d.in.Unknown = map[policy.Layer]error{}
+		}
+		d.in.Unknown[policy.SignedToken] = fmt.Errorf("reading the proposal as it stands: %w", viewErr)
+	}
+	d.outcome = policy.Evaluate(d.in)
+	if !d.outcome.Allowed {
+		code := d.code()
+		if viewErr != nil {
+			code = http.StatusServiceUnavailable
+		}
+		return h.refuse(ctx, &d, code, d.outcome.Message())
+	}
+	if d.final && !d.dryRun {
+		if _, err := h.chain.Append(ctx, d.entry(d.acceptedType(), d.acceptedMessage())); err != nil {
+			return refused(http.StatusForbidden, d.told(fmt.Sprintf("%s: the decision could not be recorded: %v (try again with another token)", policy.HashChainedAudit, err)))
+		}
+	}
+	response := admission.Allowed("")
+	if d.outcome.Awaiting {
+		response.Warnings = append(response.Warnings, "this approval counts, and another person has to approve too: "+d.awaiting())
+	}
+	return response
+}
+
+// refuse records a refusal, unless it is of a dry run, and answers with it.
+func (h *Handlers) refuse(ctx context.Context, d *decision, code int32, message string) admission.Response {
+	message = d.told(message)
+	if !d.dryRun {
+		if _, err := h.chain.Append(ctx, d.entry(deniedType, message)); err != nil {
+			message += fmt.Sprintf("; %s: the refusal could not be recorded: %v", policy.HashChainedAudit, err)
+		}
+	}
+	return refused(code, message)
+}
+
+// code is 404 for a proposal that is gone, 409 for one that has changed since,
+// and 403 for every other refusal.
+func (d *decision) code() int32 {
+	switch d.request.CurrentDigest {
+	case d.request.Proposal.Spec.Digest:
+		return http.StatusForbidden
+	case "":
+		return http.StatusNotFound
+	}
+	return http.StatusConflict
+}
+
+// told is a refusal's whole message: what was refused, and why.
+func (d *decision) told(why string) string {
+	named, digest, current := &d.request.Proposal, d.request.Proposal.Spec.Digest, d.request.CurrentDigest
+	what := "approval"
+	if d.request.Decision == v1alpha1.DecisionDeny {
+		what = "denial"
+	}
+	prefix := fmt.Sprintf("%s of proposal %s/%s refused: ", what, named.Namespace, named.Name)
+	if current != "" && current != digest && !(strings.Contains(why, current) && strings.Contains(why, digest)) {
+		prefix += fmt.Sprintf("the proposal has changed: decided on was digest %s, it is now %s; ", digest, current)
+	}
+	return prefix + why
+}
+
+func (d *decision) awaiting() string {
+	for _, verdict := range d.outcome.Verdicts {
+		if verdict.Result == v1alpha1.VerdictPending {
+			return verdict.Message
+		}
+	}
+	return ""
+}
+
+// refused is a denial as the API server hands it on.
+func refused(code int32, message string) admission.Response {
+	reason := map[int32]metav1.StatusReason{
+		http.StatusBadRequest:          metav1.StatusReasonBadRequest,
+		http.StatusForbidden:           metav1.StatusReasonForbidden,
+		http.StatusNotFound:            metav1.StatusReasonNotFound,
+		http.StatusConflict:            metav1.StatusReasonConflict,
+		http.StatusUnprocessableEntity: metav1.StatusReasonInvalid,
+		http.StatusInternalServerError: metav1.StatusReasonInternalError,
+		http.StatusServiceUnavailable:  metav1.StatusReasonServiceUnavailable,
+	}[code]
+	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{
+		Result: &metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message},
+	}}
+}

@@ -1,0 +1,120 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package webhook is the admission handler over package policy. It judges a
+// decision twice: at proposals/approve, where the caller is known, and as the
+// Approval that is about to be stored, whoever applies it. What it lets through
+// to be stored is in the audit chain before it answers.
+//
+// It does not know the layers, and reads nothing itself but the standing
+// proposal. Whatever goes wrong in it is a denial.
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/evidence"
+	"github.com/srenix/srenix/pkg/policy"
+)
+
+const (
+	// ProposalsApprovePath serves decisions made at proposals/approve.
+	ProposalsApprovePath = "/validate-proposals-approve"
+	// ApprovalsPath serves Approvals that are about to be stored.
+	ApprovalsPath = "/validate-approvals"
+
+	// decisionTimeout is shorter than timeoutSeconds of the webhook
+	// configuration (10), so that a refusal can still tell why.
+	decisionTimeout = 8 * time.Second
+)
+
+// Proposals are the standing proposals of the live view.
+type Proposals interface {
+	// Get returns a proposal and whether there is one, or an error if the view
+	// cannot tell.
+	Get(namespace, name string) (*v1alpha1.Proposal, bool, error)
+}
+
+// Gatherer gathers the facts for one decision.
+type Gatherer interface {
+	Gather(ctx context.Context, request evidence.Request) policy.Input
+}
+
+// Appender appends to the audit chain.
+type Appender interface {
+	Append(ctx context.Context, entry audit.Entry) (*opsv1alpha1.AuditEvent, error)
+}
+
+// Options are what the handlers need. All are required.
+type Options struct {
+	Gatherer  Gatherer
+	Chain     Appender
+	Proposals Proposals
+	// Scheme has srenix.io/v1alpha1 and ops.srenix.io/v1alpha1.
+	Scheme *runtime.Scheme
+}
+
+// Handlers are the two admission handlers.
+type Handlers struct {
+	gatherer  Gatherer
+	chain     Appender
+	proposals Proposals
+	strict    runtime.Decoder
+}
+
+// New returns the handlers.
+func New(options Options) *Handlers {
+	return &Handlers{
+		gatherer: options.Gatherer, chain: options.Chain, proposals: options.Proposals,
+		strict: serializer.NewCodecFactory(options.Scheme, serializer.EnableStrict).UniversalDeserializer(),
+	}
+}
+
+// Register serves both handlers.
+func (h *Handlers) Register(server ctrlwebhook.Server) {
+	server.Register(ProposalsApprovePath, h.hook(h.proposalApproval))
+	server.Register(ApprovalsPath, h.hook(h.approval))
+}
+
+func (h *Handlers) hook(handle admission.HandlerFunc) *admission.Webhook {
+	return (&admission.Webhook{Handler: guard(handle)}).WithRecoverPanic(true)
+}
+
+// guard bounds the time of a handler and turns its panic into a denial.
+func guard(handle admission.HandlerFunc) admission.HandlerFunc {
+	return func(ctx context.Context, request admission.Request) (response admission.Response) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				logf.FromContext(ctx).Error(fmt.Errorf("%v", cause), "Refused, because judging the request panicked")
+				response = refused(http.StatusInternalServerError, "judging the request failed: report this to whoever runs srenix")
+			}
+		}()
+		ctx, cancel := context.WithTimeout(ctx, decisionTimeout)
+		defer cancel()
+		return handle(ctx, request)
+	}
+}
+
+// decode reads the object of a request. An unknown or repeated field, and any
+// other kind, is an error.
+func (h *Handlers) decode(request admission.Request, gvk schema.GroupVersionKind, into runtime.Object) error {
+	if _, have, err := h.strict.Decode(request.Object.Raw, nil, into); err != nil {
+		return fmt.Errorf("decoding the %s: %w", gvk.Kind, err)
+	} else if *have != gvk {
+		return fmt.Errorf("want a %s, have a %s", gvk, have)
+	}
+	return nil
+}
