@@ -9,7 +9,8 @@ TOOLS := $(BIN)/tools
 KUBERNETES_VERSION := v1.37.2
 GOLANGCI_LINT_VERSION := v2.15.0
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# component-base wants a version that begins like v1.2.3.
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo "v0.0.0-$$(git rev-parse --short HEAD 2>/dev/null || echo dev)")
 COMMANDS := apiserver executor kubectl-create-approval kubectl-srenix
 
 version_package := k8s.io/component-base/version

@@ -34,3 +34,8 @@ mkdir -p pkg/generated/openapi
 
 echo "generating CRDs" >&2
 "${tools}/controller-gen" crd paths=./pkg/apis/ops/... output:crd:artifacts:config=artifacts/kustomize/base/crds
+
+echo "generating the reader ClusterRole" >&2
+role=artifacts/kustomize/base/rbac/apiserver-reader.yaml
+go run ./hack/readerrole > "${role}.new"
+mv "${role}.new" "${role}"

@@ -2,8 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kubectl-create-approval is the kubectl plugin behind
-// `kubectl create approval`. Called as kubectl_complete-create-approval (a link
-// to it on PATH) it answers kubectl's shell completion.
+// `kubectl create approval`.
+//
+// Called as kubectl_complete-create-approval (a link to it on PATH) it answers
+// shell completion by kubectl's convention for plugins. Up to 1.37 kubectl asks
+// only plugins of the first level, and none below its own `create`, so that
+// today the link serves shell functions that call it by its name.
 package main
 
 import (

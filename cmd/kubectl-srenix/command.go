@@ -25,6 +25,7 @@ Findings and proposals are ordinary API objects: see them with
 "kubectl get findings.srenix.io" and "kubectl get proposals", and say yes or no
 to a proposal with "kubectl create approval".`,
 		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	command.AddCommand(audit.NewCommand(streams), newVersionCommand(streams))
 	return command

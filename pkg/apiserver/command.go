@@ -7,7 +7,6 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
-	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/version/verflag"
 	"k8s.io/klog/v2"
@@ -27,7 +26,7 @@ admission reviews that decide whether an approval counts.`,
 		SilenceUsage: true,
 		RunE: func(*cobra.Command, []string) error {
 			verflag.PrintAndExitIfRequested()
-			if err := logsapi.ValidateAndApply(options.Logs, utilfeature.DefaultFeatureGate); err != nil {
+			if err := logsapi.ValidateAndApply(options.Logs, nil); err != nil {
 				return err
 			}
 			ctrllog.SetLogger(klog.NewKlogr())

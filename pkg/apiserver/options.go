@@ -142,6 +142,9 @@ func (o *Options) Config(ctx context.Context) (*Config, error) {
 	if err := o.CoreAPI.ApplyTo(generic); err != nil {
 		return nil, fmt.Errorf("configuring the client of kube-apiserver: %w", err)
 	}
+	// kube-apiserver queues and rates what it is asked; a second limit here would
+	// only make approvals slow.
+	generic.ClientConfig.QPS = -1
 	kube, err := kubernetes.NewForConfig(generic.ClientConfig)
 	if err != nil {
 		return nil, fmt.Errorf("making a client of kube-apiserver: %w", err)

@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
-	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/catalog"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/audit"
@@ -87,7 +87,7 @@ func newEngine(ctx context.Context, extra *ExtraConfig) (*live.Engine, live.Sour
 		Clock: extra.clock(), Logger: klog.FromContext(ctx).WithName("live"),
 		Registerer: legacyregistry.Registerer(),
 	})
-	detecting, err := analyzers.Build(extra.Configuration, os.Getenv)
+	detecting, err := catalog.Build(extra.Configuration, os.Getenv)
 	if err != nil {
 		return nil, nil, fmt.Errorf("building the analyzers: %w", err)
 	}

@@ -37,6 +37,7 @@ func Run(command *cobra.Command, streams genericiooptions.IOStreams, argv []stri
 	command.SetErr(streams.ErrOut)
 	command.SilenceErrors = true
 	command.SilenceUsage = true
+	command.CompletionOptions.DisableDefaultCmd = true // kubectl completes its plugins, not the shell
 	command.SetFlagErrorFunc(UsageError)
 	if err := command.ExecuteContext(context.Background()); err != nil {
 		Report(streams.ErrOut, err)

@@ -102,12 +102,10 @@ func (g *gathering) stillStands(ctx context.Context, event *opsv1alpha1.AuditEve
 	if err != nil {
 		return false, fmt.Errorf("reading Approval %s: %w", references.Approval, err)
 	}
+	// One whose token does not verify does not count, which asks for one approver
+	// more and never for one less.
 	claims, err := g.Verifier.VerifyAt(stored.Spec.Token, event.Time.Time)
-	if err != nil {
-		// Not counting it asks for one approver more, and never for one less.
-		return false, nil
-	}
-	return stored.Spec.Decision == v1alpha1.DecisionApprove &&
+	return err == nil && stored.Spec.Decision == v1alpha1.DecisionApprove &&
 		stored.Spec.Proposal.UID == references.ProposalUID && stored.Spec.Proposal.Digest == references.Digest &&
 		claims.Binding.ProposalUID == references.ProposalUID && claims.Binding.Digest == references.Digest &&
 		claims.Subject == references.Approver && claims.ID == references.JTI, nil

@@ -47,10 +47,12 @@ func namespaceProtection(f *facts) v1alpha1.Verdict {
 	switch {
 	case f.OwnNamespace == "":
 		return denied("it is not known which namespace srenix runs in", "report this to whoever runs srenix")
+	case name == "" || name != f.Proposal.Namespace:
+		return denied(fmt.Sprintf("the target is in namespace %q, and the proposal in %q", name, f.Proposal.Namespace), defect)
 	case f.Namespace == nil:
 		return denied(fmt.Sprintf("namespace %q does not exist", name), "nothing is left to do: look at the findings again")
-	case f.Namespace.Name != name || name != f.Proposal.Namespace:
-		return denied(fmt.Sprintf("the target is in namespace %q, the proposal in %q, and namespace %q was read", name, f.Proposal.Namespace, f.Namespace.Name), defect)
+	case f.Namespace.Name != name:
+		return denied(fmt.Sprintf("namespace %q was read for namespace %q", f.Namespace.Name, name), "report this to whoever runs srenix")
 	}
 	if protected, why := IsProtected(f.Namespace, f.OwnNamespace, f.Config); protected {
 		return denied(why, "mend it by hand: the finding says how")

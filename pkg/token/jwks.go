@@ -4,15 +4,16 @@
 package token
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
+
+	kjson "sigs.k8s.io/json"
 )
 
 // maximumKeys bounds a key set. One key rotates in a day, so a few are normal.
@@ -101,14 +102,8 @@ func (k JWK) publicKey() (ed25519.PublicKey, error) {
 	return x, nil
 }
 
+// decodeStrict refuses unknown and repeated fields, and anything after the end.
 func decodeStrict(data []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return err
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return fmt.Errorf("there is something after the end")
-	}
-	return nil
+	strict, err := kjson.UnmarshalStrict(data, into)
+	return errors.Join(append(strict, err)...)
 }

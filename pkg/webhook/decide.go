@@ -28,6 +28,8 @@ type decision struct {
 	// final is true where the Approval itself is about to be stored.
 	final bool
 
+	// viewErr is why the live view could not tell how the proposal stands.
+	viewErr error
 	in      policy.Input
 	outcome policy.Decision
 }
@@ -35,24 +37,20 @@ type decision struct {
 // decide gathers, evaluates, records and answers.
 func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 	named := &d.request.Proposal
-	standing, exists, viewErr := h.proposals.Get(named.Namespace, named.Name)
-	if viewErr == nil && exists && standing.UID == named.UID {
+	standing, exists, err := h.proposals.Get(named.Namespace, named.Name)
+	if d.viewErr = err; err == nil && exists && standing.UID == named.UID {
 		d.request.CurrentDigest = standing.Spec.Digest
 	}
 	d.in = h.gatherer.Gather(ctx, d.request)
-	if viewErr != nil {
+	if d.viewErr != nil {
 		if d.in.Unknown == nil {
 			d.in.Unknown = map[policy.Layer]error{}
 		}
-		d.in.Unknown[policy.SignedToken] = fmt.Errorf("reading the proposal as it stands: %w", viewErr)
+		d.in.Unknown[policy.SignedToken] = fmt.Errorf("reading the proposal as it stands: %w", d.viewErr)
 	}
 	d.outcome = policy.Evaluate(d.in)
 	if !d.outcome.Allowed {
-		code := d.code()
-		if viewErr != nil {
-			code = http.StatusServiceUnavailable
-		}
-		return h.refuse(ctx, &d, code, d.outcome.Message())
+		return h.refuse(ctx, &d)
 	}
 	if d.final && !d.dryRun {
 		if _, err := h.chain.Append(ctx, d.entry(d.acceptedType(), d.acceptedMessage())); err != nil {
@@ -67,38 +65,49 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 }
 
 // refuse records a refusal, unless it is of a dry run, and answers with it.
-func (h *Handlers) refuse(ctx context.Context, d *decision, code int32, message string) admission.Response {
-	message = d.told(message)
+func (h *Handlers) refuse(ctx context.Context, d *decision) admission.Response {
+	message := d.told(d.outcome.Message())
 	if !d.dryRun {
 		if _, err := h.chain.Append(ctx, d.entry(deniedType, message)); err != nil {
 			message += fmt.Sprintf("; %s: the refusal could not be recorded: %v", policy.HashChainedAudit, err)
 		}
 	}
-	return refused(code, message)
+	return refused(d.code(), message)
 }
 
 // code is 404 for a proposal that is gone, 409 for one that has changed since,
-// and 403 for every other refusal.
+// 503 where that cannot be told yet, and 403 for every other refusal.
 func (d *decision) code() int32 {
-	switch d.request.CurrentDigest {
-	case d.request.Proposal.Spec.Digest:
-		return http.StatusForbidden
-	case "":
+	switch {
+	case d.viewErr != nil:
+		return http.StatusServiceUnavailable
+	case d.request.CurrentDigest == "":
 		return http.StatusNotFound
+	case d.request.CurrentDigest != d.request.Proposal.Spec.Digest:
+		return http.StatusConflict
 	}
-	return http.StatusConflict
+	return http.StatusForbidden
 }
 
-// told is a refusal's whole message: what was refused, and why.
+// told is a refusal's whole message: what was refused, and why. That the
+// proposal is gone or has changed is always among the reasons, with both digests.
 func (d *decision) told(why string) string {
-	named, digest, current := &d.request.Proposal, d.request.Proposal.Spec.Digest, d.request.CurrentDigest
-	what := "approval"
+	named, what := &d.request.Proposal, "approval"
 	if d.request.Decision == v1alpha1.DecisionDeny {
 		what = "denial"
 	}
 	prefix := fmt.Sprintf("%s of proposal %s/%s refused: ", what, named.Namespace, named.Name)
-	if current != "" && current != digest && !(strings.Contains(why, current) && strings.Contains(why, digest)) {
-		prefix += fmt.Sprintf("the proposal has changed: decided on was digest %s, it is now %s; ", digest, current)
+	const gone = "the proposal is gone"
+	decided, current := named.Spec.Digest, d.request.CurrentDigest
+	switch d.code() {
+	case http.StatusNotFound:
+		if !strings.Contains(why, gone) {
+			prefix += gone + "; "
+		}
+	case http.StatusConflict:
+		if !strings.Contains(why, decided) || !strings.Contains(why, current) {
+			prefix += fmt.Sprintf("the proposal has changed: decided on was digest %s, it is now %s; ", decided, current)
+		}
 	}
 	return prefix + why
 }

@@ -25,8 +25,8 @@ func (h *Handlers) proposalApproval(ctx context.Context, request admission.Reque
 	if request.Operation != admissionv1.Create {
 		return refused(http.StatusForbidden, fmt.Sprintf("%s of proposals/approve is not served", request.Operation))
 	}
-	posted := &v1alpha1.ProposalApproval{}
-	if err := h.decode(request, v1alpha1.SchemeGroupVersion.WithKind("ProposalApproval"), posted); err != nil {
+	posted, err := decode[*v1alpha1.ProposalApproval](h.strict, request)
+	if err != nil {
 		return refused(http.StatusBadRequest, err.Error())
 	}
 	switch {
@@ -62,17 +62,17 @@ func (h *Handlers) approval(ctx context.Context, request admission.Request) admi
 	default:
 		return refused(http.StatusForbidden, fmt.Sprintf("%s of approvals is not served", request.Operation))
 	}
-	stored := &opsv1alpha1.Approval{}
-	if err := h.decode(request, opsv1alpha1.SchemeGroupVersion.WithKind("Approval"), stored); err != nil {
+	stored, err := decode[*opsv1alpha1.Approval](h.strict, request)
+	if err != nil {
 		return refused(http.StatusBadRequest, err.Error())
 	}
 	if stored.Name == "" {
 		return refused(http.StatusBadRequest, "metadata.name is needed: it is the name that the token calls for, and kubectl create approval writes it")
 	}
 	stored.Namespace = request.Namespace
-	proposal, contradiction := evidence.ProposalOf(stored)
-	if contradiction != nil {
-		return refused(http.StatusUnprocessableEntity, contradiction.Error())
+	proposal, err := evidence.ProposalOf(stored)
+	if err != nil {
+		return refused(http.StatusUnprocessableEntity, err.Error())
 	}
 	return h.decide(ctx, decision{
 		request: evidence.Request{

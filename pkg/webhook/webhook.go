@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
@@ -109,12 +108,21 @@ func guard(handle admission.HandlerFunc) admission.HandlerFunc {
 }
 
 // decode reads the object of a request. An unknown or repeated field, and any
-// other kind, is an error.
-func (h *Handlers) decode(request admission.Request, gvk schema.GroupVersionKind, into runtime.Object) error {
-	if _, have, err := h.strict.Decode(request.Object.Raw, nil, into); err != nil {
-		return fmt.Errorf("decoding the %s: %w", gvk.Kind, err)
-	} else if *have != gvk {
-		return fmt.Errorf("want a %s, have a %s", gvk, have)
+// other kind or none, is an error.
+func decode[T runtime.Object](strict runtime.Decoder, request admission.Request) (T, error) {
+	var none T
+	// Nothing to decode into is given, so that the object has to say what it is.
+	object, _, err := strict.Decode(request.Object.Raw, nil, nil)
+	if runtime.IsStrictDecodingError(err) {
+		return none, fmt.Errorf("decoding the object: %w", err)
 	}
-	return nil
+	if err != nil {
+		// Not wrapped: such an error may quote the body, which holds a token.
+		return none, fmt.Errorf("decoding the object: it is not a readable %T", none)
+	}
+	typed, ok := object.(T)
+	if !ok {
+		return none, fmt.Errorf("decoding the object: want a %T, have a %T", none, object)
+	}
+	return typed, nil
 }

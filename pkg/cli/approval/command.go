@@ -41,10 +41,7 @@ Examples:
   kubectl create approval --proposal restart-checkout -n shop --dry-run=server
 
   # Approve by way of Git
-  kubectl create approval --proposal restart-checkout -n shop --dry-run=client -o yaml > approval.yaml
-
-To complete names with TAB, link this program as kubectl_complete-create-approval
-into a directory on PATH.`
+  kubectl create approval --proposal restart-checkout -n shop --dry-run=client -o yaml > approval.yaml`
 
 // NewCommand returns the command.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {

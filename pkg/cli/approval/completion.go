@@ -44,8 +44,7 @@ func (o *Options) completeArguments(command *cobra.Command, arguments []string, 
 func (o *Options) completeProposals(ctx context.Context) ([]cobra.Completion, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
-	// Any name will do, for Complete to make the client.
-	if err := o.Complete([]string{"any"}); err != nil {
+	if err := o.connect(); err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	list, err := o.proposals.list(ctx)

@@ -33,12 +33,17 @@ func (p *proposals) explain(err error, name string) error {
 	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "expirationSeconds"):
 		next = "Ask for less with --token-lifetime."
 	case apierrors.IsInternalError(err), apierrors.IsServerTimeout(err), apierrors.IsTimeout(err):
-		next = fmt.Sprintf("Look whether it was decided all the same, and then try again: kubectl get approvals -n %s", p.namespace)
+		return p.lookFirst(err)
 	}
 	if next == "" {
 		return err
 	}
 	return cli.WithHint(err, next)
+}
+
+// lookFirst is for errors after which a decision may have been stored.
+func (p *proposals) lookFirst(err error) error {
+	return cli.WithHint(err, fmt.Sprintf("Look whether it was decided all the same, and then try again: kubectl get approvals -n %s", p.namespace))
 }
 
 // isLackOfRights tells RBAC's refusal from a policy layer's. Both are Forbidden,

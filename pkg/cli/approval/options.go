@@ -117,6 +117,11 @@ func (o *Options) Complete(arguments []string) error {
 			o.TokenLifetime = manifestLifetime
 		}
 	}
+	return o.connect()
+}
+
+// connect makes the client that the connection flags describe.
+func (o *Options) connect() error {
 	namespace, _, err := o.ConfigFlags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
 		return fmt.Errorf("reading the namespace from the kubeconfig: %w", err)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -68,7 +69,13 @@ func (p *proposals) approve(ctx context.Context, name string, decision v1alpha1.
 		VersionedParams(createOptions(dryRun), p.client.Parameters).
 		Body(&v1alpha1.ProposalApproval{Spec: decision}).Do(ctx).Into(answer)
 	if err != nil {
-		return nil, p.explain(fmt.Errorf("deciding on proposal %q: %w", name, err), name)
+		err = fmt.Errorf("deciding on proposal %q: %w", name, err)
+		var status apierrors.APIStatus
+		if !errors.As(err, &status) {
+			// The answer was lost, and not necessarily the request.
+			return nil, p.lookFirst(err)
+		}
+		return nil, p.explain(err, name)
 	}
 	if answer.Status.ApprovalName == "" {
 		return nil, fmt.Errorf("deciding on proposal %q: %w", name, errors.New("the server answered without the name of an Approval: see kubectl get approvals -n "+p.namespace))

@@ -68,16 +68,21 @@ func object(reference *v1alpha1.ObjectReference) string {
 // change writes what would be done, as a diff.
 func change(p *page, spec *v1alpha1.ProposalSpec) {
 	target := strings.ToLower(spec.Target.Kind) + "/" + spec.Target.Name
-	switch {
-	case spec.ActionKind == v1alpha1.ActionRunbook:
+	switch spec.ActionKind {
+	case v1alpha1.ActionRunbook:
 		p.line("  none: it releases a text to people, and nothing is ever executed")
-	case spec.Patch == nil:
+		return
+	case v1alpha1.ActionDeletePod, v1alpha1.ActionDeleteJob, v1alpha1.ActionDeleteCertificateRequest:
 		p.line("  --- %s", target)
 		p.line("  +++ /dev/null")
 		p.line("  deleted, if its uid is still %s", spec.Target.UID)
-	default:
+	case v1alpha1.ActionPatchDeploymentAnnotation, v1alpha1.ActionPatchIngressTLS:
 		p.line("  --- %s", target)
 		p.line("  +++ %s", target)
+	default:
+		p.line("  this plugin does not know what %s does to %s", spec.ActionKind, target)
+	}
+	if spec.Patch != nil {
 		patch(p, spec.Patch)
 	}
 }
@@ -88,15 +93,18 @@ func patch(p *page, patch *v1alpha1.Patch) {
 		p.line("  -%s: (whatever it is)", set.Name)
 		p.line("  +%s: (time of your token)", set.Name)
 	}
+	path := ""
 	for _, operation := range patch.JSONPatch {
+		if operation.Path != path {
+			path = operation.Path
+			p.line("  @@ %s @@", path)
+		}
 		switch operation.Op {
 		case "test":
-			p.line("  @@ %s @@", operation.Path)
 			p.line("  -%q", operation.Value)
 		case "replace":
 			p.line("  +%q", operation.Value)
 		default:
-			p.line("  @@ %s @@", operation.Path)
 			p.line("  ?%s %q", operation.Op, operation.Value)
 		}
 	}

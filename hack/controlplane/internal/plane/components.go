@@ -94,8 +94,10 @@ func components(l layout, p ports) ([]component, error) {
 			"--requestheader-client-ca-file=" + frontProxyCA, "--requestheader-allowed-names=front-proxy-client",
 			"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
 			"--proxy-client-cert-file=" + frontProxyCert, "--proxy-client-key-file=" + frontProxyKey,
-			// Fewer background writes and a quick end: planes are small and short-lived.
-			"--endpoint-reconciler-type=none", "--shutdown-delay-duration=0s", "--shutdown-send-retry-after=false",
+			// Fewer background writes: planes are small and short-lived.
+			"--endpoint-reconciler-type=none",
+			// A quick end: without the retry-after mode it waits a minute for open watches.
+			"--shutdown-delay-duration=0s", "--shutdown-send-retry-after=true",
 			"--profiling=false",
 		}},
 		{name: "kube-controller-manager", port: p.ControllerManager, scheme: "https", healthPath: "/healthz", arguments: []string{
@@ -105,6 +107,8 @@ func components(l layout, p ports) ([]component, error) {
 			"--bind-address=" + loopback, "--secure-port=" + strconv.Itoa(p.ControllerManager),
 			"--tls-cert-file=" + servingCert, "--tls-private-key-file=" + servingKey,
 			"--use-service-account-credentials", "--leader-elect=false",
+			// The default of 20 a second delays its controllers' start by 5 seconds.
+			"--kube-api-qps=500", "--kube-api-burst=1000",
 			"--root-ca-file=" + caCert, "--service-account-private-key-file=" + accountKey,
 			"--cluster-signing-cert-file=" + caCert, "--cluster-signing-key-file=" + caKey,
 			"--profiling=false",
@@ -131,7 +135,9 @@ var users = map[string]struct {
 	"kwok":                    {"kwok", []string{"system:masters"}},
 }
 
-// writeStages writes the embedded stages where kwok can read them.
+// writeStages writes the embedded stages where kwok can read them, and returns
+// their paths relative to the plane's directory, where components run: kwok
+// splits the value of --config at commas, which a directory's name may hold.
 func writeStages(l layout) ([]string, error) {
 	files, err := fs.Glob(stages, "stages/*.yaml")
 	if err != nil {
@@ -147,7 +153,7 @@ func writeStages(l layout) ([]string, error) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			return nil, fmt.Errorf("writing stage %s: %w", file, err)
 		}
-		paths = append(paths, path)
+		paths = append(paths, filepath.Join(filepath.Base(l.pki()), filepath.Base(file)))
 	}
 	return paths, nil
 }

@@ -37,6 +37,9 @@ func (s *supervisor) waitReady(ctx context.Context, c component) error {
 	s.mu.Lock()
 	p := s.processes[c.name]
 	s.mu.Unlock()
+	if p == nil {
+		return fmt.Errorf("waiting for %s: the plane is going down", c.name)
+	}
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, readyDeadline, true, func(ctx context.Context) (bool, error) {
 		if p.ended() {

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // markerFile marks a directory as a plane's, so that `down` removes no other.
@@ -79,7 +81,34 @@ func readState(l layout) (State, bool, error) {
 	return state, true, nil
 }
 
-func isPlaneDirectory(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, markerFile))
-	return err == nil
+// claim marks the directory as the plane's of this process. The marker, unlike
+// the state file, is there from the start, so that a plane that is still
+// starting can be found and taken down.
+func (l layout) claim() error {
+	marker, err := os.OpenFile(l.marker(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s has a plane: run `controlplane down --dir %s`, or choose another directory", l.dir, l.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("claiming the plane's directory: %w", err)
+	}
+	_, err = fmt.Fprintln(marker, os.Getpid())
+	if err := errors.Join(err, marker.Close()); err != nil {
+		return fmt.Errorf("claiming the plane's directory: %w", err)
+	}
+	return nil
 }
+
+// owner returns the process ID of the supervisor that claimed the directory,
+// which may have ended, and false where none has. The ID is 0 while the marker
+// is being written.
+func (l layout) owner() (pid int, claimed bool) {
+	content, err := os.ReadFile(l.marker())
+	if err != nil {
+		return 0, false
+	}
+	pid, _ = strconv.Atoi(strings.TrimSpace(string(content)))
+	return pid, true
+}
+
+func (l layout) marker() string { return filepath.Join(l.dir, markerFile) }

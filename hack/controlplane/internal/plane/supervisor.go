@@ -30,6 +30,9 @@ type supervisor struct {
 	starter  *starter
 	began    time.Time
 
+	// acting is held while a control request is carried out, one at a time.
+	acting sync.Mutex
+
 	mu         sync.Mutex
 	components []component
 	processes  map[string]*process
@@ -82,7 +85,7 @@ func claimDirectory(l layout) error {
 			return fmt.Errorf("%s is not empty: run `controlplane down --dir %s`, or choose another directory", l.dir, l.dir)
 		}
 	}
-	return os.WriteFile(filepath.Join(l.dir, markerFile), nil, 0o600)
+	return l.claim()
 }
 
 func (s *supervisor) startAll(ctx context.Context) error {
@@ -224,6 +227,8 @@ func (s *supervisor) component(name string) (component, error) {
 
 // act carries out what a control request asks for.
 func (s *supervisor) act(ctx context.Context, verb, name string) error {
+	s.acting.Lock()
+	defer s.acting.Unlock()
 	c, err := s.component(name)
 	if err != nil {
 		return err

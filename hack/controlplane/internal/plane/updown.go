@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,7 +38,11 @@ func newUpCommand(at func() (layout, error)) *cobra.Command {
 				fmt.Printf("export KUBECONFIG=%s\n", l.kubeconfig())
 				return nil
 			}
-			if isPlaneDirectory(l.dir) {
+			owner, claimed := l.owner()
+			if alive(owner) {
+				return fmt.Errorf("another process (%d) is bringing a plane up in %s: wait for it, or run `controlplane down --dir %s`", owner, l.dir, l.dir)
+			}
+			if claimed {
 				if err := down(command.Context(), l); err != nil {
 					return err
 				}
@@ -120,36 +125,46 @@ func down(ctx context.Context, l layout) error {
 	if _, err := os.Stat(l.dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if !isPlaneDirectory(l.dir) {
+	owner, claimed := l.owner()
+	if !claimed {
 		return fmt.Errorf("%s is not a plane's directory: nothing was removed", l.dir)
 	}
 	state, found, err := readState(l)
 	if err != nil {
 		return err
 	}
+	pids := []int{owner}
+	for _, c := range state.Components {
+		pids = append(pids, c.PID)
+	}
+	if alive(owner) {
+		_ = syscall.Kill(owner, syscall.SIGTERM)
+	}
+	if err := waitGone(ctx, pids); err != nil {
+		// Components die with the supervisor, which did not end when asked to.
+		if alive(owner) {
+			_ = syscall.Kill(owner, syscall.SIGKILL)
+		}
+		if err := waitGone(ctx, pids); err != nil {
+			return err
+		}
+	}
 	if found {
-		pids := []int{state.PID}
-		for _, c := range state.Components {
-			pids = append(pids, c.PID)
-		}
-		if alive(state.PID) {
-			_ = syscall.Kill(state.PID, syscall.SIGTERM)
-		}
-		err := wait.PollUntilContextTimeout(ctx, pollInterval, downDeadline, true, func(context.Context) (bool, error) {
-			for _, pid := range pids {
-				if alive(pid) {
-					return false, nil
-				}
-			}
-			return true, nil
-		})
-		if err != nil {
-			return fmt.Errorf("waiting for the plane's processes %v to end: %w", pids, err)
-		}
 		_ = os.RemoveAll(filepath.Dir(state.Socket))
 	}
 	if err := os.RemoveAll(l.dir); err != nil {
 		return fmt.Errorf("removing %s: %w", l.dir, err)
+	}
+	return nil
+}
+
+// waitGone waits until no process of pids runs.
+func waitGone(ctx context.Context, pids []int) error {
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, downDeadline, true, func(context.Context) (bool, error) {
+		return !slices.ContainsFunc(pids, alive), nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the plane's processes %v to end: %w", pids, err)
 	}
 	return nil
 }

@@ -1,0 +1,87 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package analyzers is the contract of an analyzer and the frame that turns what
+// analyzers say into findings. An analyzer reads through a view and returns what
+// is wrong with one subject; it knows no client, no clock and no other analyzer.
+// The catalog of all analyzers is package catalog.
+package analyzers
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// Analyzer detects one family of trouble.
+type Analyzer struct {
+	// Name is CamelCase and unique, as "WorkloadStateDrift".
+	Name string
+	// Reasons are all that it can report.
+	Reasons []Reason
+	// Rules has one rule for each kind of subject.
+	Rules []Rule
+}
+
+// Reason is one thing that an analyzer can report.
+type Reason struct {
+	Name       string
+	Severities []v1alpha1.Severity
+	// Summary says in a line what it means.
+	Summary string
+}
+
+// Rule looks at the subjects of one kind.
+type Rule struct {
+	// Subject is the kind whose every object is looked at.
+	Subject live.KindRef
+	// Reads are the other kinds that are read.
+	Reads []live.KindRef
+	// Analyze returns what is wrong with one subject. Analyzer is filled in by the frame.
+	Analyze func(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error)
+}
+
+// Settings are what an analyzer is made with.
+type Settings struct {
+	config config.AnalyzerConfiguration
+}
+
+// NewSettings returns the settings of an analyzer's configuration.
+func NewSettings(configuration config.AnalyzerConfiguration) Settings {
+	return Settings{config: configuration}
+}
+
+// Grace returns the configured grace, or the analyzer's own.
+func (s Settings) Grace(standard time.Duration) time.Duration {
+	if s.config.Grace != nil {
+		return s.config.Grace.Duration
+	}
+	return standard
+}
+
+// Options decodes the analyzer's own options into a pointer to a struct. An
+// unknown field is an error that names it.
+func (s Settings) Options(into any) error {
+	if s.config.Options == nil || len(s.config.Options.Raw) == 0 {
+		return nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(s.config.Options.Raw))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("options: %w", err)
+	}
+	if err := decoder.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return errors.New("options: more than one value")
+	}
+	return nil
+}
+
+// Factory makes an analyzer, or tells what is wrong with its settings.
+type Factory func(Settings) (Analyzer, error)

@@ -1,0 +1,105 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package catalog lists all analyzers and makes the live view's rules of those
+// that are on. A new analyzer is one line here.
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/configdrift"
+	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
+	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// Entry is one analyzer that there is.
+type Entry struct {
+	Name string
+	New  analyzers.Factory
+}
+
+// All returns every analyzer, by name.
+func All() []Entry {
+	return []Entry{
+		{configdrift.Name, configdrift.New},
+		{rbacdrift.Name, rbacdrift.New},
+		{workloadstatedrift.Name, workloadstatedrift.New},
+	}
+}
+
+// Variable is the environment variable that switches an analyzer on or off:
+// SRENIX_ANALYZER_GITOPS_DRIFT for GitOpsDrift.
+func Variable(name string) string { return "SRENIX_ANALYZER_" + analyzers.UpperSnake(name) }
+
+// Build returns the rules of every analyzer that is on, and the one that reports
+// degraded analyzers. The environment wins over the configuration.
+func Build(configuration *config.SrenixConfiguration, getenv func(string) string) ([]live.Rule, error) {
+	entries := All()
+	var errs []error
+	for name := range configuration.Analyzers {
+		if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Name == name }) {
+			errs = append(errs, fmt.Errorf("analyzers: there is no %q; these exist: %s", name, names(entries)))
+		}
+	}
+	rules := []live.Rule{analyzers.DegradedRule()}
+	for _, entry := range entries {
+		own := configuration.Analyzers[entry.Name]
+		on := own.Enabled == nil || *own.Enabled
+		switch value := getenv(Variable(entry.Name)); value {
+		case "":
+		case "on", "off":
+			on = value == "on"
+		default:
+			errs = append(errs, fmt.Errorf("environment variable %s is %q: must be on or off", Variable(entry.Name), value))
+		}
+		analyzer, err := entry.New(analyzers.NewSettings(own))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("analyzers[%s]: %w", entry.Name, err))
+			continue
+		}
+		if on {
+			rules = append(rules, analyzers.LiveRules(analyzer)...)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return rules, nil
+}
+
+func names(entries []Entry) string {
+	var all []string
+	for _, entry := range entries {
+		all = append(all, entry.Name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// ReaderRules are the rights that reading for the given rules takes: list and
+// watch on every input. The ClusterRole in artifacts/ is generated from them.
+func ReaderRules(rules []live.Rule) []rbacv1.PolicyRule {
+	byGroup := map[string][]string{}
+	for _, rule := range rules {
+		for _, kind := range append([]live.KindRef{rule.Subject}, rule.Reads...) {
+			if resource := kind.Resource(); resource.Resource != "" {
+				byGroup[resource.Group] = append(byGroup[resource.Group], resource.Resource)
+			}
+		}
+	}
+	var all []rbacv1.PolicyRule
+	for group, resources := range byGroup {
+		slices.Sort(resources)
+		all = append(all, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: slices.Compact(resources), Verbs: []string{"list", "watch"}})
+	}
+	slices.SortFunc(all, func(a, b rbacv1.PolicyRule) int { return strings.Compare(a.APIGroups[0], b.APIGroups[0]) })
+	return all
+}

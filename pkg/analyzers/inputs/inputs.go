@@ -1,0 +1,173 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inputs declares what analyzers and proposals read from the cluster,
+// each kind once, trimmed to the fields that somebody reads.
+package inputs
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// ByController finds objects by the UID of their controller.
+const ByController = "controller"
+
+// Inputs of the live view. Of ConfigMaps and Secrets only metadata is asked for,
+// so no value ever reaches this process.
+var (
+	Pods = live.NewInput(corev1.SchemeGroupVersion.WithResource("pods"), live.InputOptions[*corev1.Pod]{
+		Trim: trimPod, Indexes: byController[*corev1.Pod](),
+	})
+	StatefulSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("statefulsets"), live.InputOptions[*appsv1.StatefulSet]{
+		Trim: func(in *appsv1.StatefulSet) *appsv1.StatefulSet {
+			trimMeta(&in.ObjectMeta)
+			trimTemplate(&in.Spec.Template)
+			in.Spec.VolumeClaimTemplates = nil
+			return in
+		},
+	})
+	Deployments = live.NewInput(appsv1.SchemeGroupVersion.WithResource("deployments"), live.InputOptions[*appsv1.Deployment]{
+		Trim: func(in *appsv1.Deployment) *appsv1.Deployment {
+			trimMeta(&in.ObjectMeta)
+			trimTemplate(&in.Spec.Template)
+			return in
+		},
+	})
+	DaemonSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("daemonsets"), live.InputOptions[*appsv1.DaemonSet]{
+		Trim: func(in *appsv1.DaemonSet) *appsv1.DaemonSet {
+			trimMeta(&in.ObjectMeta)
+			trimTemplate(&in.Spec.Template)
+			return in
+		},
+	})
+	ReplicaSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("replicasets"), live.InputOptions[*metav1.PartialObjectMetadata]{
+		Trim: trimMetadata, Indexes: byController[*metav1.PartialObjectMetadata](),
+	})
+	Jobs = live.NewInput(batchv1.SchemeGroupVersion.WithResource("jobs"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimMetadata})
+
+	CronJobs   = live.NewInput(batchv1.SchemeGroupVersion.WithResource("cronjobs"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimMetadata})
+	ConfigMaps = live.NewInput(corev1.SchemeGroupVersion.WithResource("configmaps"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimToChange})
+	Secrets    = live.NewInput(corev1.SchemeGroupVersion.WithResource("secrets"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimToChange})
+
+	Namespaces = live.NewInput(corev1.SchemeGroupVersion.WithResource("namespaces"), live.InputOptions[*corev1.Namespace]{
+		Trim: func(in *corev1.Namespace) *corev1.Namespace { trimMeta(&in.ObjectMeta); return in },
+	})
+	Roles = live.NewInput(rbacv1.SchemeGroupVersion.WithResource("roles"), live.InputOptions[*rbacv1.Role]{
+		Trim: func(in *rbacv1.Role) *rbacv1.Role { keepChange(&in.ObjectMeta); return in },
+	})
+	ClusterRoles = live.NewInput(rbacv1.SchemeGroupVersion.WithResource("clusterroles"), live.InputOptions[*rbacv1.ClusterRole]{
+		Trim: func(in *rbacv1.ClusterRole) *rbacv1.ClusterRole { keepChange(&in.ObjectMeta); return in },
+	})
+)
+
+func byController[T live.Object]() map[string]func(T) []string {
+	return map[string]func(T) []string{ByController: func(object T) []string {
+		if controller := metav1.GetControllerOf(object); controller != nil {
+			return []string{string(controller.UID)}
+		}
+		return nil
+	}}
+}
+
+// Controls returns the index value under which what an object controls is found.
+func Controls(uid types.UID) string { return string(uid) }
+
+// Changed returns when an object was last changed: the newest entry of its
+// managedFields that is not of a subresource, else its creation.
+func Changed(object metav1.Object) metav1.Time {
+	newest := object.GetCreationTimestamp()
+	for _, entry := range object.GetManagedFields() {
+		if entry.Subresource == "" && entry.Time != nil && entry.Time.After(newest.Time) {
+			newest = *entry.Time
+		}
+	}
+	return newest
+}
+
+// lastApplied repeats a whole object and may hold anything.
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+
+func trimMeta(meta *metav1.ObjectMeta) {
+	meta.ManagedFields = nil
+	meta.SelfLink = ""
+	delete(meta.Annotations, lastApplied)
+}
+
+// keepChange trims all of managedFields but the time of the last change.
+func keepChange(meta *metav1.ObjectMeta) {
+	changed := Changed(meta)
+	trimMeta(meta)
+	if changed.After(meta.CreationTimestamp.Time) {
+		meta.ManagedFields = []metav1.ManagedFieldsEntry{{Time: &changed}}
+	}
+}
+
+func trimMetadata(in *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
+	trimMeta(&in.ObjectMeta)
+	return in
+}
+
+// trimToChange keeps what tells which object it is and when it changed.
+func trimToChange(in *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
+	keepChange(&in.ObjectMeta)
+	in.Annotations = nil
+	return in
+}
+
+func trimTemplate(template *corev1.PodTemplateSpec) {
+	template.Spec = trimPodSpec(&template.Spec)
+	delete(template.Annotations, lastApplied)
+}
+
+func trimPod(in *corev1.Pod) *corev1.Pod {
+	trimMeta(&in.ObjectMeta)
+	in.Spec = trimPodSpec(&in.Spec)
+	in.Status = corev1.PodStatus{
+		Phase: in.Status.Phase, Conditions: in.Status.Conditions, StartTime: in.Status.StartTime, Reason: in.Status.Reason,
+		ContainerStatuses: trimStatuses(in.Status.ContainerStatuses), InitContainerStatuses: trimStatuses(in.Status.InitContainerStatuses),
+	}
+	return in
+}
+
+func trimStatuses(in []corev1.ContainerStatus) []corev1.ContainerStatus {
+	for i := range in {
+		in[i] = corev1.ContainerStatus{Name: in[i].Name, State: in[i].State, Ready: in[i].Ready, RestartCount: in[i].RestartCount}
+	}
+	return in
+}
+
+// trimPodSpec keeps which containers there are and which ConfigMaps and Secrets they use.
+func trimPodSpec(in *corev1.PodSpec) corev1.PodSpec {
+	out := corev1.PodSpec{
+		NodeName: in.NodeName, ServiceAccountName: in.ServiceAccountName,
+		Containers: trimContainers(in.Containers), InitContainers: trimContainers(in.InitContainers),
+	}
+	for _, volume := range in.Volumes {
+		if volume.ConfigMap != nil || volume.Secret != nil || volume.Projected != nil {
+			out.Volumes = append(out.Volumes, volume)
+		}
+	}
+	return out
+}
+
+func trimContainers(in []corev1.Container) []corev1.Container {
+	var out []corev1.Container
+	for _, container := range in {
+		kept := corev1.Container{Name: container.Name, EnvFrom: container.EnvFrom, VolumeMounts: container.VolumeMounts}
+		for _, env := range container.Env {
+			// Values in the spec are nobody's business here.
+			if env.ValueFrom != nil && (env.ValueFrom.ConfigMapKeyRef != nil || env.ValueFrom.SecretKeyRef != nil) {
+				kept.Env = append(kept.Env, corev1.EnvVar{Name: env.Name, ValueFrom: env.ValueFrom})
+			}
+		}
+		out = append(out, kept)
+	}
+	return out
+}

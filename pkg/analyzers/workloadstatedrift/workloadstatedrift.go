@@ -1,0 +1,199 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package workloadstatedrift finds replicated workloads whose members disagree:
+// StatefulSets whose ordinal zero is missing or not Ready while higher ordinals run.
+package workloadstatedrift
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// Name of the analyzer.
+	Name = "WorkloadStateDrift"
+	// OrdinalZeroMissing means that there is no pod of ordinal zero while higher ones run.
+	OrdinalZeroMissing = "OrdinalZeroMissing"
+	// OrdinalZeroNotReady means that the pod of ordinal zero is not Ready while higher ones are.
+	OrdinalZeroNotReady = "OrdinalZeroNotReady"
+
+	standardGrace = 5 * time.Minute
+)
+
+type analyzer struct{ grace time.Duration }
+
+// New makes the analyzer. It has no options of its own.
+func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
+	if err := settings.Options(&struct{}{}); err != nil {
+		return analyzers.Analyzer{}, err
+	}
+	a := analyzer{grace: settings.Grace(standardGrace)}
+	return analyzers.Analyzer{
+		Name: Name,
+		Reasons: []analyzers.Reason{
+			{Name: OrdinalZeroMissing, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A StatefulSet has no pod of its first ordinal while higher ones run."},
+			{Name: OrdinalZeroNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A StatefulSet's pod of the first ordinal is not Ready while higher ones are."},
+		},
+		Rules: []analyzers.Rule{{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.statefulSet}},
+	}, nil
+}
+
+func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	set, exists := inputs.StatefulSets.Get(view, subject)
+	if !exists || set.DeletionTimestamp != nil || replicas(set) < 2 {
+		return nil, nil
+	}
+	first := firstOrdinal(set)
+	var zero *corev1.Pod
+	higherRunning, higherReady := false, false
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(set.UID)) {
+		ordinal, ok := ordinalOf(set, pod)
+		switch {
+		case !ok:
+		case ordinal == first:
+			zero = pod
+		case ordinal > first && ordinal < first+replicas(set) && pod.DeletionTimestamp == nil:
+			higherRunning = higherRunning || pod.Status.Phase == corev1.PodRunning
+			higherReady = higherReady || ready(pod).Status == corev1.ConditionTrue
+		}
+	}
+	switch {
+	case zero == nil && higherRunning:
+		return a.missing(view, set, first), nil
+	case zero != nil && higherReady:
+		return a.notReady(view, set, zero), nil
+	}
+	return nil, nil
+}
+
+func (a analyzer) missing(view *live.View, set *appsv1.StatefulSet, first int) []v1alpha1.FindingSpec {
+	// No object tells since when something is missing.
+	since := view.FirstObserved(OrdinalZeroMissing)
+	if !a.past(view, since) {
+		return nil
+	}
+	pod := podName(set, first)
+	return []v1alpha1.FindingSpec{{
+		Reason: OrdinalZeroMissing, Severity: v1alpha1.SeverityCritical, Subject: reference(set),
+		Message: fmt.Sprintf("Pod %s, the first of StatefulSet %s, is missing while higher ordinals run. What treats the first ordinal as the primary or the seed is without it.", pod, set.Name),
+		Remediation: v1alpha1.Remediation{
+			Text: "Look why the StatefulSet controller does not create it: its Events name quotas, admission and volume claims that stand in the way.",
+			Commands: []string{
+				fmt.Sprintf("kubectl describe statefulset %s -n %s", set.Name, set.Namespace),
+				fmt.Sprintf("kubectl get events -n %s --field-selector involvedObject.kind=StatefulSet,involvedObject.name=%s", set.Namespace, set.Name),
+				fmt.Sprintf("kubectl get persistentvolumeclaims -n %s", set.Namespace),
+			},
+		},
+		Since: metav1.NewTime(since),
+	}}
+}
+
+func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev1.Pod) []v1alpha1.FindingSpec {
+	condition := ready(zero)
+	finished := zero.Status.Phase == corev1.PodSucceeded || zero.Status.Phase == corev1.PodFailed
+	// A pod that is being deleted or replaced is the controller's business; so is
+	// a pod of another revision while a rollout is on its way to it.
+	if zero.DeletionTimestamp != nil || finished || condition.Status == corev1.ConditionTrue || rolling(set, zero) {
+		return nil
+	}
+	since := condition.LastTransitionTime.Time
+	if since.IsZero() {
+		since = zero.CreationTimestamp.Time
+	}
+	if !a.past(view, since) {
+		return nil
+	}
+	return []v1alpha1.FindingSpec{{
+		Reason: OrdinalZeroNotReady, Severity: v1alpha1.SeverityWarning, Subject: reference(set),
+		Related: []v1alpha1.RelatedObject{{Relation: "pod of ordinal zero", ObjectReference: v1alpha1.ObjectReference{
+			APIVersion: "v1", Kind: "Pod", Namespace: zero.Namespace, Name: zero.Name, UID: zero.UID,
+		}}},
+		Message: fmt.Sprintf("Pod %s, the first of StatefulSet %s, is not Ready while higher ordinals are.", zero.Name, set.Name),
+		Remediation: v1alpha1.Remediation{
+			Text: "Read what the pod says. If nothing it depends on is broken, a fresh pod may work; its volume stays.",
+			Commands: []string{
+				fmt.Sprintf("kubectl describe pod %s -n %s", zero.Name, zero.Namespace),
+				fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", zero.Name, zero.Namespace),
+				fmt.Sprintf("kubectl delete pod %s -n %s", zero.Name, zero.Namespace),
+			},
+		},
+		Since: metav1.NewTime(since),
+	}}
+}
+
+// past tells whether a grace that began then is over, and else asks to be called when it is.
+func (a analyzer) past(view *live.View, since time.Time) bool {
+	end := since.Add(a.grace)
+	if view.Now().Before(end) {
+		view.RecheckAt(end)
+		return false
+	}
+	return true
+}
+
+// rolling tells whether the controller is about to replace the pod, because it
+// is not of the revision that a rollout goes to. With OnDelete nobody replaces it.
+func rolling(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
+	revision := pod.Labels[appsv1.ControllerRevisionHashLabelKey]
+	return set.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType &&
+		set.Status.UpdateRevision != "" && set.Status.UpdateRevision != set.Status.CurrentRevision &&
+		revision != set.Status.UpdateRevision && !partitioned(set)
+}
+
+// partitioned tells whether a partition keeps ordinal zero at its revision.
+func partitioned(set *appsv1.StatefulSet) bool {
+	update := set.Spec.UpdateStrategy.RollingUpdate
+	return update != nil && update.Partition != nil && int(*update.Partition) > firstOrdinal(set)
+}
+
+func replicas(set *appsv1.StatefulSet) int {
+	if set.Spec.Replicas == nil {
+		return 1
+	}
+	return int(*set.Spec.Replicas)
+}
+
+func firstOrdinal(set *appsv1.StatefulSet) int {
+	if set.Spec.Ordinals == nil {
+		return 0
+	}
+	return int(set.Spec.Ordinals.Start)
+}
+
+func podName(set *appsv1.StatefulSet, ordinal int) string {
+	return set.Name + "-" + strconv.Itoa(ordinal)
+}
+
+func ordinalOf(set *appsv1.StatefulSet, pod *corev1.Pod) (int, bool) {
+	text, ok := strings.CutPrefix(pod.Name, set.Name+"-")
+	if !ok {
+		return 0, false
+	}
+	ordinal, err := strconv.Atoi(text)
+	return ordinal, err == nil && ordinal >= 0
+}
+
+func ready(pod *corev1.Pod) corev1.PodCondition {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition
+		}
+	}
+	return corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionUnknown}
+}
+
+func reference(set *appsv1.StatefulSet) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "StatefulSet", Namespace: set.Namespace, Name: set.Name, UID: set.UID}
+}

@@ -1,0 +1,255 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approval
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+const (
+	pod     = "delete-orders-db-0"
+	podPath = basePath + "/" + pod
+)
+
+var (
+	getRequest     = "GET " + podPath
+	tokenRequest   = "POST " + podPath + "/token?fieldValidation=Strict"
+	approveRequest = "POST " + podPath + "/approve?fieldValidation=Strict"
+	dryRunRequest  = "POST " + podPath + "/approve?dryRun=All&fieldValidation=Strict"
+)
+
+func TestDeciding(t *testing.T) {
+	created := "approval.ops.srenix.io/" + testApproval + " created"
+	for name, test := range map[string]struct {
+		arguments []string
+		typed     *terminal
+		requests  []string
+		code      int
+		stdout    string
+		stderr    []string
+		decision  v1alpha1.Decision
+		lifetime  int64
+	}{
+		"yes on a terminal": {
+			arguments: []string{"--proposal", pod}, typed: types("y\n"),
+			requests: []string{getRequest, tokenRequest, approveRequest},
+			stdout:   created + "\n",
+			stderr: []string{"Approve? [y/N] ", "Change:\n  --- pod/orders-db-0\n",
+				"kubectl wait --for=condition=Verified approval/" + testApproval + " -n shop --timeout=5m\n"},
+			decision: v1alpha1.DecisionApprove, lifetime: 900,
+		},
+		"YES on a terminal, by argument": {
+			arguments: []string{pod}, typed: types(" YES \n"),
+			requests: []string{getRequest, tokenRequest, approveRequest},
+			stdout:   created + "\n", decision: v1alpha1.DecisionApprove, lifetime: 900,
+		},
+		"yes without a line break": {
+			arguments: []string{pod}, typed: types("yes"),
+			requests: []string{getRequest, tokenRequest, approveRequest},
+			stdout:   created + "\n", decision: v1alpha1.DecisionApprove, lifetime: 900,
+		},
+		"no on a terminal": {
+			arguments: []string{"--proposal", pod}, typed: types("n\n"), requests: []string{getRequest}, code: 1,
+			stderr: []string{"error: nothing was decided, because the answer was not yes\n"},
+		},
+		"an empty answer": {
+			arguments: []string{"--proposal", pod}, typed: types("\n"), requests: []string{getRequest}, code: 1,
+			stderr: []string{"nothing was decided"},
+		},
+		"the end of the terminal": {
+			arguments: []string{"--proposal", pod}, typed: types(""), requests: []string{getRequest}, code: 1,
+			stderr: []string{"Approve? [y/N] \nerror: nothing was decided"},
+		},
+		"no terminal and no --yes": {
+			arguments: []string{"--proposal", pod}, requests: []string{getRequest}, code: 1,
+			stderr: []string{"error: there is no terminal to ask on, so nothing was decided\nDecide with --yes"},
+		},
+		"--yes without a terminal": {
+			arguments: []string{"--proposal", "proposal/" + pod, "--yes", "--token-lifetime", "5m"},
+			requests:  []string{getRequest, tokenRequest, approveRequest},
+			stdout:    created + "\n", decision: v1alpha1.DecisionApprove, lifetime: 300,
+		},
+		"a denial": {
+			arguments: []string{"prop/" + pod, "--deny"}, typed: types("y\n"),
+			requests: []string{getRequest, tokenRequest, approveRequest},
+			stdout:   created + "\n", stderr: []string{"Deny? [y/N] ", "kubectl get approval/" + testApproval + " -n shop\n"},
+			decision: v1alpha1.DecisionDeny, lifetime: 900,
+		},
+		"only the name": {
+			arguments: []string{"--proposal", pod, "--yes", "-o", "name"},
+			requests:  []string{getRequest, tokenRequest, approveRequest},
+			stdout:    "approval.ops.srenix.io/" + testApproval + "\n", decision: v1alpha1.DecisionApprove, lifetime: 900,
+		},
+		"a dry run on the server asks nobody, and its token is short": {
+			arguments: []string{"--proposal", pod, "--dry-run=server", "--token-lifetime=1h"},
+			requests:  []string{getRequest, tokenRequest, dryRunRequest},
+			stdout:    created + " (server dry run)\n", decision: v1alpha1.DecisionApprove, lifetime: 60,
+		},
+		"a dry run on the client sends no decision": {
+			arguments: []string{"--proposal", pod, "--dry-run=client"}, requests: []string{getRequest},
+			stdout: "proposal.srenix.io/" + pod + " would be approved (dry run)\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, pod)
+			have := run(t, s, test.typed, append(test.arguments, "--reason", "looks right")...)
+			if have.Code != test.code {
+				t.Errorf("exit code %d, want %d; %s", have.Code, test.code, have.Stderr)
+			}
+			if diff := cmp.Diff(test.stdout, have.Stdout); diff != "" {
+				t.Errorf("standard output (-want +have)\n%s", diff)
+			}
+			contains(t, "standard error", have.Stderr, test.stderr...)
+			if diff := cmp.Diff(test.requests, s.requests); diff != "" {
+				t.Errorf("requests (-want +have)\n%s", diff)
+			}
+			if strings.Contains(have.Stdout+have.Stderr, testToken) {
+				t.Error("the token was printed")
+			}
+			var tokens []v1alpha1.TokenRequestSpec
+			var decisions []v1alpha1.ProposalApprovalSpec
+			seen := s.proposals[0].Spec.Digest
+			if test.decision != "" {
+				tokens = append(tokens, v1alpha1.TokenRequestSpec{Digest: seen, ExpirationSeconds: ptr.To(test.lifetime)})
+				decisions = append(decisions, v1alpha1.ProposalApprovalSpec{Decision: test.decision, Digest: seen, Token: testToken, Reason: "looks right"})
+			}
+			if diff := cmp.Diff(tokens, tokenSpecs(s)); diff != "" {
+				t.Errorf("token requests (-want +have)\n%s", diff)
+			}
+			if diff := cmp.Diff(decisions, decisionSpecs(s)); diff != "" {
+				t.Errorf("decisions (-want +have)\n%s", diff)
+			}
+		})
+	}
+}
+
+func tokenSpecs(s *server) (specs []v1alpha1.TokenRequestSpec) {
+	for _, request := range s.tokens {
+		specs = append(specs, request.Spec)
+	}
+	return specs
+}
+
+func decisionSpecs(s *server) (specs []v1alpha1.ProposalApprovalSpec) {
+	for _, decision := range s.decisions {
+		specs = append(specs, decision.Spec)
+	}
+	return specs
+}
+
+func TestManifestIsACompleteApproval(t *testing.T) {
+	for name, test := range map[string]struct {
+		output   string
+		decode   func([]byte, any) error
+		deny     bool
+		decision v1alpha1.Decision
+	}{
+		"yaml":      {output: "yaml", decision: v1alpha1.DecisionApprove, decode: func(data []byte, into any) error { return yaml.UnmarshalStrict(data, into) }},
+		"json":      {output: "json", decision: v1alpha1.DecisionApprove, decode: json.Unmarshal},
+		"as denial": {output: "json", decision: v1alpha1.DecisionDeny, deny: true, decode: json.Unmarshal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, pod)
+			arguments := []string{"--proposal", pod, "--dry-run=client", "-o", test.output, "--reason", "reviewed", "--yes"}
+			if test.deny {
+				arguments = append(arguments, "--deny")
+			}
+			have := run(t, s, nil, arguments...)
+			if have.Code != 0 {
+				t.Fatalf("exit code %d: %s", have.Code, have.Stderr)
+			}
+			approval := &opsv1alpha1.Approval{}
+			if err := test.decode([]byte(have.Stdout), approval); err != nil {
+				t.Fatalf("decoding what was printed: %v\n%s", err, have.Stdout)
+			}
+			want := &opsv1alpha1.Approval{}
+			want.APIVersion, want.Kind = "ops.srenix.io/v1alpha1", "Approval"
+			want.Name, want.Namespace = testApproval, "shop"
+			proposal := readProposal(t, pod)
+			want.Spec = opsv1alpha1.ApprovalSpec{
+				Decision: test.decision, Token: testToken, Reason: "reviewed", Snapshot: proposal.Spec,
+				Proposal: opsv1alpha1.ProposalReference{Name: pod, UID: proposal.UID, Digest: proposal.Spec.Digest},
+			}
+			if diff := cmp.Diff(want, approval); diff != "" {
+				t.Errorf("(-want +have)\n%s", diff)
+			}
+			for _, unwanted := range []string{"status", "creationTimestamp", "#", "null"} {
+				if strings.Contains(have.Stdout, unwanted) {
+					t.Errorf("the manifest has %q:\n%s", unwanted, have.Stdout)
+				}
+			}
+			contains(t, "standard error", have.Stderr, "Warning: the manifest holds a token", "valid until "+testExpiry, testApproval)
+			if strings.Contains(have.Stderr, testToken) {
+				t.Error("the token stands outside of the manifest")
+			}
+			if diff := cmp.Diff([]string{getRequest, tokenRequest}, s.requests); diff != "" {
+				t.Errorf("requests (-want +have)\n%s", diff)
+			}
+			if lifetime := *s.tokens[0].Spec.ExpirationSeconds; lifetime != 86400 {
+				t.Errorf("the token lives %d s, want 86400", lifetime)
+			}
+		})
+	}
+}
+
+func TestManifestNeedsAYes(t *testing.T) {
+	s := newServer(t, pod)
+	have := run(t, s, types("n\n"), "--proposal", pod, "--dry-run=client", "-o", "yaml")
+	if have.Code != 1 || have.Stdout != "" || len(s.tokens) != 0 {
+		t.Errorf("exit code %d, %d tokens, printed %q: want 1, none, nothing", have.Code, len(s.tokens), have.Stdout)
+	}
+}
+
+func TestServersAnswerIsPrintedWithoutToken(t *testing.T) {
+	for _, arguments := range [][]string{{"-o", "yaml"}, {"-o", "json"}, {"-o", "yaml", "--dry-run=server"}} {
+		t.Run(strings.Join(arguments, " "), func(t *testing.T) {
+			s := newServer(t, pod)
+			have := run(t, s, nil, append([]string{"--proposal", pod, "--yes"}, arguments...)...)
+			if have.Code != 0 {
+				t.Fatalf("exit code %d: %s", have.Code, have.Stderr)
+			}
+			answer := &v1alpha1.ProposalApproval{}
+			if err := yaml.UnmarshalStrict([]byte(have.Stdout), answer); err != nil {
+				t.Fatalf("decoding what was printed: %v\n%s", err, have.Stdout)
+			}
+			proposal := readProposal(t, pod)
+			want := &v1alpha1.ProposalApproval{}
+			want.APIVersion, want.Kind = "srenix.io/v1alpha1", "ProposalApproval"
+			want.Name, want.Namespace = pod, "shop"
+			want.Spec = v1alpha1.ProposalApprovalSpec{
+				Decision: v1alpha1.DecisionApprove, Digest: proposal.Spec.Digest, ProposalUID: proposal.UID, Snapshot: &proposal.Spec,
+			}
+			want.Status.ApprovalName = testApproval
+			if diff := cmp.Diff(want, answer); diff != "" {
+				t.Errorf("(-want +have)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestContentWithAnotherDigestIsNotSigned(t *testing.T) {
+	s := newServer(t, pod)
+	s.proposals[0].Spec.Target.Name = "orders-db-1"
+	have := run(t, s, nil, "--proposal", pod, "--yes")
+	if have.Code != 1 || len(s.tokens) != 0 {
+		t.Errorf("exit code %d and %d tokens, want 1 and none", have.Code, len(s.tokens))
+	}
+	contains(t, "standard error", have.Stderr, "you would sign something else than you see")
+}
+
+func TestServersWarningsAreShown(t *testing.T) {
+	s := newServer(t, pod)
+	s.warning = "this is a site policy speaking"
+	have := run(t, s, nil, "--proposal", pod, "--yes")
+	contains(t, "standard error", have.Stderr, "Warning: this is a site policy speaking")
+}

@@ -1,0 +1,226 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
+)
+
+func verified(events []opsv1alpha1.AuditEventSpec) string {
+	first, last := events[0], events[len(events)-1]
+	return fmt.Sprintf("verified %d events, index %d to %d, head %s\n", len(events), first.Index, last.Index, last.Hash)
+}
+
+func TestVerifyCluster(t *testing.T) {
+	const n = 2*pageSize + 1
+	events := chain(t, n)
+	list := "GET /apis/ops.srenix.io/v1alpha1/auditevents?"
+	for name, test := range map[string]struct {
+		arrange  func(*server)
+		code     int
+		stdout   string
+		stderr   string
+		requests []string
+	}{
+		"every page of a chain that is right": {
+			stdout:   verified(events),
+			requests: []string{list + "limit=500", list + "continue=500&limit=500", list + "continue=1000&limit=500"},
+		},
+		"a list that took longer than the server remembers": {
+			arrange: func(s *server) { s.expireAt = 500 },
+			stdout:  verified(events),
+			requests: []string{list + "limit=500", list + "continue=500&limit=500", list + "continue=500-inconsistent&limit=500",
+				list + "continue=1000&limit=500"},
+		},
+		"an edit": {
+			arrange: func(s *server) { s.objects[700].Spec.Actor = "mallory" }, code: 1,
+			stderr: "error: the chain is broken at audit event 700: its content does not have the hash that it names: it was edited; 700 events before it verified, index 0 to 699\n",
+		},
+		"a drop": {
+			arrange: func(s *server) { s.objects = append(s.objects[:3:3], s.objects[4:]...) }, code: 1,
+			stderr: "error: the chain is broken at audit event 3: event 4 stands in its place: it was dropped or moved; 3 events before it verified, index 0 to 2\n",
+		},
+		"a beginning that was cut off": {
+			arrange: func(s *server) { s.objects = s.objects[2:] }, code: 1,
+			stderr: "error: the chain is broken at audit event 0: it is missing: the cluster's chain begins with event 2; no event before it verified\n",
+		},
+		"an object under another name": {
+			arrange: func(s *server) { s.objects[5].Name = "00000000000000000005a" }, code: 1,
+			stderr: `error: the chain is broken at audit event 5: the object that holds it is named "00000000000000000005a", and not "00000000000000000005": it was moved; 5 events before it verified, index 0 to 4` + "\n",
+		},
+		"two that changed places": {
+			arrange: func(s *server) { s.objects[8].Spec, s.objects[9].Spec = s.objects[9].Spec, s.objects[8].Spec }, code: 1,
+			stderr: `error: the chain is broken at audit event 9: the object that holds it is named "00000000000000000008", and not "00000000000000000009": it was moved; 8 events before it verified, index 0 to 7` + "\n",
+		},
+		"nothing at all": {
+			arrange: func(s *server) { s.objects = nil }, code: 1,
+			stderr: "error: there are no audit events, so nothing was verified: a chain has at least its first event\n",
+		},
+		"no right to read it": {
+			arrange: func(s *server) {
+				s.fail = apierrors.NewForbidden(schema.GroupResource{Group: "ops.srenix.io", Resource: "auditevents"}, "", fmt.Errorf("no"))
+			}, code: 1,
+			stderr: "Error from server (Forbidden): verifying the chain: reading the event after index -1: listing the audit events: auditevents.ops.srenix.io is forbidden: no; no event before it verified\n" +
+				"ClusterRole srenix-auditor gives the right to read the chain, where somebody binds it to you for the whole cluster.\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, events)
+			if test.arrange != nil {
+				test.arrange(s)
+			}
+			have := run(t, s, "", "verify")
+			if diff := cmp.Diff(result{test.code, test.stdout, test.stderr}, have); diff != "" {
+				t.Errorf("(-want +have)\n%s", diff)
+			}
+			if test.requests != nil {
+				if diff := cmp.Diff(test.requests, s.requests); diff != "" {
+					t.Errorf("requests (-want +have)\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func TestVerifyFile(t *testing.T) {
+	events := chain(t, 12)
+	text := jsonl(t, events)
+	lines := strings.SplitAfter(text, "\n")
+	for name, test := range map[string]struct {
+		content string
+		code    int
+		stdout  string
+		stderr  string
+	}{
+		"a chain that is right":   {content: text, stdout: verified(events)},
+		"a flipped byte in text":  {content: strings.Replace(text, "event \\u003c7", "event \\u003c6", 1), code: 1, stderr: "broken at audit event 7: its content does not have the hash"},
+		"a flipped byte in JSON":  {content: strings.Replace(text, `{"index":7`, `["index":7`, 1), code: 1, stderr: "reading the event after index 6: line 8: "},
+		"a dropped line":          {content: strings.Join(append(lines[:4:4], lines[5:]...), ""), code: 1, stderr: "broken at audit event 4: event 5 stands in its place"},
+		"lines that were swapped": {content: lines[0] + lines[2] + lines[1], code: 1, stderr: "broken at audit event 1: event 2 stands in its place"},
+		"a field too many":        {content: strings.Replace(text, `{"index":3`, `{"extra":1,"index":3`, 1), code: 1, stderr: "line 4: "},
+		"the end of a chain":      {content: strings.Join(lines[4:], ""), stdout: verified(events[4:]), stderr: "Warning: the file begins with event 4: what came before was not verified.\n"},
+		"nothing":                 {content: "", code: 1, stderr: "there are no audit events"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "audit.jsonl")
+			if err := os.WriteFile(file, []byte(test.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for from, have := range map[string]result{
+				"file":           run(t, nil, "", "verify", "-f", file),
+				"standard input": run(t, nil, test.content, "verify", "-f", "-"),
+			} {
+				if have.Code != test.code || have.Stdout != test.stdout || !strings.Contains(have.Stderr, test.stderr) || (test.stderr == "") != (have.Stderr == "") {
+					t.Errorf("from %s: exit code %d, output %q, errors %q; want %d, %q, %q", from, have.Code, have.Stdout, have.Stderr, test.code, test.stdout, test.stderr)
+				}
+			}
+		})
+	}
+}
+
+// TestVerifyFindsEveryFlippedBit flips one bit of each byte of a file in turn,
+// except the line break at its end, which is no part of an event.
+func TestVerifyFindsEveryFlippedBit(t *testing.T) {
+	content := []byte(jsonl(t, chain(t, 3)))
+	for i := range len(content) - 1 {
+		flipped := append([]byte(nil), content...)
+		flipped[i] ^= 1
+		if have := run(t, nil, string(flipped), "verify", "-f", "-"); have.Code != 1 {
+			t.Errorf("byte %d flipped from %q to %q: exit code %d, %s", i, content[i], flipped[i], have.Code, have.Stdout)
+		}
+	}
+}
+
+func TestVerifyAsJSON(t *testing.T) {
+	events := chain(t, 3)
+	head := events[1].Hash
+	have := run(t, newServer(t, events[:2]), "", "verify", "-o", "json")
+	want := result{Stdout: fmt.Sprintf("{\n  \"valid\": true,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"head\": %q\n}\n", head)}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("a right chain (-want +have)\n%s", diff)
+	}
+	events[2].PrevHash = events[0].Hash
+	have = run(t, newServer(t, events), "", "verify", "-o", "json")
+	if have.Code != 1 {
+		t.Errorf("exit code %d, want 1", have.Code)
+	}
+	bad := fmt.Sprintf("{\n  \"valid\": false,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"head\": %q,\n  \"bad\": {\n    \"index\": 2,\n    \"problem\": \"its content does not have the hash that it names: it was edited\"\n  }\n}\n", head)
+	if diff := cmp.Diff(bad, have.Stdout); diff != "" {
+		t.Errorf("a broken chain (-want +have)\n%s", diff)
+	}
+}
+
+func TestExportIsWhatVerifyReads(t *testing.T) {
+	events := chain(t, pageSize+1)
+	have := run(t, newServer(t, events), "", "export")
+	if have.Code != 0 {
+		t.Fatalf("exit code %d: %s", have.Code, have.Stderr)
+	}
+	if diff := cmp.Diff(jsonl(t, events), have.Stdout); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+	if diff := cmp.Diff(result{Stdout: verified(events)}, run(t, nil, have.Stdout, "verify", "-f", "-")); diff != "" {
+		t.Errorf("verifying it (-want +have)\n%s", diff)
+	}
+}
+
+func TestExportPrintsABrokenChainAsItIs(t *testing.T) {
+	s := newServer(t, chain(t, 4))
+	s.objects[2].Spec.Actor = "mallory"
+	s.objects[3].Name = "elsewhere"
+	have := run(t, s, "", "export")
+	if have.Code != 0 || strings.Count(have.Stdout, "\n") != 4 {
+		t.Errorf("exit code %d and %d lines, want 0 and 4", have.Code, strings.Count(have.Stdout, "\n"))
+	}
+	if again := run(t, nil, have.Stdout, "verify", "-f", "-"); again.Code != 1 || !strings.Contains(again.Stderr, "broken at audit event 2") {
+		t.Errorf("verifying it: exit code %d: %s", again.Code, again.Stderr)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for name, test := range map[string]struct {
+		arguments []string
+		stderr    string
+	}{
+		"an unknown output of verify": {[]string{"verify", "-f", "-", "-o", "yaml"}, `unknown output format "yaml": it must be one of text, json`},
+		"an unknown output of export": {[]string{"export", "-o", "json"}, `unknown output format "json": it must be jsonl`},
+		"an argument":                 {[]string{"verify", "audit.jsonl"}, `unknown command "audit.jsonl"`},
+		"an unknown command":          {[]string{"check"}, `unknown command "check"`},
+		"a file that is not there":    {[]string{"verify", "-f", "/nonexistent/audit.jsonl"}, "opening the file of events: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, nil)
+			have := run(t, s, "", test.arguments...)
+			if have.Code != 1 || have.Stdout != "" || len(s.requests) != 0 {
+				t.Errorf("exit code %d, output %q, requests %v: want 1, nothing, none", have.Code, have.Stdout, s.requests)
+			}
+			if !strings.Contains(have.Stderr, test.stderr) {
+				t.Errorf("errors %q do not have %q", have.Stderr, test.stderr)
+			}
+		})
+	}
+}
+
+func TestEventNamesAreCheckedAgainstTheIndex(t *testing.T) {
+	event := &opsv1alpha1.AuditEvent{ObjectMeta: metav1.ObjectMeta{Name: audit.EventName(7)}, Spec: opsv1alpha1.AuditEventSpec{Index: 7}}
+	if err := checkPlace(event, false); err != nil {
+		t.Errorf("event 7 in its place: %v", err)
+	}
+	event.Name = "7"
+	if err := checkPlace(event, false); err == nil {
+		t.Error("event 7 in object 7 without zeros was taken")
+	}
+}

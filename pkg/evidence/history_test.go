@@ -1,0 +1,215 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package evidence
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+func TestTokenIsUsedUpByTheChain(t *testing.T) {
+	other := func(r *opsv1alpha1.AuditReferences) { r.Approval = "approval-other" }
+	type event struct {
+		kind   opsv1alpha1.AuditType
+		change []func(*opsv1alpha1.AuditReferences)
+	}
+	for name, test := range map[string]struct {
+		stage    policy.Stage
+		events   []event
+		used     bool
+		accepted bool
+	}{
+		"minted only":                        {policy.StageApproval, []event{{kind: opsv1alpha1.AuditTokenMinted}}, false, false},
+		"refused before":                     {policy.StageApproval, []event{{kind: opsv1alpha1.AuditApprovalDenied}}, false, false},
+		"accepted before, and deleted since": {policy.StageApproval, []event{{kind: opsv1alpha1.AuditApprovalAccepted}}, true, false},
+		"used for a denial":                  {policy.StageApproval, []event{{kind: opsv1alpha1.AuditDenialRecorded}}, true, false},
+		"execution of the accepted":          {policy.StageExecution, []event{{kind: opsv1alpha1.AuditApprovalAccepted}}, false, true},
+		"execution, accepted twice in a race": {policy.StageExecution, []event{
+			{kind: opsv1alpha1.AuditApprovalAccepted}, {kind: opsv1alpha1.AuditApprovalAccepted},
+		}, false, true},
+		"execution of what was never accepted": {policy.StageExecution, []event{{kind: opsv1alpha1.AuditTokenMinted}}, false, false},
+		"execution of what was refused":        {policy.StageExecution, []event{{kind: opsv1alpha1.AuditApprovalDenied}}, false, false},
+		"execution under another name": {policy.StageExecution, []event{
+			{opsv1alpha1.AuditApprovalAccepted, []func(*opsv1alpha1.AuditReferences){other}},
+		}, true, false},
+		"execution in another namespace": {policy.StageExecution, []event{
+			{opsv1alpha1.AuditApprovalAccepted, []func(*opsv1alpha1.AuditReferences){func(r *opsv1alpha1.AuditReferences) { r.Namespace = "bank" }}},
+		}, true, false},
+		"execution of another digest": {policy.StageExecution, []event{
+			{opsv1alpha1.AuditApprovalAccepted, []func(*opsv1alpha1.AuditReferences){func(r *opsv1alpha1.AuditReferences) { r.Digest = "sha256:x" }}},
+		}, true, false},
+		"execution after an intent": {policy.StageExecution, []event{
+			{kind: opsv1alpha1.AuditApprovalAccepted}, {kind: opsv1alpha1.AuditActionIntended},
+		}, true, true},
+		"execution of a recorded denial": {policy.StageExecution, []event{{kind: opsv1alpha1.AuditDenialRecorded}}, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			signed, claims := w.mint(t, "alice")
+			for _, e := range test.events {
+				w.record(t, e.kind, claims, e.change...)
+			}
+			in := w.gatherer().Gather(t.Context(), w.request(test.stage, signed, claims))
+			if (in.TokenUsedBy != "") != test.used || in.AcceptedAt.IsZero() == test.accepted {
+				t.Errorf("used by %q, accepted at %s", in.TokenUsedBy, in.AcceptedAt)
+			}
+			if want := !test.used && (test.accepted || test.stage == policy.StageApproval); policy.Evaluate(in).Allowed != want {
+				t.Errorf("allowed is %t: %s", !want, policy.Evaluate(in).Message())
+			}
+		})
+	}
+}
+
+func TestOtherDecisionsThatCount(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare func(t *testing.T, w *world)
+		want    []string
+	}{
+		"an accepted one": {func(t *testing.T, w *world) { w.accept(t, "bob") }, []string{"bob Approve"}},
+		"an accepted one whose token has expired": {func(t *testing.T, w *world) {
+			w.accept(t, "bob")
+			w.clock.SetTime(start.Add(2 * time.Hour))
+		}, []string{"bob Approve"}},
+		"two": {func(t *testing.T, w *world) { w.accept(t, "bob"); w.accept(t, "carol") }, []string{"bob Approve", "carol Approve"}},
+		"one that is not stored": {func(t *testing.T, w *world) {
+			_, claims := w.mint(t, "bob")
+			w.record(t, opsv1alpha1.AuditApprovalAccepted, claims)
+		}, nil},
+		"one that was never accepted": {func(t *testing.T, w *world) {
+			signed, claims := w.mint(t, "bob")
+			w.store(t, signed, claims)
+		}, nil},
+		"one with another person's token": {func(t *testing.T, w *world) {
+			signed, _ := w.mint(t, "mallory")
+			_, claims := w.mint(t, "bob")
+			w.record(t, opsv1alpha1.AuditApprovalAccepted, claims)
+			w.store(t, signed, claims)
+		}, nil},
+		"one with a token that does not verify": {func(t *testing.T, w *world) {
+			_, claims := w.mint(t, "bob")
+			w.record(t, opsv1alpha1.AuditApprovalAccepted, claims)
+			w.store(t, "x.y.z", claims)
+		}, nil},
+		"one of another digest": {func(t *testing.T, w *world) {
+			_, claims := w.mint(t, "bob")
+			w.record(t, opsv1alpha1.AuditApprovalAccepted, claims, func(r *opsv1alpha1.AuditReferences) { r.Digest = "sha256:before" })
+		}, nil},
+		"a denial, stored or not": {func(t *testing.T, w *world) {
+			_, claims := w.mint(t, "bob")
+			w.record(t, opsv1alpha1.AuditDenialRecorded, claims)
+		}, []string{"bob Deny"}},
+		"a refused attempt": {func(t *testing.T, w *world) {
+			_, claims := w.mint(t, "bob")
+			w.record(t, opsv1alpha1.AuditApprovalDenied, claims)
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			test.prepare(t, w)
+			signed, claims := w.mint(t, "alice")
+			in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
+			if diff := cmp.Diff(test.want, approvers(in.Approvals)); diff != "" {
+				t.Errorf("(-want +have):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTimeOfADecisionIsThatOfTheChain(t *testing.T) {
+	w := newWorld(t)
+	w.clock.SetTime(start.Add(-40 * time.Minute))
+	w.accept(t, "bob")
+	w.clock.SetTime(start)
+	signed, claims := w.mint(t, "alice")
+	in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
+	if len(in.Approvals) != 1 || !in.Approvals[0].Time.Equal(start.Add(-40*time.Minute)) {
+		t.Errorf("approvals are %+v", in.Approvals)
+	}
+}
+
+func TestDeletingADenialDoesNotTakeItBack(t *testing.T) {
+	w := newWorld(t)
+	signed, claims := w.mint(t, "bob")
+	w.record(t, opsv1alpha1.AuditDenialRecorded, claims)
+	w.store(t, signed, claims)
+	if err := w.Delete(t.Context(), &opsv1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: token.ApprovalName(claims.ID)}}); err != nil {
+		t.Fatal(err)
+	}
+	signed, claims = w.mint(t, "alice")
+	decision := policy.Evaluate(w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims)))
+	if decision.Allowed {
+		t.Error("the denial is forgotten")
+	}
+}
+
+func TestBudgetCountsThePersonAndTheClassWithinAnHour(t *testing.T) {
+	w := newWorld(t)
+	spend := func(at time.Duration, who, class string) {
+		w.clock.SetTime(start.Add(at))
+		_, claims := w.mint(t, who)
+		w.record(t, opsv1alpha1.AuditApprovalAccepted, claims, func(r *opsv1alpha1.AuditReferences) { r.DiagnosticClass, r.ProposalUID = class, "another" })
+	}
+	class := w.proposal.Spec.DiagnosticClass
+	spend(-time.Hour, "alice", class)
+	spend(-59*time.Minute, "alice", class)
+	spend(-30*time.Minute, "bob", class)
+	spend(-20*time.Minute, "alice", "RBACDrift")
+	spend(-10*time.Minute, "alice", class)
+	w.clock.SetTime(start)
+	signed, claims := w.mint(t, "alice")
+	in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
+	want := []time.Time{start.Add(-59 * time.Minute), start.Add(-10 * time.Minute)}
+	if diff := cmp.Diff(want, in.Spent); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
+	}
+}
+
+// Eleven approvals are accepted at the same moment, before any of them sees the
+// others. The executor lets through the ten that the chain has first.
+func TestBudgetIsExactAtExecutionInTheOrderOfTheChain(t *testing.T) {
+	w := newWorld(t)
+	type approval struct {
+		signed string
+		claims *token.Claims
+	}
+	var all []approval
+	for range 11 {
+		signed, claims := w.accept(t, "alice")
+		all = append(all, approval{signed, claims})
+	}
+	for i, a := range all {
+		in := w.gatherer().Gather(t.Context(), w.request(policy.StageExecution, a.signed, a.claims))
+		if len(in.Spent) != i {
+			t.Errorf("approval %d has %d before it", i, len(in.Spent))
+		}
+		if decision := policy.Evaluate(in); decision.Allowed != (i < 10) {
+			t.Errorf("approval %d is allowed: %t %s", i, decision.Allowed, decision.Message())
+		}
+	}
+}
+
+func TestDenialsCostNoBudget(t *testing.T) {
+	w := newWorld(t)
+	for range 12 {
+		_, claims := w.mint(t, "alice")
+		w.record(t, opsv1alpha1.AuditDenialRecorded, claims, func(r *opsv1alpha1.AuditReferences) { r.ProposalUID = "another" })
+	}
+	signed, claims := w.mint(t, "alice")
+	request := w.request(policy.StageApproval, signed, claims)
+	if in := w.gatherer().Gather(t.Context(), request); len(in.Spent) != 0 || !policy.Evaluate(in).Allowed {
+		t.Errorf("spent are %v", in.Spent)
+	}
+	request.Decision = v1alpha1.DecisionDeny
+	if in := w.gatherer().Gather(t.Context(), request); !policy.Evaluate(in).Allowed {
+		t.Error("a denial is refused")
+	}
+}

@@ -1,0 +1,91 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package executor
+
+import (
+	"context"
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+// fieldOwner is the name under which the executor's patches are recorded in managedFields.
+const fieldOwner = client.FieldOwner("srenix-executor")
+
+// order is one approved action on one incarnation of its target.
+type order struct {
+	target srenix.ObjectReference
+	patch  *srenix.Patch
+	claims *token.Claims
+	// object is the target as it was judged. Its resourceVersion is a precondition
+	// of the action; nil while looking.
+	object client.Object
+}
+
+// action is one thing that srenix knows how to do. Each acts on one object, once,
+// under preconditions on its UID and resourceVersion.
+type action interface {
+	// newTarget returns an empty object of the kind that is acted on.
+	newTarget() client.Object
+	// do acts and returns what the API server answered. With client.DryRunAll
+	// among the options it only asks: the object is then what would be stored,
+	// and nil for a deletion.
+	do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error)
+	// look tells whether the action is there to see, and what was seen.
+	look(ctx context.Context, reader client.Reader, order order) (sight, error)
+	// summary tells in a few words what do does, in the past tense.
+	summary(order order) string
+}
+
+// sight is what looking showed.
+type sight struct {
+	// done means that the action is there to see.
+	done bool
+	// text tells what was seen, as the rest of a sentence about the target.
+	text string
+	// object is the target, if there is one of its name.
+	object client.Object
+}
+
+// newActions is the closed list. An action kind that is not in it is refused.
+func newActions() map[srenix.ActionKind]action {
+	return map[srenix.ActionKind]action{
+		srenix.ActionDeletePod:                 deletePod(),
+		srenix.ActionDeleteJob:                 deleteJob(),
+		srenix.ActionDeleteCertificateRequest:  deleteCertificateRequest(),
+		srenix.ActionPatchDeploymentAnnotation: patchDeploymentAnnotation{},
+		srenix.ActionPatchIngressTLS:           patchIngressTLS{},
+	}
+}
+
+// refusedOutright tells whether the API server answered that it did not act, so
+// that nothing can still be on its way. A conflict is one, too.
+func refusedOutright(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsBadRequest(err) ||
+		apierrors.IsMethodNotSupported(err) || apierrors.IsUnauthorized(err) || targetMoved(err)
+}
+
+// targetMoved tells whether a precondition failed: 409 of a delete, and 422 of
+// the test operations of a JSON patch (k8s.io/apiserver, endpoints/handlers/patch.go).
+func targetMoved(err error) bool { return apierrors.IsConflict(err) || apierrors.IsInvalid(err) }
+
+// gone tells whether the API that serves the object answered that there is none
+// of this name. A 404 without a Status is something else: the API itself is not
+// there, and then nothing is known of the object.
+func gone(err error, name string) bool {
+	if !apierrors.IsNotFound(err) || apierrors.HasStatusCause(nil, metav1.CauseTypeUnexpectedServerResponse) {
+		return false
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	details := status.Status().Details
+	return details != nil && details.Name == name
+}

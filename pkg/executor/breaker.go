@@ -1,0 +1,110 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package executor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// BreakerAcknowledged is the annotation of a failed Approval by which a person
+// says to have looked at it: it, and whatever failed before it, opens no breaker.
+const BreakerAcknowledged = "ops.srenix.io/breaker-acknowledged"
+
+// breaker is an open one.
+type breaker struct {
+	// failures in a row, and the newest of them.
+	failures int
+	newest   *opsv1alpha1.Approval
+}
+
+// closeCommand is what a person types to close the breaker.
+func (b *breaker) closeCommand() string {
+	return fmt.Sprintf("kubectl annotate approvals.ops.srenix.io %s -n %s %s=true", b.newest.Name, b.newest.Namespace, BreakerAcknowledged)
+}
+
+// openBreaker tells whether too many executions of one kind failed in a row, by
+// the approvals that are stored. Nil means that the breaker is closed.
+func (r *reconciler) openBreaker(ctx context.Context, kind srenix.ActionKind) (*breaker, error) {
+	var outcomes []opsv1alpha1.Approval
+	for next := ""; ; {
+		page := &opsv1alpha1.ApprovalList{}
+		if err := r.client.List(ctx, page, client.Limit(pageSize), client.Continue(next)); err != nil {
+			return nil, fmt.Errorf("reading how earlier executions of %s ended: %w", kind, err)
+		}
+		for _, approval := range page.Items {
+			if approval.Spec.Snapshot.ActionKind == kind && (failed(&approval) || helped(&approval)) {
+				outcomes = append(outcomes, approval)
+			}
+		}
+		if next = page.Continue; next == "" {
+			break
+		}
+	}
+	slices.SortFunc(outcomes, func(a, b opsv1alpha1.Approval) int {
+		return cmp.Or(endOf(&b).Compare(endOf(&a)), cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
+	})
+	row := 0
+	for row < len(outcomes) && failed(&outcomes[row]) && outcomes[row].Annotations[BreakerAcknowledged] == "" {
+		row++
+	}
+	if row < int(*r.config.BreakerThreshold) {
+		return nil, nil
+	}
+	return &breaker{failures: row, newest: &outcomes[0]}, nil
+}
+
+// holdBack leaves an approval pending while the breaker of its kind is open.
+// Should its token expire meanwhile, that ends it.
+func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approval, open *breaker) (ctrl.Result, error) {
+	if _, err := r.verifyToken(approval); err != nil {
+		return r.concludeToken(ctx, approval, &history{}, err)
+	}
+	kind := approval.Spec.Snapshot.ActionKind
+	message := fmt.Sprintf("%s is not carried out, because it failed %d times in a row; once the cause is understood, close the breaker: %s",
+		kind, open.failures, open.closeCommand())
+	known := meta.FindStatusCondition(approval.Status.Conditions, opsv1alpha1.ConditionAccepted)
+	if known == nil || known.Message != message {
+		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
+			status.Phase = opsv1alpha1.PhasePending
+			status.Message = message
+			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionFalse, "BreakerOpen", message)
+		})
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		klog.FromContext(ctx).Info("Approval held back by an open breaker", "actionKind", kind, "failures", open.failures, "newest", klog.KObj(open.newest))
+		r.announce(approval, false, warning, "BreakerOpen", string(kind), message)
+	}
+	return ctrl.Result{RequeueAfter: waitRetry}, nil
+}
+
+// failed is an approval whose action could not be carried out or did not help.
+func failed(approval *opsv1alpha1.Approval) bool {
+	return approval.Status.Phase == opsv1alpha1.PhaseFailed ||
+		meta.IsStatusConditionFalse(approval.Status.Conditions, opsv1alpha1.ConditionVerified)
+}
+
+func helped(approval *opsv1alpha1.Approval) bool {
+	return meta.IsStatusConditionTrue(approval.Status.Conditions, opsv1alpha1.ConditionVerified)
+}
+
+func endOf(approval *opsv1alpha1.Approval) time.Time {
+	if completed := approval.Status.CompletedAt; completed != nil {
+		return completed.Time
+	}
+	return approval.CreationTimestamp.Time
+}

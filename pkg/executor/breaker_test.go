@@ -1,0 +1,121 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package executor
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// finished stores an approval that ended before: F failed, N not verified,
+// V verified, D denied, A failed and acknowledged.
+func (w *world) finished(index int, kind srenix.ActionKind, how rune) *opsv1alpha1.Approval {
+	w.t.Helper()
+	ended := metav1.NewTime(start.Add(time.Duration(index-100) * time.Hour).Truncate(time.Second))
+	approval := &opsv1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("old-%d", index)}}
+	approval.Spec.Snapshot.ActionKind = kind
+	approval.Status = opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseSucceeded, CompletedAt: &ended}
+	verified := metav1.Condition{Type: opsv1alpha1.ConditionVerified, Status: metav1.ConditionTrue, Reason: "Test", LastTransitionTime: ended}
+	switch how {
+	case 'A':
+		approval.Annotations = map[string]string{BreakerAcknowledged: "true"}
+		approval.Status.Phase = opsv1alpha1.PhaseFailed
+	case 'F':
+		approval.Status.Phase = opsv1alpha1.PhaseFailed
+	case 'D':
+		approval.Status.Phase = opsv1alpha1.PhaseDenied
+	case 'N':
+		verified.Status = metav1.ConditionFalse
+		fallthrough
+	case 'V':
+		meta.SetStatusCondition(&approval.Status.Conditions, verified)
+	}
+	status := approval.Status
+	if err := w.store.Create(w.t.Context(), approval); err != nil {
+		w.t.Fatal(err)
+	}
+	approval.Status = status
+	if err := w.store.Status().Update(w.t.Context(), approval); err != nil {
+		w.t.Fatal(err)
+	}
+	return approval
+}
+
+func TestBreaker(t *testing.T) {
+	for name, test := range map[string]struct {
+		history string
+		other   bool
+		open    bool
+	}{
+		"nothing yet":                    {history: ""},
+		"two in a row":                   {history: "FF"},
+		"three in a row":                 {history: "FNF", open: true},
+		"a success ends a row":           {history: "FFVF"},
+		"a row after a success":          {history: "FVFFN", open: true},
+		"a denial is neither":            {history: "FFDF", open: true},
+		"acknowledged":                   {history: "FFA"},
+		"two after an acknowledged one":  {history: "FFAFF"},
+		"three after acknowledged ones":  {history: "FFAFFF", open: true},
+		"rows of another kind count not": {history: "FFFF", other: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, srenix.ActionDeletePod)
+			kind := srenix.ActionDeletePod
+			if test.other {
+				kind = srenix.ActionDeleteJob
+			}
+			for index, how := range test.history {
+				w.finished(index, kind, how)
+			}
+			approval, p := w.approve(approver), w.newProcess("executor-0")
+			p.run(approval)
+			if held := w.get(approval).Status.Phase == opsv1alpha1.PhasePending; held != test.open || (len(w.acts) == 0) != test.open {
+				t.Errorf("held back: %t, acted %v; want open=%t", held, w.acts, test.open)
+			}
+		})
+	}
+}
+
+func TestTheBreakerTellsHowToCloseIt(t *testing.T) {
+	w := newWorld(t, srenix.ActionDeletePod)
+	var newest *opsv1alpha1.Approval
+	for index := range 3 {
+		newest = w.finished(index, srenix.ActionDeletePod, 'F')
+	}
+	approval, p := w.approve(approver), w.newProcess("executor-0")
+	p.run(approval)
+	condition := meta.FindStatusCondition(w.get(approval).Status.Conditions, opsv1alpha1.ConditionAccepted)
+	want := "kubectl annotate approvals.ops.srenix.io old-2 -n shop ops.srenix.io/breaker-acknowledged=true"
+	if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != "BreakerOpen" || !strings.Contains(condition.Message, want) {
+		t.Fatalf("condition %+v; want BreakerOpen with %q", condition, want)
+	}
+	change(w, newest, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "true"} })
+	p.run(approval)
+	w.checkOnce(approval)
+	if len(w.acts) != 1 {
+		t.Errorf("acted %v once the breaker was closed, want once", w.acts)
+	}
+}
+
+func TestAHeldBackApprovalExpires(t *testing.T) {
+	w := newWorld(t, srenix.ActionDeletePod)
+	for index := range 3 {
+		w.finished(index, srenix.ActionDeletePod, 'F')
+	}
+	approval, p := w.approve(approver), w.newProcess("executor-0")
+	p.run(approval)
+	w.pass(time.Hour)
+	p.run(approval)
+	if phase := w.get(approval).Status.Phase; phase != opsv1alpha1.PhaseExpired {
+		t.Errorf("phase %s, want Expired", phase)
+	}
+}

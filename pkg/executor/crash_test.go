@@ -1,0 +1,174 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package executor
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+var actingKinds = []srenix.ActionKind{srenix.ActionDeletePod, srenix.ActionPatchDeploymentAnnotation}
+
+// checkOnce checks what must hold at the end, wherever anybody crashed: at most
+// one action, and an approval that tells the truth about it.
+func (w *world) checkOnce(approval *opsv1alpha1.Approval) {
+	w.t.Helper()
+	status := w.get(approval).Status
+	executed := meta.IsStatusConditionTrue(status.Conditions, opsv1alpha1.ConditionExecuted)
+	switch len(w.acts) {
+	case 0:
+		if executed || status.Phase != opsv1alpha1.PhaseFailed || !w.has(approval, opsv1alpha1.AuditActionFailed) || w.has(approval, opsv1alpha1.AuditActionDone) {
+			w.t.Errorf("nothing was done, and the approval says %s, Executed=%t, audit %v", status.Phase, executed, w.audited(approval))
+		}
+	case 1:
+		if !executed || status.Phase != opsv1alpha1.PhaseSucceeded || !w.has(approval, opsv1alpha1.AuditActionDone) {
+			w.t.Errorf("it was acted on, and the approval says %s, Executed=%t, audit %v", status.Phase, executed, w.audited(approval))
+		}
+	default:
+		w.t.Errorf("acted %d times: %v", len(w.acts), w.acts)
+	}
+	if len(w.acts) > 0 && !w.has(approval, opsv1alpha1.AuditActionIntended) {
+		w.t.Error("acted without an intent")
+	}
+	if !completed(&opsv1alpha1.Approval{Status: status}) {
+		w.t.Errorf("the approval is not at its end: %+v", status)
+	}
+}
+
+// callsOf counts the calls that an undisturbed execution makes.
+func callsOf(t *testing.T, kind srenix.ActionKind) int {
+	t.Helper()
+	w := newWorld(t, kind)
+	approval, only := w.approve(approver), w.newProcess("executor-0")
+	only.run(approval)
+	w.checkOnce(approval)
+	if len(w.acts) != 1 {
+		t.Fatalf("undisturbed, it acted %d times: %+v", len(w.acts), w.get(approval).Status)
+	}
+	if !meta.IsStatusConditionTrue(w.get(approval).Status.Conditions, opsv1alpha1.ConditionVerified) {
+		t.Fatalf("undisturbed, it was not verified: %+v", w.get(approval).Status)
+	}
+	return only.calls
+}
+
+// TestActsAtMostOnceWhereverItCrashes kills the executor at each of its calls,
+// before the call and after it went through, and lets another one go on.
+func TestActsAtMostOnceWhereverItCrashes(t *testing.T) {
+	for _, kind := range actingKinds {
+		calls := callsOf(t, kind)
+		for call := range calls {
+			for _, answered := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/call %d/went through %t", kind, call, answered), func(t *testing.T) {
+					w := newWorld(t, kind)
+					approval := w.approve(approver)
+					first := w.newProcess("executor-0")
+					first.dieAt, first.answered = call, answered
+					first.run(approval)
+					if !first.dead {
+						t.Fatalf("call %d was never made", call)
+					}
+					intended := w.has(approval, opsv1alpha1.AuditActionIntended)
+					w.newProcess("executor-1").run(approval)
+					w.checkOnce(approval)
+					if !intended && len(w.acts) != 1 {
+						t.Error("no intent had been recorded, and the approval was not carried out")
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestActsAtMostOnceWithASecondExecutor stops one executor before each of its
+// calls, lets another one do all it can meanwhile, for as long as it likes, and
+// then lets the first one go on.
+func TestActsAtMostOnceWithASecondExecutor(t *testing.T) {
+	for _, kind := range actingKinds {
+		calls := callsOf(t, kind)
+		for call := range calls {
+			for _, meanwhile := range []time.Duration{0, TakeoverAfter + time.Second, SettleAfter + time.Second} {
+				t.Run(fmt.Sprintf("%s/call %d/after %s", kind, call, meanwhile), func(t *testing.T) {
+					w := newWorld(t, kind)
+					approval := w.approve(approver)
+					first, second := w.newProcess("executor-0"), w.newProcess("executor-1")
+					first.pauseAt, first.pause = call, func() {
+						w.pass(meanwhile)
+						second.run(approval)
+					}
+					first.run(approval)
+					second.run(approval)
+					w.checkOnce(approval)
+				})
+			}
+		}
+	}
+}
+
+// TestActsAtMostOnceForADigest lets two people approve the same proposal, and an
+// executor each carry it out, one stopped before each of its calls.
+func TestActsAtMostOnceForADigest(t *testing.T) {
+	for _, kind := range actingKinds {
+		calls := callsOf(t, kind)
+		for call := range calls {
+			t.Run(fmt.Sprintf("%s/call %d", kind, call), func(t *testing.T) {
+				w := newWorld(t, kind)
+				w.heals = false
+				one, other := w.approve(approver), w.approve("joe@example.com")
+				first, second := w.newProcess("executor-0"), w.newProcess("executor-1")
+				first.pauseAt, first.pause = call, func() { second.run(other) }
+				first.run(one)
+				for range 3 {
+					w.pass(waitRetry)
+					first.run(one)
+					second.run(other)
+				}
+				if len(w.acts) > 1 {
+					t.Errorf("acted %d times: %v", len(w.acts), w.acts)
+				}
+				for _, approval := range []*opsv1alpha1.Approval{one, other} {
+					if stored := w.get(approval); !completed(stored) {
+						t.Errorf("an approval is not at its end: %+v", stored.Status)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestARecreatedApprovalDoesNotActAgain(t *testing.T) {
+	for name, wipe := range map[string]func(*world, *opsv1alpha1.Approval){
+		"deleted and applied again": func(w *world, approval *opsv1alpha1.Approval) {
+			if err := w.store.Delete(w.t.Context(), w.get(approval)); err != nil {
+				w.t.Fatal(err)
+			}
+			again := approval.DeepCopy()
+			again.ResourceVersion, again.UID = "", "another-uid"
+			if err := w.store.Create(w.t.Context(), again); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+		"status wiped": func(w *world, approval *opsv1alpha1.Approval) {
+			stored := w.get(approval)
+			stored.Status = opsv1alpha1.ApprovalStatus{}
+			if err := w.store.Status().Update(w.t.Context(), stored); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, srenix.ActionPatchDeploymentAnnotation)
+			approval := w.approve(approver)
+			w.newProcess("executor-0").run(approval)
+			wipe(w, approval)
+			w.newProcess("executor-1").run(approval)
+			w.checkOnce(approval)
+		})
+	}
+}

@@ -1,0 +1,79 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// patchIngressTLS points one TLS entry of an Ingress at another Secret, by the
+// two operations that were approved: a test of the old name and a replace with
+// the new one. Package policy has checked which ones these may be.
+type patchIngressTLS struct{}
+
+var _ action = patchIngressTLS{}
+
+func (patchIngressTLS) newTarget() client.Object { return &networkingv1.Ingress{} }
+
+func (patchIngressTLS) do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error) {
+	if _, _, err := secretNameReplaced(order.patch); err != nil {
+		return nil, err
+	}
+	var operations []operation
+	for _, approved := range order.patch.JSONPatch {
+		operations = append(operations, operation{Op: approved.Op, Path: approved.Path, Value: approved.Value})
+	}
+	return sendPatch(ctx, c, order, &networkingv1.Ingress{}, dryRun, operations...)
+}
+
+func (patchIngressTLS) look(ctx context.Context, reader client.Reader, order order) (sight, error) {
+	index, want, err := secretNameReplaced(order.patch)
+	if err != nil {
+		return sight{}, err
+	}
+	ingress := &networkingv1.Ingress{}
+	seen, same, err := lookAt(ctx, reader, order, ingress)
+	if err != nil || !same {
+		return seen, err
+	}
+	if index < len(ingress.Spec.TLS) && ingress.Spec.TLS[index].SecretName == want {
+		seen.done, seen.text = true, fmt.Sprintf("has spec.tls[%d].secretName %s", index, want)
+		return seen, nil
+	}
+	seen.text = fmt.Sprintf("does not have spec.tls[%d].secretName %s", index, want)
+	return seen, nil
+}
+
+func (patchIngressTLS) summary(order order) string {
+	index, secret, err := secretNameReplaced(order.patch)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("Set spec.tls[%d].secretName of Ingress %s/%s to %s", index, order.target.Namespace, order.target.Name, secret)
+}
+
+// secretNameReplaced reads which entry a patch points at which Secret.
+func secretNameReplaced(patch *srenix.Patch) (index int, secret string, err error) {
+	const shape = "the patch of an Ingress must be a test and a replace of one /spec/tls/N/secretName"
+	if patch == nil || len(patch.JSONPatch) != 2 {
+		return 0, "", errors.New(shape)
+	}
+	test, replace := patch.JSONPatch[0], patch.JSONPatch[1]
+	rest, under := strings.CutPrefix(replace.Path, "/spec/tls/")
+	number, secretName := strings.CutSuffix(rest, "/secretName")
+	index, err = strconv.Atoi(number)
+	if test.Op != "test" || replace.Op != "replace" || test.Path != replace.Path || !under || !secretName || err != nil || index < 0 {
+		return 0, "", errors.New(shape)
+	}
+	return index, replace.Value, nil
+}

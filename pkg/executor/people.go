@@ -1,0 +1,137 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package executor
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+const reasonDeniedByPerson = "DeniedByPerson"
+
+// concludeDenial ends a person's no. It acts on nothing; it counts by its event
+// in the audit chain, which the webhook appended, or is appended here.
+func (r *reconciler) concludeDenial(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
+	if past.last(opsv1alpha1.AuditDenialRecorded) == nil {
+		if _, err := r.verifyToken(approval); err != nil {
+			return r.concludeToken(ctx, approval, past, err)
+		}
+		digest, err := r.currentDigest(ctx, approval)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		accepted, err := r.accept(ctx, approval, past, digest)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		if !accepted.Allowed {
+			return r.conclude(ctx, approval, past, deniedByPolicy(accepted.Message(), verdictsOf(*accepted)))
+		}
+	}
+	end := refused(reasonDeniedByPerson, fmt.Sprintf("%s denied the proposal; that holds until its digest changes", approverOf(approval, past)))
+	end.audit = ""
+	return r.conclude(ctx, approval, past, end)
+}
+
+// releaseRunbook judges the approval of a runbook: a text that people may read
+// once enough of them approved it. Nothing ever executes it.
+func (r *reconciler) releaseRunbook(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
+	claims, err := r.verifyToken(approval)
+	if err != nil {
+		return r.concludeToken(ctx, approval, past, err)
+	}
+	digest, err := r.currentDigest(ctx, approval)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if digest != approval.Spec.Proposal.Digest {
+		return r.conclude(ctx, approval, past, superseded(supersededBy(digest)))
+	}
+	accepted, err := r.accept(ctx, approval, past, digest)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !accepted.Allowed {
+		return r.conclude(ctx, approval, past, deniedByPolicy(accepted.Message(), verdictsOf(*accepted)))
+	}
+	_, decision, err := r.judge(ctx, approval, policy.StageExecution, digest, nil, false)
+	switch {
+	case err != nil:
+		return ctrl.Result{}, err
+	case !decision.Allowed:
+		return r.conclude(ctx, approval, past, deniedByPolicy(decision.Message(), verdictsOf(decision)))
+	case decision.Awaiting:
+		return r.awaitAnother(ctx, approval, claims)
+	}
+	return r.conclude(ctx, approval, past, released())
+}
+
+func released() ending {
+	return ending{
+		phase: opsv1alpha1.PhaseReleased, condition: opsv1alpha1.ConditionAccepted, value: metav1.ConditionTrue,
+		reason: "Released", message: "the runbook is released: people may read and follow it",
+	}
+}
+
+// awaitAnother lets an approval that counts wait for the next one, and gives the
+// claim back: nothing was done under it.
+func (r *reconciler) awaitAnother(ctx context.Context, approval *opsv1alpha1.Approval, claims *token.Claims) (ctrl.Result, error) {
+	err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
+		status.Phase = opsv1alpha1.PhaseAwaitingSecondApproval
+		status.Approver = claims.Subject
+		status.Message = "it counts, and another person has to approve too"
+		status.Execution = nil
+		r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionTrue, "AwaitingSecondApproval", status.Message)
+	})
+	return ctrl.Result{RequeueAfter: waitRetry}, err
+}
+
+// await looks what became of an approval that counts and waits for another one.
+// That one carries the action out, if there is one. The token is not looked at:
+// it was in time when it counted.
+func (r *reconciler) await(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
+	digest, err := r.currentDigest(ctx, approval)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if digest != approval.Spec.Proposal.Digest {
+		return r.conclude(ctx, approval, past, superseded(supersededBy(digest)))
+	}
+	decisions, err := audit.DecisionsOn(ctx, r.client, approval.Spec.Proposal.UID, digest)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	for i := range decisions {
+		references := &decisions[i].Spec.References
+		if decisions[i].Spec.Type == opsv1alpha1.AuditDenialRecorded {
+			return r.conclude(ctx, approval, past, refused(reasonDeniedByPerson, fmt.Sprintf("%s denied the proposal (Approval %s)", references.Approver, references.Approval)))
+		}
+		if references.Approval == approval.Name {
+			continue
+		}
+		other := &opsv1alpha1.Approval{}
+		if err := r.client.Get(ctx, client.ObjectKey{Namespace: approval.Namespace, Name: references.Approval}, other); err != nil {
+			if client.IgnoreNotFound(err) == nil {
+				continue
+			}
+			return ctrl.Result{}, fmt.Errorf("reading Approval %s/%s: %w", approval.Namespace, references.Approval, err)
+		}
+		switch other.Status.Phase {
+		case opsv1alpha1.PhaseReleased:
+			return r.conclude(ctx, approval, past, released())
+		case opsv1alpha1.PhaseSucceeded:
+			return r.conclude(ctx, approval, past, superseded("it was carried out for the last approval that it needed, "+other.Name))
+		}
+	}
+	return ctrl.Result{RequeueAfter: waitRetry}, nil
+}

@@ -1,0 +1,130 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package executor
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+)
+
+// result is an action that was carried out.
+type result struct {
+	// summary tells in a sentence what was done.
+	summary string
+	// reason is that of the condition Executed.
+	reason string
+	// object is the target as the API server answered or as it was seen; may be nil.
+	object client.Object
+}
+
+func (r *result) evidence() map[string]string {
+	if r.object == nil {
+		return nil
+	}
+	return map[string]string{"uid": string(r.object.GetUID()), "resourceVersion": r.object.GetResourceVersion()}
+}
+
+// recordDone writes down that the action was carried out, in the chain and then
+// in the status, whatever the status says by now: that something was done is
+// never covered up by somebody who looked too early.
+func (r *reconciler) recordDone(ctx context.Context, approval *opsv1alpha1.Approval, past *history, result result) (ctrl.Result, error) {
+	approver, kind, now := approverOf(approval, past), approval.Spec.Snapshot.ActionKind, r.microNow()
+	event := past.own(opsv1alpha1.AuditActionDone)
+	if event == nil {
+		var err error
+		if event, err = r.chain.Append(ctx, r.entry(approval, opsv1alpha1.AuditActionDone, result.summary, nil, approver)); err != nil {
+			return ctrl.Result{}, err
+		}
+		past.events = append(past.events, *event)
+	} else {
+		now = event.Spec.Time
+	}
+	err := r.update(ctx, approval, anyProgress, func(status *opsv1alpha1.ApprovalStatus) {
+		if status.Phase == opsv1alpha1.PhaseSucceeded {
+			return
+		}
+		status.Phase = opsv1alpha1.PhaseSucceeded
+		status.Approver = approver
+		status.Message = result.summary
+		status.CompletedAt, status.ClearedAt = nil, nil
+		r.noteIntent(status, past)
+		status.Execution.ActedAt = &now
+		status.Execution.Summary = result.summary
+		status.Execution.Evidence = result.evidence()
+		for _, event := range past.events {
+			addAuditEvent(status, event.Name)
+		}
+		r.setCondition(status, approval.Generation, opsv1alpha1.ConditionExecuted, metav1.ConditionTrue, result.reason, result.summary)
+		r.setCondition(status, approval.Generation, opsv1alpha1.ConditionVerified, metav1.ConditionUnknown, "Verifying", "waiting for the finding to clear and stay so")
+	})
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	klog.FromContext(ctx).Info("Action carried out", "auditEvent", event.Name, "actionKind", kind, "summary", result.summary)
+	r.metrics.acted(kind, outcomeDone, past.acceptedAt(), now.Time)
+	r.announce(approval, true, normal, string(kind), string(kind), result.summary)
+	return ctrl.Result{RequeueAfter: r.pollInterval()}, nil
+}
+
+// recordFailed writes down that the action was not carried out, or that this
+// cannot be told, unless somebody has recorded meanwhile that it was.
+func (r *reconciler) recordFailed(ctx context.Context, approval *opsv1alpha1.Approval, past *history, reason, message string) (ctrl.Result, error) {
+	approver, kind := approverOf(approval, past), approval.Spec.Snapshot.ActionKind
+	event := past.own(opsv1alpha1.AuditActionFailed)
+	if event == nil {
+		var err error
+		if event, err = r.chain.Append(ctx, r.entry(approval, opsv1alpha1.AuditActionFailed, message, nil, approver)); err != nil {
+			return ctrl.Result{}, err
+		}
+		past.events = append(past.events, *event)
+	}
+	err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
+		status.Phase = opsv1alpha1.PhaseFailed
+		status.Approver = approver
+		status.Message = message
+		status.CompletedAt = wholeSecond(r.clock.Now())
+		r.noteIntent(status, past)
+		for _, event := range past.events {
+			addAuditEvent(status, event.Name)
+		}
+		r.setCondition(status, approval.Generation, opsv1alpha1.ConditionExecuted, metav1.ConditionFalse, reason, message)
+	})
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	klog.FromContext(ctx).Info("Action not carried out", "auditEvent", event.Name, "actionKind", kind, "reason", reason, "message", message)
+	r.metrics.acted(kind, outcomeFailed, past.acceptedAt(), r.clock.Now())
+	r.announce(approval, true, warning, reason, string(kind), message)
+	return ctrl.Result{}, nil
+}
+
+// noteIntent puts the intent where it should have been, for an approval whose
+// status was lost since.
+func (r *reconciler) noteIntent(status *opsv1alpha1.ApprovalStatus, past *history) {
+	if status.Execution == nil {
+		status.Execution = &opsv1alpha1.ExecutionRecord{Executor: r.identity, ClaimedAt: metav1.NewMicroTime(past.intentTime)}
+	}
+	if status.Execution.Intent == "" {
+		status.Execution.Intent = past.intent
+	}
+}
+
+// anyProgress is for what is right however far the approval got meanwhile.
+func anyProgress(*opsv1alpha1.Approval) bool { return true }
+
+// approverOf is the user name in the token, as it was verified before.
+func approverOf(approval *opsv1alpha1.Approval, past *history) string {
+	for _, event := range past.events {
+		if name := event.Spec.References.Approver; name != "" {
+			return name
+		}
+	}
+	return approval.Status.Approver
+}

@@ -1,0 +1,216 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+var eight = []Layer{ActionKindAllowlist, TargetScope, NamespaceProtection, GitOpsManaged, SignedToken, DualApproval, HashChainedAudit, RateBudget}
+
+func TestEveryLayerAnswersInOrder(t *testing.T) {
+	for _, stage := range []Stage{"", StageStanding, StageApproval, StageExecution} {
+		decision := Evaluate(Input{Stage: stage})
+		var have []Layer
+		for _, verdict := range decision.Verdicts {
+			have = append(have, Layer(verdict.Layer))
+		}
+		if diff := cmp.Diff(eight, have); diff != "" || decision.Access.Layer != string(Access) {
+			t.Errorf("stage %q, access %q (-want +have):\n%s", stage, decision.Access.Layer, diff)
+		}
+	}
+}
+
+func TestGoodInputOfEachActionIsAllowed(t *testing.T) {
+	for _, kind := range config.BuiltInActionKinds() {
+		for _, stage := range []Stage{StageStanding, StageApproval, StageExecution} {
+			t.Run(string(kind)+" "+string(stage), func(t *testing.T) {
+				decision := Evaluate(good(t, stage, kind))
+				if !decision.Allowed || decision.Message() != "" {
+					t.Errorf("refused: %s", decision.Message())
+				}
+				if want := kind == v1alpha1.ActionRunbook && stage != StageStanding; decision.Awaiting != want {
+					t.Errorf("awaiting another approval is %t, want %t", decision.Awaiting, want)
+				}
+				if stage != StageStanding && (decision.Claims == nil || decision.Claims.Subject != "alice") {
+					t.Errorf("claims are %+v", decision.Claims)
+				}
+			})
+		}
+	}
+}
+
+func TestStandingVerdictsTellWhatIsStillOpen(t *testing.T) {
+	decision := Evaluate(good(t, StageStanding, v1alpha1.ActionDeletePod))
+	have := map[Layer]v1alpha1.VerdictResult{Access: decision.Access.Result}
+	for _, verdict := range decision.Verdicts {
+		have[Layer(verdict.Layer)] = verdict.Result
+	}
+	want := map[Layer]v1alpha1.VerdictResult{
+		ActionKindAllowlist: v1alpha1.VerdictAllowed, TargetScope: v1alpha1.VerdictAllowed,
+		NamespaceProtection: v1alpha1.VerdictAllowed, GitOpsManaged: v1alpha1.VerdictAllowed,
+		SignedToken: v1alpha1.VerdictPending, DualApproval: v1alpha1.VerdictAllowed,
+		HashChainedAudit: v1alpha1.VerdictPending, RateBudget: v1alpha1.VerdictPending, Access: v1alpha1.VerdictPending,
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
+	}
+}
+
+func TestZeroAndIncompleteInputsDeny(t *testing.T) {
+	all := append(slices.Clone(eight), Access)
+	for name, in := range map[string]Input{
+		"the zero value":   {},
+		"no configuration": func() Input { in := good(t, StageApproval, v1alpha1.ActionDeletePod); in.Config = nil; return in }(),
+		"an unknown stage": func() Input { in := good(t, StageApproval, v1alpha1.ActionDeletePod); in.Stage = "Later"; return in }(),
+		"no stage":         func() Input { in := good(t, StageApproval, v1alpha1.ActionDeletePod); in.Stage = ""; return in }(),
+		"no decision":      func() Input { in := good(t, StageApproval, v1alpha1.ActionDeletePod); in.Decision = ""; return in }(),
+		"an odd decision": func() Input {
+			in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+			in.Decision = "approve"
+			return in
+		}(),
+	} {
+		t.Run(name, func(t *testing.T) { expectDenied(t, Evaluate(in), "cannot be told", all...) })
+	}
+}
+
+func TestUnknownFactDeniesItsLayer(t *testing.T) {
+	for _, stage := range []Stage{StageStanding, StageApproval, StageExecution} {
+		for _, layer := range append(slices.Clone(eight), Access) {
+			for name, err := range map[string]error{"an error": errors.New("the API server is away"), "a nil error": nil} {
+				t.Run(string(stage)+" "+string(layer)+" "+name, func(t *testing.T) {
+					in := good(t, stage, v1alpha1.ActionDeletePod)
+					in.Unknown = map[Layer]error{layer: err}
+					expectDenied(t, Evaluate(in), "it cannot be told", layer)
+				})
+			}
+		}
+	}
+}
+
+func TestUnknownFactDeniesAPersonsDenialToo(t *testing.T) {
+	for _, layer := range eight {
+		in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+		in.Decision, in.Unknown = v1alpha1.DecisionDeny, map[Layer]error{layer: errors.New("away")}
+		expectDenied(t, Evaluate(in), "away", layer)
+	}
+}
+
+func TestFaultInALayerIsItsDenial(t *testing.T) {
+	faults := map[string]func(*facts) v1alpha1.Verdict{
+		"a panic":            func(*facts) v1alpha1.Verdict { panic("boom") },
+		"a nil dereference":  func(f *facts) v1alpha1.Verdict { f = nil; return allowed(f.Caller) },
+		"an index":           func(f *facts) v1alpha1.Verdict { return allowed(f.Owners[3].Name) },
+		"no answer":          func(*facts) v1alpha1.Verdict { return v1alpha1.Verdict{} },
+		"an unknown answer":  func(*facts) v1alpha1.Verdict { return v1alpha1.Verdict{Result: "Maybe"} },
+		"an answer in lower": func(*facts) v1alpha1.Verdict { return v1alpha1.Verdict{Result: "allowed"} },
+	}
+	for name, fault := range faults {
+		for i, layer := range append(slices.Clone(eight), Access) {
+			for _, stage := range []Stage{StageStanding, StageApproval, StageExecution} {
+				t.Run(name+" in "+string(layer)+" "+string(stage), func(t *testing.T) {
+					table, onTop := layers(), layerOf(Access, access)
+					if i < len(table) {
+						table[i].judge = fault
+					} else {
+						onTop.judge = fault
+					}
+					expectDenied(t, evaluate(good(t, stage, v1alpha1.ActionDeletePod), table, onTop), "layer", layer)
+				})
+			}
+		}
+	}
+}
+
+func TestPendingCountsOnlyWhereItMayStand(t *testing.T) {
+	for i, layer := range eight {
+		table := layers()
+		table[i].judge = func(*facts) v1alpha1.Verdict { return pending("later") }
+		decision := evaluate(good(t, StageApproval, v1alpha1.ActionDeletePod), table, layerOf(Access, access))
+		if layer == DualApproval {
+			if !decision.Allowed || !decision.Awaiting {
+				t.Errorf("a pending %s: %+v", layer, decision)
+			}
+			continue
+		}
+		expectDenied(t, decision, "Pending", layer)
+	}
+}
+
+func TestNoLayersAtAllDeny(t *testing.T) {
+	if evaluate(good(t, StageApproval, v1alpha1.ActionDeletePod), nil, layerOf(Access, access)).Allowed {
+		t.Error("an empty table allows")
+	}
+}
+
+func TestTypedNilTargetsDeny(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+	in.Target = (*corev1.Pod)(nil)
+	expectDenied(t, Evaluate(in), "failed", TargetScope, GitOpsManaged)
+	in = good(t, StageExecution, v1alpha1.ActionPatchDeploymentAnnotation)
+	in.DryRun = (*appsv1.Deployment)(nil)
+	expectDenied(t, Evaluate(in), "failed", TargetScope)
+}
+
+// Adding a denial never allows, and the order of the layers does not matter.
+func TestDenialsAddUp(t *testing.T) {
+	no := func(*facts) v1alpha1.Verdict { return denied("no", "never") }
+	for set := range 1 << len(eight) {
+		table := layers()
+		for i := range table {
+			if set&(1<<i) != 0 {
+				table[i].judge = no
+			}
+		}
+		in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+		forth := evaluate(in, table, layerOf(Access, access))
+		slices.Reverse(table)
+		back := evaluate(in, table, layerOf(Access, access))
+		if want := set == 0; forth.Allowed != want || back.Allowed != want {
+			t.Fatalf("layers %08b deny, and it is allowed: %t, in reverse: %t", set, forth.Allowed, back.Allowed)
+		}
+		if len(forth.Denials()) != len(back.Denials()) {
+			t.Fatalf("layers %08b deny, and the order changes how many do", set)
+		}
+	}
+}
+
+func TestRefusalListsEveryReasonWithItsLayer(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+	in.Target.(*corev1.Pod).Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}
+	in.Namespace.Labels = map[string]string{ProtectedLabel: "true"}
+	in.AccessDenied = "alice may not delete pods"
+	decision := Evaluate(in)
+	expectDenied(t, decision, "kustomize.toolkit.fluxcd.io/name=apps", NamespaceProtection, GitOpsManaged, Access)
+	for _, part := range []string{"NamespaceProtection: ", "GitOpsManaged: ", "Access: alice may not", "; "} {
+		if !strings.Contains(decision.Message(), part) {
+			t.Errorf("the message lacks %q: %s", part, decision.Message())
+		}
+	}
+}
+
+func TestDenialByAPersonNeedsOnlyTokenAndAudit(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+	in.Decision = v1alpha1.DecisionDeny
+	in.Target, in.Namespace, in.AccessDenied = nil, nil, "alice may do nothing"
+	in.Config.AllowedActionKinds = []v1alpha1.ActionKind{v1alpha1.ActionDeleteJob}
+	if decision := Evaluate(in); !decision.Allowed || decision.Awaiting {
+		t.Errorf("a no is refused: %s", decision.Message())
+	}
+	in.Token = ""
+	expectDenied(t, Evaluate(in), "there is no token", SignedToken)
+}
+
+func layerOf(name Layer, judge func(*facts) v1alpha1.Verdict) layer { return layer{name, judge} }

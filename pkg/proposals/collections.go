@@ -1,0 +1,100 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package proposals computes what could be done about findings: matchers choose
+// an action for a finding, the policy says how an approval would fare, and stored
+// approvals say how far it has come. It also completes findings with the names of
+// their proposals. It acts on nothing.
+package proposals
+
+import (
+	"strings"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// Labels by which proposals can be selected, beside the analyzer's.
+const (
+	ActionKindLabel = "srenix.io/action-kind"
+	TierLabel       = "srenix.io/tier"
+)
+
+const (
+	byFinding  = "finding"
+	byProposal = "proposal"
+)
+
+// What the server serves.
+var (
+	Proposals = live.NewDerived("proposals", map[string]func(*v1alpha1.Proposal) []string{
+		byFinding: func(p *v1alpha1.Proposal) []string { return []string{findingKey(p.Namespace, p.Spec.Finding.Name)} },
+	})
+	Findings        = live.NewDerived[*v1alpha1.Finding]("findings", nil)
+	ClusterFindings = live.NewDerived[*v1alpha1.ClusterFinding]("clusterfindings", nil)
+)
+
+// Approvals are the stored decisions, without their tokens and snapshots.
+var Approvals = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("approvals"), live.InputOptions[*opsv1alpha1.Approval]{
+	Optional: true,
+	Trim: func(in *opsv1alpha1.Approval) *opsv1alpha1.Approval {
+		in.ManagedFields = nil
+		in.Annotations = nil
+		in.Spec.Token = ""
+		in.Spec.Snapshot = v1alpha1.ProposalSpec{}
+		return in
+	},
+	Indexes: map[string]func(*opsv1alpha1.Approval) []string{
+		byProposal: func(a *opsv1alpha1.Approval) []string { return []string{string(a.Spec.Proposal.UID)} },
+	},
+})
+
+func findingKey(namespace, name string) string { return namespace + "/" + name }
+
+// Rules returns the rules that compute proposals and complete findings.
+// ownNamespace is where srenix runs.
+func Rules(configuration *config.SrenixConfiguration, ownNamespace string) []live.Rule {
+	p := &proposer{policy: &configuration.Policy, ownNamespace: ownNamespace}
+	return []live.Rule{
+		{
+			Name: "proposals", Group: "proposals", Subject: analyzers.DetectedFindings.Ref(),
+			Reads: reads(), Outputs: []live.KindRef{Proposals.Ref()}, Evaluate: p.evaluate,
+		},
+		{
+			Name: "findings", Group: "proposals", Subject: analyzers.DetectedFindings.Ref(),
+			Reads: []live.KindRef{Proposals.Ref()}, Outputs: []live.KindRef{Findings.Ref()}, Evaluate: completeFinding,
+		},
+		{
+			Name: "clusterfindings", Group: "proposals", Subject: analyzers.DetectedClusterFindings.Ref(),
+			Outputs: []live.KindRef{ClusterFindings.Ref()}, Evaluate: completeClusterFinding,
+		},
+	}
+}
+
+func completeFinding(view *live.View, subject live.Key) ([]live.Output, error) {
+	detected, exists := analyzers.DetectedFindings.Get(view, subject)
+	if !exists {
+		return nil, nil
+	}
+	finding := detected.DeepCopy()
+	for _, proposal := range Proposals.ByIndex(view, byFinding, findingKey(subject.Namespace, subject.Name)) {
+		finding.Status.Proposals = append(finding.Status.Proposals, proposal.Name)
+	}
+	return []live.Output{live.Emit(Findings, finding)}, nil
+}
+
+func completeClusterFinding(view *live.View, subject live.Key) ([]live.Output, error) {
+	detected, exists := analyzers.DetectedClusterFindings.Get(view, subject)
+	if !exists {
+		return nil, nil
+	}
+	return []live.Output{live.Emit(ClusterFindings, detected.DeepCopy())}, nil
+}
+
+// kebabKind is how an action kind begins the name of a proposal.
+func kebabKind(kind v1alpha1.ActionKind) string {
+	return strings.TrimSuffix(analyzers.Kebab(string(kind)), "-annotation")
+}

@@ -1,0 +1,87 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proposals
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers/configdrift"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/policy"
+)
+
+// fix is what a matcher chooses.
+type fix struct {
+	action    v1alpha1.ActionKind
+	target    v1alpha1.ObjectReference
+	patch     *v1alpha1.Patch
+	rationale string
+}
+
+// matcher chooses a fix for a finding, or none where doing something cannot help.
+type matcher func(view *live.View, finding *v1alpha1.Finding) (fix, bool)
+
+// matchers are by analyzer and reason. What is not here has no proposal: the
+// remediation text of the finding stands.
+func matchers() map[[2]string]matcher {
+	return map[[2]string]matcher{
+		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: freshPod,
+		{configdrift.Name, configdrift.ConfigurationChangedAfterStart}:    restartDeployment,
+	}
+}
+
+// hopelessWaits are reasons for which a fresh pod would wait just the same.
+var hopelessWaits = []string{
+	"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "ErrImagePull", "ImagePullBackOff", "InvalidImageName",
+}
+
+// freshPod deletes the stuck pod of ordinal zero, so that its controller makes a
+// new one on the same volume.
+func freshPod(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	for _, related := range finding.Spec.Related {
+		if related.Kind != "Pod" {
+			continue
+		}
+		pod, exists := inputs.Pods.Get(view, live.Key{Namespace: related.Namespace, Name: related.Name})
+		if !exists || pod.UID != related.UID || pod.DeletionTimestamp != nil || pod.Spec.NodeName == "" || hopeless(pod) {
+			return fix{}, false
+		}
+		return fix{
+			action: v1alpha1.ActionDeletePod,
+			target: related.ObjectReference,
+			rationale: fmt.Sprintf("Pod %s is not Ready while the other members of %s are, so what they share works. The StatefulSet controller replaces a deleted pod by a fresh one of the same name on the same volume.",
+				pod.Name, finding.Spec.Subject.Name),
+		}, true
+	}
+	return fix{}, false
+}
+
+func hopeless(pod *corev1.Pod) bool {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if waiting := status.State.Waiting; waiting != nil && slices.Contains(hopelessWaits, waiting.Reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// restartDeployment rolls a Deployment, so that its pods take the present configuration over.
+func restartDeployment(_ *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	if finding.Spec.Subject.Kind != "Deployment" {
+		return fix{}, false
+	}
+	return fix{
+		action: v1alpha1.ActionPatchDeploymentAnnotation,
+		target: finding.Spec.Subject,
+		patch:  &v1alpha1.Patch{SetAnnotation: &v1alpha1.SetAnnotation{Name: policy.RestartedAtAnnotation}},
+		rationale: fmt.Sprintf("The pods of Deployment %s took their configuration over when they started. A rolling restart, within its own update strategy, makes them take the present one.",
+			finding.Spec.Subject.Name),
+	}, true
+}

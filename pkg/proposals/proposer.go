@@ -1,0 +1,110 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proposals
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/digest"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/policy"
+)
+
+// proposer turns findings into proposals.
+type proposer struct {
+	policy       *config.PolicyConfiguration
+	ownNamespace string
+}
+
+// reads are all kinds that a proposal can depend on.
+func reads() []live.KindRef {
+	return []live.KindRef{
+		Approvals.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
+		inputs.ReplicaSets.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref(), inputs.Namespaces.Ref(),
+	}
+}
+
+func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, error) {
+	finding, exists := analyzers.DetectedFindings.Get(view, subject)
+	if !exists {
+		return nil, nil
+	}
+	match, known := matchers()[[2]string{finding.Spec.Analyzer, finding.Spec.Reason}]
+	if !known {
+		return nil, nil
+	}
+	chosen, offered := match(view, finding)
+	if !offered {
+		return nil, nil
+	}
+	proposal, err := propose(finding, chosen)
+	if err != nil {
+		return nil, fmt.Errorf("proposing %s for finding %s: %w", chosen.action, subject, err)
+	}
+	proposal.Status = p.status(view, finding, proposal)
+	return []live.Output{live.Emit(Proposals, proposal)}, nil
+}
+
+// propose makes the proposal without its status. Name and UID are the same on
+// every replica and after every restart.
+func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) {
+	target := chosen.target
+	identity := []string{finding.Namespace, finding.Name, string(chosen.action), target.APIVersion, target.Kind, target.Namespace, target.Name}
+	proposal := &v1alpha1.Proposal{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:         finding.Namespace,
+			Name:              analyzers.Name([]string{kebabKind(chosen.action), target.Name}, identity...),
+			UID:               analyzers.UID(append(identity, string(finding.UID), string(target.UID))...),
+			CreationTimestamp: finding.CreationTimestamp,
+			Labels: map[string]string{
+				analyzers.AnalyzerLabel: finding.Spec.Analyzer,
+				ActionKindLabel:         string(chosen.action),
+				TierLabel:               string(v1alpha1.TierFix),
+			},
+		},
+		Spec: v1alpha1.ProposalSpec{
+			Finding: v1alpha1.FindingReference{Name: finding.Name, UID: finding.UID, Since: finding.Spec.Since},
+			Tier:    v1alpha1.TierFix, ActionKind: chosen.action, Target: target, Patch: chosen.patch,
+			Rationale: chosen.rationale, Source: v1alpha1.SourceRule, DiagnosticClass: finding.Spec.Analyzer,
+		},
+	}
+	var err error
+	proposal.Spec.Digest, err = digest.Proposal(proposal.Namespace, proposal.Name, proposal.UID, &proposal.Spec)
+	return proposal, err
+}
+
+// status tells how the proposal stands: what each layer says, and what was decided.
+func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *v1alpha1.Proposal) v1alpha1.ProposalStatus {
+	decided := decisions(view, proposal)
+	decision := policy.Evaluate(p.facts(view, proposal, decided))
+	status := v1alpha1.ProposalStatus{
+		Phase:     phase(decided, decision),
+		Verdicts:  decision.Verdicts,
+		Approvals: summaries(decided),
+	}
+	condition := metav1.Condition{
+		Type: v1alpha1.ConditionApprovable, Status: metav1.ConditionTrue, Reason: string(status.Phase), Message: "no layer would refuse an approval",
+		// The same on every replica and after every restart, so never "now".
+		LastTransitionTime: finding.Spec.Since,
+	}
+	if n := len(decided); n > 0 {
+		condition.LastTransitionTime = decided[n-1].CreationTimestamp
+	}
+	switch {
+	case len(decision.Denials()) > 0:
+		condition.Status, condition.Message = metav1.ConditionFalse, decision.Message()
+	case status.Phase == v1alpha1.ProposalApproved:
+		condition.Status, condition.Message = metav1.ConditionFalse, "it is approved, and being carried out"
+	case status.Phase == v1alpha1.ProposalExecuted:
+		condition.Message = "it was carried out already; approving it again does it again"
+	}
+	status.Conditions = []metav1.Condition{condition}
+	return status
+}

@@ -1,0 +1,183 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proposals
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/policy"
+)
+
+// maximumChain bounds a chain of controllers: Pod, Job, CronJob and some to spare.
+const maximumChain = 8
+
+// decisions are the stored approvals of the proposal's present digest, oldest first.
+func decisions(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.Approval {
+	var decided []*opsv1alpha1.Approval
+	for _, approval := range Approvals.ByIndex(view, byProposal, string(proposal.UID)) {
+		if approval.Spec.Proposal.Digest == proposal.Spec.Digest && approval.Namespace == proposal.Namespace {
+			decided = append(decided, approval)
+		}
+	}
+	slices.SortFunc(decided, func(a, b *opsv1alpha1.Approval) int {
+		if order := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); order != 0 {
+			return order
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return decided
+}
+
+// denies tells a person's no, which the executor has verified, from an approval
+// that the policy refused.
+func denies(approval *opsv1alpha1.Approval) bool {
+	return approval.Spec.Decision == v1alpha1.DecisionDeny && approval.Status.Phase == opsv1alpha1.PhaseDenied
+}
+
+func phase(decided []*opsv1alpha1.Approval, decision policy.Decision) v1alpha1.ProposalPhase {
+	has := func(matches func(*opsv1alpha1.Approval) bool) bool { return slices.ContainsFunc(decided, matches) }
+	in := func(phases ...opsv1alpha1.ApprovalPhase) bool {
+		return has(func(a *opsv1alpha1.Approval) bool {
+			return a.Spec.Decision == v1alpha1.DecisionApprove && slices.Contains(phases, a.Status.Phase)
+		})
+	}
+	switch {
+	case has(denies):
+		return v1alpha1.ProposalDenied
+	case in("", opsv1alpha1.PhasePending, opsv1alpha1.PhaseExecuting):
+		return v1alpha1.ProposalApproved
+	case in(opsv1alpha1.PhaseSucceeded, opsv1alpha1.PhaseReleased):
+		return v1alpha1.ProposalExecuted
+	case len(decision.Denials()) > 0:
+		return v1alpha1.ProposalBlocked
+	case in(opsv1alpha1.PhaseAwaitingSecondApproval):
+		return v1alpha1.ProposalAwaitingApproval
+	}
+	return v1alpha1.ProposalOpen
+}
+
+func summaries(decided []*opsv1alpha1.Approval) []v1alpha1.ApprovalSummary {
+	var all []v1alpha1.ApprovalSummary
+	for _, approval := range decided {
+		all = append(all, v1alpha1.ApprovalSummary{
+			Name: approval.Name, Approver: approval.Status.Approver, Decision: string(approval.Spec.Decision),
+			Phase: string(approval.Status.Phase), Time: approval.CreationTimestamp,
+		})
+	}
+	return all
+}
+
+// facts gathers from the view what the policy needs of a standing proposal.
+func (p *proposer) facts(view *live.View, proposal *v1alpha1.Proposal, decided []*opsv1alpha1.Approval) policy.Input {
+	in := policy.Input{
+		Stage: policy.StageStanding, Now: view.Now(), Config: p.policy, OwnNamespace: p.ownNamespace,
+		Proposal: policy.Proposal{
+			Namespace: proposal.Namespace, Name: proposal.Name, UID: proposal.UID, Spec: proposal.Spec,
+		},
+		CurrentDigest: proposal.Spec.Digest,
+		Unknown:       map[policy.Layer]error{},
+	}
+	target := proposal.Spec.Target
+	object, exists := readTarget(view, target)
+	if exists {
+		in.Target = object.(runtime.Object)
+		var err error
+		if in.Owners, err = owners(view, object); err != nil {
+			in.Unknown[policy.GitOpsManaged] = err
+		}
+	}
+	if namespace, exists := inputs.Namespaces.Get(view, live.Key{Name: target.Namespace}); exists {
+		in.Namespace = namespace
+	}
+	for _, approval := range decided {
+		waits := approval.Status.Phase == opsv1alpha1.PhaseAwaitingSecondApproval
+		if denies(approval) || waits {
+			in.Approvals = append(in.Approvals, policy.ApprovalRecord{
+				Name: approval.Name, Approver: approval.Status.Approver, Decision: approval.Spec.Decision, Time: approval.CreationTimestamp.Time,
+			})
+		}
+	}
+	return in
+}
+
+func readTarget(view *live.View, target v1alpha1.ObjectReference) (live.Object, bool) {
+	key := live.Key{Namespace: target.Namespace, Name: target.Name}
+	switch target.Kind {
+	case "Pod":
+		return found(inputs.Pods.Get(view, key))
+	case "Deployment":
+		return found(inputs.Deployments.Get(view, key))
+	}
+	return nil, false
+}
+
+// found turns a typed nil into a plain one.
+func found[T live.Object](object T, exists bool) (live.Object, bool) {
+	if !exists {
+		return nil, false
+	}
+	return object, true
+}
+
+// owners walks up the chain of controllers, nearest first.
+func owners(view *live.View, object metav1.Object) ([]policy.Owner, error) {
+	var chain []policy.Owner
+	for range maximumChain {
+		controller := metav1.GetControllerOf(object)
+		if controller == nil {
+			return chain, nil
+		}
+		next, exists, err := readOwner(view, object.GetNamespace(), controller)
+		if err != nil {
+			return nil, err
+		}
+		if !exists || next.GetUID() != controller.UID {
+			return nil, fmt.Errorf("controller %s %s of %s is gone", controller.Kind, controller.Name, object.GetName())
+		}
+		chain = append(chain, policy.Owner{APIVersion: controller.APIVersion, Kind: controller.Kind, ObjectMeta: metaOf(next)})
+		object = next
+	}
+	return nil, errors.New("the chain of controllers is too long, or a circle")
+}
+
+func readOwner(view *live.View, namespace string, controller *metav1.OwnerReference) (live.Object, bool, error) {
+	key := live.Key{Namespace: namespace, Name: controller.Name}
+	var owner live.Object
+	var exists bool
+	switch controller.Kind + "." + strings.Split(controller.APIVersion, "/")[0] {
+	case "ReplicaSet.apps":
+		owner, exists = found(inputs.ReplicaSets.Get(view, key))
+	case "Deployment.apps":
+		owner, exists = found(inputs.Deployments.Get(view, key))
+	case "StatefulSet.apps":
+		owner, exists = found(inputs.StatefulSets.Get(view, key))
+	case "DaemonSet.apps":
+		owner, exists = found(inputs.DaemonSets.Get(view, key))
+	case "Job.batch":
+		owner, exists = found(inputs.Jobs.Get(view, key))
+	case "CronJob.batch":
+		owner, exists = found(inputs.CronJobs.Get(view, key))
+	default:
+		return nil, false, fmt.Errorf("controller %s %s is of a kind that srenix does not watch", controller.Kind, controller.Name)
+	}
+	return owner, exists, nil
+}
+
+// metaOf copies what the policy looks at.
+func metaOf(object metav1.Object) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(),
+		Labels: object.GetLabels(), Annotations: object.GetAnnotations(), OwnerReferences: object.GetOwnerReferences(),
+	}
+}

@@ -1,0 +1,177 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+)
+
+// gate is a real admission webhook on the deletion of pods in one namespace,
+// which stops a deletion half-way: after the executor has announced it and
+// before kube-apiserver has done it.
+type gate struct {
+	reached  chan struct{}
+	decision chan bool
+	seen     atomic.Int64
+}
+
+func newGate(t *testing.T, namespace string) *gate {
+	t.Helper()
+	g := &gate{reached: make(chan struct{}, 10), decision: make(chan bool, 10)}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review admissionv1.AdmissionReview
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		allowed := true
+		if dryRun := review.Request.DryRun; dryRun == nil || !*dryRun {
+			g.seen.Add(1)
+			g.reached <- struct{}{}
+			select {
+			case allowed = <-g.decision:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: allowed}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(review)
+	}))
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	apply(t, fmt.Sprintf(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: gate-%[1]s}
+webhooks:
+  - name: gate.e2e.srenix.io
+    admissionReviewVersions: [v1]
+    sideEffects: NoneOnDryRun
+    failurePolicy: Fail
+    timeoutSeconds: 30
+    clientConfig: {url: "%[2]s", caBundle: %[3]s}
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[1]s}}
+    rules: [{apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [DELETE]}]
+`, namespace, server.URL, base64.StdEncoding.EncodeToString(ca)))
+	t.Cleanup(func() {
+		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "validatingwebhookconfiguration", "gate-"+namespace)
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return g
+}
+
+func TestExecutorKilledBetweenIntentAndAction(t *testing.T) {
+	for name, test := range map[string]struct {
+		allow bool
+		phase opsv1alpha1.ApprovalPhase
+	}{
+		"and the action did not happen": {false, opsv1alpha1.PhaseFailed},
+		"and the action happened":       {true, opsv1alpha1.PhaseSucceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := namespace(t)
+			alice := approver(t, ns, "alice")
+			proposal := stuckStatefulSet(t, ns, "db")
+			gate := newGate(t, ns)
+			approval := approve(t, alice, proposal)
+			select {
+			case <-gate.reached:
+			case <-t.Context().Done():
+				t.Fatal("the executor never acted")
+			}
+			intents := strings.Fields(kubectl(t, "get", "auditevents", "-l", "ops.srenix.io/type=ActionIntended,ops.srenix.io/proposal-uid="+string(proposal.UID), "-o", "name"))
+			if len(intents) != 1 {
+				t.Fatalf("%d intents stand in the chain at the time of acting, want 1", len(intents))
+			}
+			if err := srenix.Executor.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			gate.decision <- test.allow
+			if test.allow {
+				eventually(t, "the pod to be replaced", func(context.Context) (bool, string) {
+					uid := kubectl(t, "get", "pod", "db-0", "-n", ns, "--ignore-not-found", "-o", "jsonpath={.metadata.uid}")
+					return uid != "" && uid != string(proposal.Spec.Target.UID), uid
+				})
+			}
+			if err := srenix.Executor.Start(); err != nil {
+				t.Fatal(err)
+			}
+			settled := waitPhase(t, ns, approval, opsv1alpha1.PhaseFailed, opsv1alpha1.PhaseSucceeded)
+			if settled.Status.Phase != test.phase {
+				t.Errorf("settled as %s (%s), want %s", settled.Status.Phase, settled.Status.Message, test.phase)
+			}
+			if deletions := gate.seen.Load(); deletions != 1 {
+				t.Errorf("the executor asked %d times for the deletion, want once", deletions)
+			}
+			uid := kubectl(t, "get", "pod", "db-0", "-n", ns, "-o", "jsonpath={.metadata.uid}")
+			if same := uid == string(proposal.Spec.Target.UID); same == test.allow {
+				t.Errorf("the pod is the same: %t", same)
+			}
+			if output := kubectl(t, "srenix", "audit", "verify"); !strings.Contains(output, "verified") {
+				t.Errorf("audit verify: %s", output)
+			}
+		})
+	}
+}
+
+func TestKubeAPIServerRestartsUnderAllPrograms(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	before := stuckStatefulSet(t, ns, "before")
+	if err := srenix.Plane.Control(t.Context(), "restart", "kube-apiserver"); err != nil {
+		t.Fatal(err)
+	}
+	if err := srenix.WaitAvailable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if srenix.APIServer.Ended() || srenix.Executor.Ended() {
+		t.Fatal("a program ended with kube-apiserver")
+	}
+	still := proposalFor(t, ns, "before-0")
+	if still.UID != before.UID || still.Spec.Digest != before.Spec.Digest || !still.CreationTimestamp.Equal(&before.CreationTimestamp) {
+		t.Errorf("the proposal is another one after the restart: %+v and %+v", before, still)
+	}
+	after := stuckStatefulSet(t, ns, "after")
+	for _, proposal := range []string{approve(t, alice, still), approve(t, alice, after)} {
+		kubectl(t, "wait", "--for=condition=Verified", "approval/"+proposal, "-n", ns, "--timeout=60s")
+	}
+}
+
+func TestAggregatedServerRestarts(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	before := stuckStatefulSet(t, ns, "db")
+	minted := mint(t, alice, before)
+	if err := srenix.APIServer.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := srenix.APIServer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := srenix.WaitAvailable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	after := proposalFor(t, ns, "db-0")
+	if after.UID != before.UID || after.Name != before.Name || after.Spec.Digest != before.Spec.Digest {
+		t.Errorf("the proposal is another one after the restart: %+v and %+v", before, after)
+	}
+	if _, err := post(t, alice, after, "approve", approvalRequest(after.Spec.Digest, minted.Token)); err != nil {
+		t.Errorf("a token from before the restart: %v", err)
+	}
+	kubectl(t, "wait", "--for=condition=Verified", "approval/"+minted.ApprovalName, "-n", ns, "--timeout=60s")
+}

@@ -1,0 +1,149 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/test/harness"
+	"github.com/srenix/srenix/test/plane"
+)
+
+// TestTheSecondLeashHoldsTheExecutor uses the executor's own credentials, with
+// every right of the cluster added to them, for what it must not do.
+func TestTheSecondLeashHoldsTheExecutor(t *testing.T) {
+	ns, protected := namespace(t), namespace(t)
+	executor := escapedExecutor(t)
+	kubectl(t, "label", "namespace", protected, "srenix.io/protected=true")
+	for _, namespace := range []string{ns, protected} {
+		readyStatefulSet(t, namespace, "db")
+	}
+	kubectl(t, "create", "deployment", "app", "-n", ns, "--image=example/app:1")
+	kubectl(t, "create", "deployment", "managed", "-n", ns, "--image=example/app:1")
+	kubectl(t, "label", "deployment", "managed", "-n", ns, "helm.toolkit.fluxcd.io/name=shop")
+	restart := func(value string) string {
+		return fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, value)
+	}
+	now := time.Now().UTC().Format(time.RFC3339)
+
+	for name, test := range map[string]struct {
+		arguments []string
+		layer     string
+	}{
+		"set an image":                 {[]string{"set", "image", "deployment/app", "*=evil:1", "-n", ns}, "TargetScope"},
+		"scale":                        {[]string{"scale", "deployment/app", "--replicas=0", "-n", ns}, "ActionKindAllowlist"},
+		"change replicas":              {[]string{"patch", "deployment", "app", "-n", ns, "-p", `{"spec":{"replicas":9}}`}, "TargetScope"},
+		"annotate the Deployment":      {[]string{"annotate", "deployment", "app", "-n", ns, "a=b"}, "TargetScope"},
+		"annotate the template":        {[]string{"patch", "deployment", "app", "-n", ns, "-p", `{"spec":{"template":{"metadata":{"annotations":{"a":"b"}}}}}`}, "TargetScope"},
+		"restart at no time":           {[]string{"patch", "deployment", "app", "-n", ns, "-p", restart("now")}, "TargetScope"},
+		"restart what Flux manages":    {[]string{"patch", "deployment", "managed", "-n", ns, "-p", restart(now)}, "GitOpsManaged"},
+		"label":                        {[]string{"label", "deployment", "app", "-n", ns, "a=b"}, "TargetScope"},
+		"delete a Deployment":          {[]string{"delete", "deployment", "app", "-n", ns}, "ActionKindAllowlist"},
+		"delete a pod without its UID": {[]string{"delete", "pod", "db-1", "-n", ns}, "TargetScope"},
+		"delete all pods":              {[]string{"delete", "pods", "--all", "-n", ns}, "TargetScope"},
+		"create a ConfigMap":           {[]string{"create", "configmap", "x", "-n", ns}, "ActionKindAllowlist"},
+		"make itself a token":          {[]string{"create", "token", "srenix-apiserver", "-n", harness.Namespace}, "ActionKindAllowlist"},
+		"exec":                         {[]string{"exec", "db-1", "-n", ns, "--", "true"}, "ActionKindAllowlist"},
+		"bind a role":                  {[]string{"create", "clusterrolebinding", "x", "--clusterrole=cluster-admin", "--user=x"}, "ActionKindAllowlist"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			output := kubectlFails(t, executor, test.arguments...)
+			if !strings.Contains(output, "srenix-executor-leash") || !strings.Contains(output, test.layer) {
+				t.Errorf("refused otherwise than by layer %s of the leash:\n%s", test.layer, output)
+			}
+		})
+	}
+
+	client, err := kubernetes.NewForConfig(restConfig(t, executor))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deletePod := func(namespace, name string) error {
+		pod, err := client.CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return client.CoreV1().Pods(namespace).Delete(t.Context(), name, *metav1.NewPreconditionDeleteOptions(string(pod.UID)))
+	}
+	if err := deletePod(protected, "db-0"); err == nil || !strings.Contains(err.Error(), "NamespaceProtection") {
+		t.Errorf("deleting a pod in a protected namespace: %v", err)
+	}
+	if err := deletePod(ns, "db-0"); err != nil {
+		t.Errorf("deleting one pod by UID, which it may: %v", err)
+	}
+	patch := []byte(restart(now))
+	if _, err := client.AppsV1().Deployments(ns).Patch(t.Context(), "app", types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Errorf("restarting a Deployment, which it may: %v", err)
+	}
+	if _, err := client.AppsV1().Deployments(ns).Get(t.Context(), "app", metav1.GetOptions{}); err != nil {
+		t.Errorf("reading: %v", err)
+	}
+}
+
+// escapedExecutor gives the executor's identity every right and returns its kubeconfig.
+func escapedExecutor(t *testing.T) string {
+	t.Helper()
+	kubectl(t, "create", "clusterrolebinding", "e2e-escaped", "--clusterrole=cluster-admin", "--serviceaccount="+harness.Namespace+":srenix-executor")
+	t.Cleanup(func() {
+		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "clusterrolebinding", "e2e-escaped")
+	})
+	path, err := srenix.ServiceAccountKubeconfig(t.Context(), "srenix-executor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestTheTwoLeashesNameTheSame holds the lists in CEL equal to those in Go.
+func TestTheTwoLeashesNameTheSame(t *testing.T) {
+	root, err := plane.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(root, "artifacts", "kustomize", "base", "policies", "executor-leash.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Folded lines of the manifest are one line of CEL.
+	cel := strings.Join(strings.Fields(string(content)), " ")
+	markers := policy.GitOpsMarkers()
+	for what, list := range map[string][]string{
+		"protected namespaces": append(policy.ProtectedNamespaces(), harness.Namespace),
+		"annotations":          markers.Annotations,
+		"labels":               markers.Labels,
+		"managers":             policy.GitOpsManagers(),
+	} {
+		if want := `["` + strings.Join(list, `", "`) + `"]`; !strings.Contains(cel, want) {
+			t.Errorf("the leash in CEL lacks the %s of the one in Go: %s", what, want)
+		}
+	}
+}
+
+func TestAuditEventsAreImmutable(t *testing.T) {
+	name := strings.Fields(kubectl(t, "get", "auditevents", "-o", "name"))[0]
+	for _, arguments := range [][]string{
+		{"delete", name},
+		{"label", name, "a=b"},
+		{"patch", name, "--type=merge", "-p", `{"spec":{"message":"nothing happened"}}`},
+	} {
+		output := kubectlFails(t, srenix.Plane.Kubeconfig(), arguments...)
+		if !strings.Contains(output, "hash chain") && !strings.Contains(output, "cannot be changed") {
+			t.Errorf("kubectl %v: %s", arguments, output)
+		}
+	}
+	if output := kubectl(t, "srenix", "audit", "verify"); !strings.Contains(output, "verified") {
+		t.Errorf("audit verify: %s", output)
+	}
+}
