@@ -39,6 +39,8 @@ type ExtraConfig struct {
 
 	Configuration *configv1alpha1.SrenixConfiguration
 	Namespace     string
+	// Identity names this process in the audit chain, as "apiserver/POD".
+	Identity string
 
 	WebhookBindAddress string
 	WebhookBindPort    int

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -154,7 +155,7 @@ func (o *Options) Config(ctx context.Context) (*Config, error) {
 	}
 	extra := ExtraConfig{
 		Scheme: scheme, Codecs: codecs, Client: generic.ClientConfig, Kube: kube,
-		Configuration: configuration, Namespace: o.Namespace,
+		Configuration: configuration, Namespace: o.Namespace, Identity: path.Join("apiserver", os.Getenv("POD_NAME")),
 		WebhookBindAddress: o.WebhookBindAddress, WebhookBindPort: o.WebhookBindPort,
 	}
 	if err := o.applyCertificate(ctx, &extra); err != nil {

@@ -63,6 +63,10 @@ func (c *Config) Complete(ctx context.Context) (*Server, error) {
 		}
 		return nil
 	}))
+	buildHandler := c.Generic.BuildHandlerChainFunc
+	c.Generic.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
+		return strictBodies(buildHandler(handler, config))
+	}
 	generic, err := c.Generic.Complete().New("srenix-apiserver", genericapiserver.NewEmptyDelegate())
 	if err != nil {
 		return nil, fmt.Errorf("making the generic API server: %w", err)
@@ -134,7 +138,7 @@ func (s *Server) install(ctx context.Context) error {
 		return fmt.Errorf("reading the signing keys: %w", err)
 	}
 	verifier := token.NewVerifier(signing, cluster, s.extra.clock())
-	chain := audit.NewChain(kube, "apiserver", s.extra.clock(), os.Stdout)
+	chain := audit.NewChain(kube, s.extra.Identity, s.extra.clock(), os.Stdout)
 
 	if err := s.installStorage(minter{
 		signer: token.NewSigner(signing, cluster, s.extra.clock()), chain: chain,

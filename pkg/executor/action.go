@@ -16,7 +16,7 @@ import (
 )
 
 // fieldOwner is the name under which the executor's patches are recorded in managedFields.
-const fieldOwner = client.FieldOwner("srenix-executor")
+const fieldOwner = client.FieldOwner(controllerName)
 
 // order is one approved action on one incarnation of its target.
 type order struct {
@@ -79,7 +79,7 @@ func targetMoved(err error) bool { return apierrors.IsConflict(err) || apierrors
 // of this name. A 404 without a Status is something else: the API itself is not
 // there, and then nothing is known of the object.
 func gone(err error, name string) bool {
-	if !apierrors.IsNotFound(err) || apierrors.HasStatusCause(nil, metav1.CauseTypeUnexpectedServerResponse) {
+	if !apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
 		return false
 	}
 	var status apierrors.APIStatus

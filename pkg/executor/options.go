@@ -88,7 +88,7 @@ func (o *Options) Validate() error {
 	if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
 		errs = append(errs, fmt.Errorf("--namespace %q: %s; set it or $POD_NAMESPACE to the namespace in which srenix runs", o.Namespace, problems[0]))
 	}
-	if problems := validation.IsDNS1123Label(o.LeaderElectionNamespace); o.LeaderElect && len(problems) > 0 {
+	if problems := validation.IsDNS1123Label(o.LeaderElectionNamespace); o.LeaderElect && o.LeaderElectionNamespace != o.Namespace && len(problems) > 0 {
 		errs = append(errs, fmt.Errorf("--leader-election-namespace %q: %s", o.LeaderElectionNamespace, problems[0]))
 	}
 	errs = append(errs, validAddress("--metrics-bind-address", o.MetricsBindAddress), validAddress("--health-probe-bind-address", o.HealthProbeBindAddress))

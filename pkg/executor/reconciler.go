@@ -105,6 +105,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		klog.FromContext(ctx).V(2).Info("Another executor works on the approval")
 		return ctrl.Result{RequeueAfter: busyRetry}, nil
 	}
+	if err != nil && ctx.Err() == nil {
+		r.announce(approval, false, warning, "Retrying", string(approval.Spec.Snapshot.ActionKind), err.Error())
+	}
 	return result, err
 }
 

@@ -37,8 +37,8 @@ import (
 )
 
 const (
-	// name is the controller's, the Lease's and that in Kubernetes events.
-	name = "srenix-executor"
+	// controllerName is also that of the Lease, and of the reporter of Kubernetes events.
+	controllerName = "srenix-executor"
 	// workers is how many approvals are worked on at a time, each for another target.
 	workers = 4
 	// startDeadline is how long a starting executor waits for kube-apiserver, so
@@ -84,7 +84,7 @@ func (c *Config) newManager(ctx context.Context) (manager.Manager, error) {
 		Scheme:                  scheme,
 		Logger:                  klog.FromContext(ctx),
 		LeaderElection:          c.LeaderElect,
-		LeaderElectionID:        name,
+		LeaderElectionID:        controllerName,
 		LeaderElectionNamespace: c.LeaderElectionNamespace,
 		// The process ends when Run returns.
 		LeaderElectionReleaseOnCancel: true,
@@ -106,7 +106,7 @@ func (c *Config) newManager(ctx context.Context) (manager.Manager, error) {
 		return nil, err
 	}
 	err = ctrl.NewControllerManagedBy(mgr).
-		Named(name).
+		Named(controllerName).
 		For(&opsv1alpha1.Approval{}).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
@@ -145,7 +145,7 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 		evaluate: policy.Evaluate,
 		actions:  newActions(),
 		config:   c.Configuration.Executor, identity: c.Identity, clock: c.Clock,
-		recorder: mgr.GetEventRecorder(name), metrics: metrics,
+		recorder: mgr.GetEventRecorder(controllerName), metrics: metrics,
 	}, nil
 }
 

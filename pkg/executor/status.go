@@ -22,6 +22,9 @@ import (
 // else, such as a label that a GitOps tool sets.
 const statusAttempts = 5
 
+// maximumMessage bounds the message of a condition in bytes (k8s.io/apimachinery, meta/v1).
+const maximumMessage = 32768
+
 // update changes the status of an approval, by the resourceVersion that is held.
 // On a conflict it reads the approval again, and goes on only if still says that
 // the change is as right for what is stored now; else it returns errOvertaken.
@@ -90,7 +93,7 @@ func wholeSecond(t time.Time) *metav1.Time {
 
 func (r *reconciler) setCondition(status *opsv1alpha1.ApprovalStatus, generation int64, kind string, value metav1.ConditionStatus, reason, message string) {
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-		Type: kind, Status: value, Reason: reason, Message: message, ObservedGeneration: generation,
+		Type: kind, Status: value, Reason: reason, Message: cut(message, maximumMessage), ObservedGeneration: generation,
 		LastTransitionTime: metav1.NewTime(r.clock.Now().UTC().Truncate(time.Second)),
 	})
 }

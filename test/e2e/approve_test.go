@@ -30,7 +30,7 @@ func TestApprovedFixesAreCarriedOutAndVerified(t *testing.T) {
 
 	for _, proposal := range []*v1alpha1.Proposal{deletePod, restart} {
 		name := approve(t, alice, proposal)
-		kubectl(t, "wait", "--for=condition=Verified", "approval/"+name, "-n", ns, "--timeout=60s")
+		kubectl(t, "wait", "--for=condition=Verified", "approval/"+name, "-n", ns, "--timeout=90s")
 		approval := getApproval(t, ns, name)
 		if approval.Status.Phase != opsv1alpha1.PhaseSucceeded || approval.Status.Approver != "alice" {
 			t.Errorf("phase %q of approver %q, want Succeeded of alice", approval.Status.Phase, approval.Status.Approver)
@@ -116,7 +116,7 @@ func TestTokensAreChecked(t *testing.T) {
 		}
 	})
 	t.Run("a used token whose Approval was deleted", func(t *testing.T) {
-		kubectl(t, "wait", "--for=condition=Verified", "approval/"+minted.ApprovalName, "-n", ns, "--timeout=60s")
+		kubectl(t, "wait", "--for=condition=Verified", "approval/"+minted.ApprovalName, "-n", ns, "--timeout=90s")
 		stored := getApproval(t, ns, minted.ApprovalName)
 		kubectl(t, "delete", "approval", minted.ApprovalName, "-n", ns)
 		again := &opsv1alpha1.Approval{TypeMeta: stored.TypeMeta, ObjectMeta: metav1.ObjectMeta{Name: stored.Name, Namespace: ns}, Spec: stored.Spec}
@@ -232,7 +232,7 @@ func TestDryRunsStoreNothing(t *testing.T) {
 	apply(t, manifest)
 	apply(t, manifest)
 	name := strings.TrimPrefix(strings.TrimSpace(kubectl(t, "get", "approvals", "-n", ns, "-o", "name")), "approval.ops.srenix.io/")
-	kubectl(t, "wait", "--for=condition=Verified", "approval/"+name, "-n", ns, "--timeout=60s")
+	kubectl(t, "wait", "--for=condition=Verified", "approval/"+name, "-n", ns, "--timeout=90s")
 	apply(t, manifest)
 	if approver := getApproval(t, ns, name).Status.Approver; approver != "alice" {
 		t.Errorf("the approver is %q, want the token's subject alice", approver)

@@ -361,5 +361,5 @@ func TestReplicasAgree(t *testing.T) {
 	if _, err := post(t, alice, proposal, "approve", approvalRequest(proposal.Spec.Digest, minted.Token)); err == nil {
 		t.Error("the token was taken twice, once by each replica")
 	}
-	kubectl(t, "wait", "--for=condition=Verified", "approval/"+minted.ApprovalName, "-n", ns, "--timeout=60s")
+	kubectl(t, "wait", "--for=condition=Verified", "approval/"+minted.ApprovalName, "-n", ns, "--timeout=90s")
 }

@@ -27,7 +27,7 @@ import (
 
 const (
 	pollInterval = 100 * time.Millisecond
-	deadline     = 60 * time.Second
+	deadline     = 90 * time.Second
 )
 
 var namespaceCounter atomic.Int64
@@ -278,9 +278,14 @@ func post(t *testing.T, kubeconfig string, proposal *v1alpha1.Proposal, subresou
 		}
 		content = string(encoded)
 	}
-	return client.RESTClient().Post().
+	result := client.RESTClient().Post().
 		AbsPath("/apis/srenix.io/v1alpha1/namespaces", proposal.Namespace, "proposals", proposal.Name, subresource).
-		SetHeader("Content-Type", "application/json").Body([]byte(content)).DoRaw(t.Context())
+		SetHeader("Content-Type", "application/json").SetHeader("Accept", "application/json").
+		Body([]byte(content)).Do(t.Context())
+	if err := result.Error(); err != nil {
+		return nil, err
+	}
+	return result.Raw()
 }
 
 func tokenRequest(digest string) v1alpha1.ProposalTokenRequest {

@@ -35,7 +35,6 @@ func TestKubectlReads(t *testing.T) {
 	contains(kubectl(t, "get", "findings.srenix.io", "-n", ns, "-o", "wide"), "MESSAGE", "ANALYZER", proposal.Name)
 	contains(kubectl(t, "get", "finding.srenix.io", finding, "-n", ns, "-o", "name"), "finding.srenix.io/"+finding)
 	contains(kubectl(t, "get", "prop", "-n", ns, "-o", "wide"), proposal.Name, "DeletePod", "Pod/db-0", "Open")
-	contains(kubectl(t, "get", "cfnd"), "NAME")
 	contains(kubectl(t, "get", "srenix", "-n", ns), "finding.srenix.io/"+finding, "proposal.srenix.io/"+proposal.Name)
 	contains(kubectl(t, "get", "findings.srenix.io", "-n", ns, "-l", "srenix.io/analyzer=WorkloadStateDrift", "-o", "name"), finding)
 	contains(kubectl(t, "describe", "finding.srenix.io", finding, "-n", ns), "Remediation", "kubectl")
@@ -160,7 +159,7 @@ func TestClusterFindingsComeAndGo(t *testing.T) {
 	})
 	var name string
 	eventually(t, "a clusterfinding", func(context.Context) (bool, string) {
-		name = strings.TrimSpace(kubectl(t, "get", "clusterfindings", "--field-selector=spec.subject.name=e2e-wide,spec.reason=WildcardVerbs", "-o", "name"))
+		name = strings.TrimSpace(kubectl(t, "get", "cfnd", "--field-selector=spec.subject.name=e2e-wide,spec.reason=WildcardVerbs", "-o", "name"))
 		return name != "", name
 	})
 	kubectl(t, "delete", "clusterrole", "e2e-wide")

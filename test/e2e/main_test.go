@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/srenix/srenix/test/harness"
 	"github.com/srenix/srenix/test/plane"
 )
@@ -36,6 +39,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
 	ctx := context.Background()
+	ctrllog.SetLogger(klog.Background())
 	dir, err := os.MkdirTemp("", "srenix-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

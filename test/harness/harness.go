@@ -9,10 +9,13 @@ package harness
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -242,6 +245,7 @@ func (s *Srenix) WaitAvailable(ctx context.Context) error {
 			return false, nil
 		}
 		var service struct {
+			Spec   struct{ CABundle []byte }
 			Status struct {
 				Conditions []struct{ Type, Status, Message string }
 			}
@@ -250,17 +254,40 @@ func (s *Srenix) WaitAvailable(ctx context.Context) error {
 			return false, fmt.Errorf("reading the APIService: %w", err)
 		}
 		for _, condition := range service.Status.Conditions {
-			if condition.Type == "Available" {
+			if condition.Type == "Available" && condition.Status != "True" {
 				last = condition.Message
-				return condition.Status == "True", nil
+				return false, nil
 			}
 		}
-		return false, nil
+		// The condition is as of the aggregator's last look. What a Service's
+		// endpoints would follow in a cluster is the server's own readiness.
+		last = ready(ctx, s.apiPort, service.Spec.CABundle)
+		return last == "", nil
 	})
 	if err != nil {
 		return fmt.Errorf("waiting for the aggregated API: %w (%s); the end of the server's log:\n%s", err, last, s.APIServer.LogTail())
 	}
 	return nil
+}
+
+// ready asks a server for its readiness and returns why it is not, or nothing.
+func ready(ctx context.Context, port int, ca []byte) string {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://localhost:%d/readyz", port), nil)
+	if err != nil {
+		return err.Error()
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return "readyz: " + response.Status
+	}
+	return ""
 }
 
 // Close stops the programs.

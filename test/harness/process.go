@@ -78,10 +78,20 @@ func (p *Process) Stop() error { return p.signal(syscall.SIGTERM) }
 // Kill ends the program with no chance to clean up, and waits until it is gone.
 func (p *Process) Kill() error { return p.signal(syscall.SIGKILL) }
 
+// Pause stops the program in its tracks; Kill still ends it.
+func (p *Process) Pause() error {
+	if err := p.command.Process.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("pausing %s: %w", p.Name, err)
+	}
+	return nil
+}
+
 func (p *Process) signal(signal syscall.Signal) error {
 	if err := p.command.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("sending %s to %s: %w", signal, p.Name, err)
 	}
+	// One that was paused takes the signal only once it goes on.
+	_ = p.command.Process.Signal(syscall.SIGCONT)
 	<-p.done
 	return nil
 }
