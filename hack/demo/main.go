@@ -38,8 +38,9 @@ const stepDeadline = time.Minute
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, len(os.Args) > 1 && os.Args[1] == "--down"); err != nil {
+	err := run(ctx, len(os.Args) > 1 && os.Args[1] == "--down")
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "\nThe demo failed:", err)
 		os.Exit(1)
 	}

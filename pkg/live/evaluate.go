@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -138,7 +139,7 @@ func (n *node) apply(outputs []Output) error {
 			gone = append(gone, ref)
 		}
 	}
-	n.outputs = append(all, gone...) // should a panic end this half way
+	n.outputs = slices.Concat(all, gone) // should a panic end this half way
 	var conflict error
 	for i, ref := range next {
 		if owner := ref.collection.put(n, ref.key, outputs[i].Object); owner != nil && conflict == nil {

@@ -300,7 +300,7 @@ func (in *input) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
 		object, err := in.accept(obj)
 		if err != nil {
-			return obj, nil // for example DeletedFinalStateUnknown
+			return obj, nil //nolint:nilerr // for example DeletedFinalStateUnknown
 		}
 		return in.trim(object)
 	}

@@ -142,7 +142,7 @@ func (k *kind) hasIndex(name string) bool {
 }
 
 // Ref is the untyped handle, as a Rule names its subject, reads and outputs.
-func (k Kind[T]) Ref() KindRef { return KindRef{k.kind} }
+func (k Kind[T]) Ref() KindRef { return KindRef(k) }
 
 // String is the name of the collection: resource and group of an input, for
 // example "deployments.apps", or the declared name of a derived one.

@@ -111,7 +111,7 @@ func TestUnknownFactDeniesAPersonsDenialToo(t *testing.T) {
 func TestFaultInALayerIsItsDenial(t *testing.T) {
 	faults := map[string]func(*facts) v1alpha1.Verdict{
 		"a panic":            func(*facts) v1alpha1.Verdict { panic("boom") },
-		"a nil dereference":  func(f *facts) v1alpha1.Verdict { f = nil; return allowed(f.Caller) },
+		"a nil dereference":  func(*facts) v1alpha1.Verdict { var none *facts; return allowed(none.Caller) },
 		"an index":           func(f *facts) v1alpha1.Verdict { return allowed(f.Owners[3].Name) },
 		"no answer":          func(*facts) v1alpha1.Verdict { return v1alpha1.Verdict{} },
 		"an unknown answer":  func(*facts) v1alpha1.Verdict { return v1alpha1.Verdict{Result: "Maybe"} },

@@ -19,8 +19,9 @@ import (
 const (
 	// Issuer is the claim iss of every token.
 	Issuer = "srenix.io"
-	// MinimumLifetime and MaximumLifetime bound how long a token is valid.
+	// MinimumLifetime is the shortest time for which a token is valid.
 	MinimumLifetime = time.Minute
+	// MaximumLifetime is the longest, for approvals that travel through Git.
 	MaximumLifetime = 24 * time.Hour
 	// Skew is how far the clocks of signer and verifier may be apart.
 	Skew = 30 * time.Second

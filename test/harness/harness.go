@@ -242,7 +242,7 @@ func (s *Srenix) WaitAvailable(ctx context.Context) error {
 		output, _, err := s.Plane.Kubectl(ctx, "get", "apiservice", "v1alpha1.srenix.io", "-o", "json")
 		if err != nil {
 			last = err.Error()
-			return false, nil
+			return false, nil //nolint:nilerr // Asked again until the deadline.
 		}
 		var service struct {
 			Spec   struct{ CABundle []byte }

@@ -96,7 +96,6 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
 func trimMeta(meta *metav1.ObjectMeta) {
 	meta.ManagedFields = nil
-	meta.SelfLink = ""
 	delete(meta.Annotations, lastApplied)
 }
 

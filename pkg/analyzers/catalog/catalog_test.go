@@ -1,0 +1,96 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package catalog
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+func decode(t *testing.T, text string) *config.SrenixConfiguration {
+	t.Helper()
+	configuration, err := config.Decode([]byte("apiVersion: config.srenix.io/v1alpha1\nkind: SrenixConfiguration\n" + text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Default(configuration)
+	return configuration
+}
+
+func groups(rules []live.Rule) []string {
+	var names []string
+	for _, rule := range rules {
+		names = append(names, rule.Group)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func TestAnalyzersAreSwitchedOff(t *testing.T) {
+	for name, test := range map[string]struct {
+		configuration string
+		environment   map[string]string
+		off           string
+	}{
+		"nothing":                     {},
+		"by configuration":            {configuration: "analyzers: {RBACDrift: {enabled: false}}", off: "RBACDrift"},
+		"by environment":              {environment: map[string]string{"SRENIX_ANALYZER_RBAC_DRIFT": "off"}, off: "RBACDrift"},
+		"by environment, CamelCase":   {environment: map[string]string{"SRENIX_ANALYZER_WORKLOAD_STATE_DRIFT": "off"}, off: "WorkloadStateDrift"},
+		"on by environment after all": {configuration: "analyzers: {RBACDrift: {enabled: false}}", environment: map[string]string{"SRENIX_ANALYZER_RBAC_DRIFT": "on"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rules, err := Build(decode(t, test.configuration), func(key string) string { return test.environment[key] })
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, entry := range All() {
+				if on := slices.Contains(groups(rules), entry.Name); on == (entry.Name == test.off) {
+					t.Errorf("%s is on: %t", entry.Name, on)
+				}
+			}
+		})
+	}
+}
+
+func TestWrongSettingsAreNamed(t *testing.T) {
+	for name, test := range map[string]struct {
+		configuration string
+		environment   map[string]string
+		words         []string
+	}{
+		"unknown analyzer":             {configuration: "analyzers: {RbacDrift: {}}", words: []string{"RbacDrift", "RBACDrift"}},
+		"unknown option":               {configuration: "analyzers: {RBACDrift: {options: {allowed: [x]}}}", words: []string{"RBACDrift", "allowed"}},
+		"option with a glob":           {configuration: "analyzers: {RBACDrift: {options: {allowedRoles: [\"vault*\"]}}}", words: []string{"vault*"}},
+		"options of one that has none": {configuration: "analyzers: {ConfigDrift: {options: {a: b}}}", words: []string{"ConfigDrift", "\"a\""}},
+		"neither on nor off":           {environment: map[string]string{"SRENIX_ANALYZER_RBAC_DRIFT": "0"}, words: []string{"SRENIX_ANALYZER_RBAC_DRIFT", "on or off"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Build(decode(t, test.configuration), func(key string) string { return test.environment[key] })
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, word := range test.words {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("the error does not name %q: %v", word, err)
+				}
+			}
+		})
+	}
+}
+
+func TestVariables(t *testing.T) {
+	for name, want := range map[string]string{
+		"GitOpsDrift": "SRENIX_ANALYZER_GITOPS_DRIFT", "RBACDrift": "SRENIX_ANALYZER_RBAC_DRIFT",
+		"WorkloadStateDrift": "SRENIX_ANALYZER_WORKLOAD_STATE_DRIFT", "OOMKill": "SRENIX_ANALYZER_OOM_KILL",
+		"TLSSecretMismatch": "SRENIX_ANALYZER_TLS_SECRET_MISMATCH",
+	} {
+		if have := Variable(name); have != want {
+			t.Errorf("%s: have %s, want %s", name, have, want)
+		}
+	}
+}

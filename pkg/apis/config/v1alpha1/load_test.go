@@ -1,0 +1,63 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const header = "apiVersion: config.srenix.io/v1alpha1\nkind: SrenixConfiguration\n"
+
+func load(t *testing.T, text string) (*SrenixConfiguration, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Load(path)
+}
+
+func TestDefaults(t *testing.T) {
+	for name, load := range map[string]func() (*SrenixConfiguration, error){
+		"no file":    func() (*SrenixConfiguration, error) { return Load("") },
+		"empty file": func() (*SrenixConfiguration, error) { return load(t, header) },
+	} {
+		c, err := load()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if c.Policy.ApprovalInterval.Duration != 30*time.Minute || *c.Policy.ApprovalsPerHour != 10 || c.Executor.SettleTime.Duration != 30*time.Second {
+			t.Errorf("%s: have %+v", name, c)
+		}
+	}
+}
+
+func TestWhatWidensOrMakesNoSenseIsRefused(t *testing.T) {
+	for name, test := range map[string]struct{ text, word string }{
+		"unknown field":             {header + "policy: {protectedNamespace: [x]}", "protectedNamespace"},
+		"duplicate field":           {header + "policy: {}\npolicy: {}", "policy"},
+		"wrong kind":                {"apiVersion: config.srenix.io/v1alpha1\nkind: Other\n", "Other"},
+		"wrong version":             {"apiVersion: config.srenix.io/v1\nkind: SrenixConfiguration\n", "config.srenix.io/v1"},
+		"not YAML":                  {header + "policy: [", "yaml"},
+		"unknown action":            {header + "policy: {allowedActionKinds: [DeleteCluster]}", "DeleteCluster"},
+		"fewer approvers":           {header + "policy: {approvers: {Runbook: 1}}", "at least 2"},
+		"shorter interval":          {header + "policy: {approvalInterval: 29m}", "30m"},
+		"more approvals":            {header + "policy: {approvalsPerHour: 11}", "between 0 and 10"},
+		"longer tokens":             {header + "policy: {maxTokenLifetime: 25h}", "24h"},
+		"later breaker":             {header + "executor: {breakerThreshold: 4}", "between 1 and 3"},
+		"negative grace":            {header + "analyzers: {RBACDrift: {grace: -1s}}", "grace"},
+		"a duration without a unit": {header + "policy: {approvalInterval: 30}", "approvalInterval"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := load(t, test.text)
+			if err == nil || !strings.Contains(err.Error(), test.word) {
+				t.Errorf("have %v, want an error with %q", err, test.word)
+			}
+		})
+	}
+}
