@@ -137,8 +137,8 @@ func (s *supervisor) waitNodes(ctx context.Context) error {
 	err = wait.PollUntilContextTimeout(ctx, pollInterval, readyDeadline, true, func(ctx context.Context) (bool, error) {
 		nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		last = err
-		if last != nil {
-			return false, nil
+		if err != nil {
+			return false, nil //nolint:nilerr // Asked again until the deadline.
 		}
 		ready = 0
 		for _, node := range nodes.Items {
@@ -155,7 +155,7 @@ func (s *supervisor) waitNodes(ctx context.Context) error {
 		return last == nil, nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for %d nodes to be Ready, have %d: %w (last answer: %v); see %s", s.nodes, ready, err, last, s.layout.log("kwok"))
+		return fmt.Errorf("waiting for %d nodes to be Ready, have %d: %w; see %s", s.nodes, ready, errors.Join(err, last), s.layout.log("kwok"))
 	}
 	s.report("%d nodes are Ready", ready)
 	return nil
