@@ -132,6 +132,8 @@ func TestTheTwoLeashesNameTheSame(t *testing.T) {
 }
 
 func TestAuditEventsAreImmutable(t *testing.T) {
+	ns := namespace(t)
+	mint(t, approver(t, ns, "alice"), stuckStatefulSet(t, ns, "db")) // Minting is audited.
 	name := strings.Fields(kubectl(t, "get", "auditevents", "-o", "name"))[0]
 	for _, arguments := range [][]string{
 		{"delete", name},
@@ -142,6 +144,12 @@ func TestAuditEventsAreImmutable(t *testing.T) {
 		if !strings.Contains(output, "hash chain") && !strings.Contains(output, "cannot be changed") {
 			t.Errorf("kubectl %v: %s", arguments, output)
 		}
+	}
+	forged := strings.Replace(kubectl(t, "get", name, "-o", "json"), `"name": "0`, `"name": "9`, 1)
+	command := srenix.Plane.KubectlCommand(t.Context(), srenix.Plane.Kubeconfig(), "create", "--validate=false", "-f", "-")
+	command.Stdin = strings.NewReader(forged)
+	if output, err := command.CombinedOutput(); err == nil || !strings.Contains(string(output), "appended by srenix itself") {
+		t.Errorf("the admin appended an event: %s", output)
 	}
 	if output := kubectl(t, "srenix", "audit", "verify"); !strings.Contains(output, "verified") {
 		t.Errorf("audit verify: %s", output)
