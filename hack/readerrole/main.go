@@ -1,13 +1,16 @@
 // Copyright The srenix Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command readerrole prints the ClusterRole that lets the apiserver read what
-// the analyzers and proposals declare that they read.
+// Command readerrole prints the ClusterRoles that let the apiserver read what
+// the analyzers and proposals declare that they read. Secrets are in one of
+// their own, because RBAC cannot say that only metadata is asked for, and some
+// will want to withhold it.
 package main
 
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,14 +36,33 @@ func run() error {
 		return fmt.Errorf("building the analyzers: %w", err)
 	}
 	rules = append(rules, proposals.Rules(configuration, "srenix-system")...)
-	manifest, err := yaml.Marshal(rbacv1.ClusterRole{
-		TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole"},
-		ObjectMeta: metav1.ObjectMeta{Name: "srenix-apiserver-reader"},
-		Rules:      catalog.ReaderRules(rules),
-	})
-	if err != nil {
-		return fmt.Errorf("encoding the ClusterRole: %w", err)
+	all, secrets := split(catalog.ReaderRules(rules), "secrets")
+	fmt.Println("# Generated from what analyzers and proposals declare that they read; run make generate.")
+	for i, role := range []rbacv1.ClusterRole{
+		{ObjectMeta: metav1.ObjectMeta{Name: "srenix-apiserver-reader"}, Rules: all},
+		{ObjectMeta: metav1.ObjectMeta{Name: "srenix-apiserver-secrets-reader"}, Rules: secrets},
+	} {
+		role.TypeMeta = metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole"}
+		manifest, err := yaml.Marshal(role)
+		if err != nil {
+			return fmt.Errorf("encoding the ClusterRole: %w", err)
+		}
+		if i > 0 {
+			fmt.Println("---")
+		}
+		fmt.Print(string(manifest))
 	}
-	_, err = fmt.Printf("# Generated from what analyzers and proposals declare that they read; run make generate.\n%s", manifest)
-	return err
+	return nil
+}
+
+// split moves a resource of the core group out of rules.
+func split(rules []rbacv1.PolicyRule, resource string) (rest, moved []rbacv1.PolicyRule) {
+	for _, rule := range rules {
+		if rule.APIGroups[0] == "" && slices.Contains(rule.Resources, resource) {
+			moved = append(moved, rbacv1.PolicyRule{APIGroups: rule.APIGroups, Resources: []string{resource}, Verbs: rule.Verbs})
+			rule.Resources = slices.DeleteFunc(rule.Resources, func(r string) bool { return r == resource })
+		}
+		rest = append(rest, rule)
+	}
+	return rest, moved
 }

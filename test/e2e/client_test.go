@@ -279,11 +279,11 @@ func resolve(document map[string]any, reference string) error {
 	return nil
 }
 
-func TestReplicasAgree(t *testing.T) {
-	ns := namespace(t)
-	alice := approver(t, ns, "alice")
-	proposal := stuckStatefulSet(t, ns, "db")
-	replica, port, err := srenix.NewReplica(t.Context(), "srenix-apiserver-1")
+// startReplica starts a second aggregated server and returns how to ask it
+// directly: it authenticates and authorizes by itself.
+func startReplica(t *testing.T, name string) (direct func(kubeconfig string) *rest.Config) {
+	t.Helper()
+	replica, port, err := srenix.NewReplica(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,17 +295,62 @@ func TestReplicasAgree(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// The replica authenticates and authorizes by itself, so it can be asked directly.
 	secret, err := kubeClient(t).CoreV1().Secrets("srenix-system").Get(t.Context(), "srenix-serving-certs", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	direct := func(kubeconfig string) *rest.Config {
+	return func(kubeconfig string) *rest.Config {
 		config := restConfig(t, kubeconfig)
 		config.Host = fmt.Sprintf("https://localhost:%d", port)
 		config.CAData = secret.Data["ca.crt"]
 		return config
 	}
+}
+
+func TestUnknownIsNotHealthy(t *testing.T) {
+	const binding = "srenix-apiserver-secrets-reader"
+	grant := func() {
+		kubectl(t, "create", "clusterrolebinding", binding, "--clusterrole="+binding, "--serviceaccount=srenix-system:srenix-apiserver")
+	}
+	kubectl(t, "delete", "clusterrolebinding", binding)
+	t.Cleanup(func() {
+		_, _, _ = srenix.Plane.Kubectl(context.Background(), "create", "clusterrolebinding", binding, "--clusterrole="+binding, "--serviceaccount=srenix-system:srenix-apiserver")
+	})
+	ns := namespace(t)
+	stuckStatefulSet(t, ns, "db")
+	config := startReplica(t, "srenix-apiserver-blind")(srenix.Plane.Kubeconfig())
+	degraded := func(ctx context.Context) (int, string) {
+		list, err := dynamicClient(t, config).Resource(v1alpha1.SchemeGroupVersion.WithResource("clusterfindings")).
+			List(ctx, metav1.ListOptions{FieldSelector: "spec.reason=AnalyzerDegraded,spec.analyzer=ConfigDrift"})
+		if err != nil {
+			return -1, err.Error()
+		}
+		content, _ := json.Marshal(list.Items)
+		return len(list.Items), string(content)
+	}
+	eventually(t, "the analyzer that cannot read Secrets to be reported", func(ctx context.Context) (bool, string) {
+		count, detail := degraded(ctx)
+		return count == 3 && strings.Contains(detail, "secrets") && strings.Contains(detail, "InputForbidden"), detail
+	})
+	eventually(t, "the analyzers that can see to go on", func(ctx context.Context) (bool, string) {
+		list, err := dynamicClient(t, config).Resource(findingsResource).Namespace(ns).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		return len(list.Items) == 1, fmt.Sprint(len(list.Items), " findings")
+	})
+	grant()
+	eventually(t, "it to heal by itself", func(ctx context.Context) (bool, string) {
+		count, detail := degraded(ctx)
+		return count == 0, detail
+	})
+}
+
+func TestReplicasAgree(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	proposal := stuckStatefulSet(t, ns, "db")
+	direct := startReplica(t, "srenix-apiserver-1")
 	second := dynamicClient(t, direct(srenix.Plane.Kubeconfig())).Resource(findingsResource).Namespace(ns)
 	first := dynamicClient(t, adminConfig(t)).Resource(findingsResource).Namespace(ns)
 	eventually(t, "the replicas to serve the same", func(ctx context.Context) (bool, string) {
