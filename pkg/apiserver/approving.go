@@ -5,11 +5,13 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -76,6 +78,10 @@ func (r recorder) Record(ctx context.Context, approval *opsv1alpha1.Approval, dr
 	claims, err := r.verifier.Verify(approval.Spec.Token)
 	if err != nil {
 		return nil, apierrors.NewForbidden(srenix.Resource("proposals/approve"), approval.Spec.Proposal.Name, fmt.Errorf("reading the token: %w", err))
+	}
+	// The webhook says this too; its configuration can be deleted, this cannot.
+	if caller, ok := genericapirequest.UserFrom(ctx); !ok || caller.GetName() != claims.Subject {
+		return nil, apierrors.NewForbidden(srenix.Resource("proposals/approve"), approval.Spec.Proposal.Name, errors.New("the token was minted for somebody else: everybody approves with a token of their own"))
 	}
 	approval.Name = token.ApprovalName(claims.ID)
 	var options []client.CreateOption
