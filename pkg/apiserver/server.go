@@ -32,6 +32,7 @@ import (
 	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/observations"
 	"github.com/srenix/srenix/pkg/proposals"
 	"github.com/srenix/srenix/pkg/registry/finding"
 	"github.com/srenix/srenix/pkg/registry/memory"
@@ -46,13 +47,16 @@ type Server struct {
 	generic *genericapiserver.GenericAPIServer
 	engine  *live.Engine
 	source  live.Source
-	webhook ctrlwebhook.Server
-	extra   ExtraConfig
+	// firstObserved remembers for the engine what no object dates.
+	firstObserved *observations.Store
+	webhook       ctrlwebhook.Server
+	extra         ExtraConfig
 }
 
 // Complete fills in what is derived and makes the server.
 func (c *Config) Complete(ctx context.Context) (*Server, error) {
-	engine, source, err := newEngine(ctx, &c.Extra)
+	firstObserved := observations.NewStore(c.Extra.clock())
+	engine, source, err := newEngine(ctx, &c.Extra, firstObserved)
 	if err != nil {
 		return nil, err
 	}
@@ -71,14 +75,14 @@ func (c *Config) Complete(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the generic API server: %w", err)
 	}
-	s := &Server{generic: generic, engine: engine, source: source, extra: c.Extra}
+	s := &Server{generic: generic, engine: engine, source: source, firstObserved: firstObserved, extra: c.Extra}
 	if err := s.install(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func newEngine(ctx context.Context, extra *ExtraConfig) (*live.Engine, live.Source, error) {
+func newEngine(ctx context.Context, extra *ExtraConfig, memory live.Memory) (*live.Engine, live.Source, error) {
 	scheme, err := newClientScheme()
 	if err != nil {
 		return nil, nil, err
@@ -89,7 +93,7 @@ func newEngine(ctx context.Context, extra *ExtraConfig) (*live.Engine, live.Sour
 	}
 	engine := live.New(live.Options{
 		Clock: extra.clock(), Logger: klog.FromContext(ctx).WithName("live"),
-		Registerer: legacyregistry.Registerer(),
+		Registerer: legacyregistry.Registerer(), Memory: memory,
 	})
 	detecting, err := catalog.Build(extra.Configuration, os.Getenv)
 	if err != nil {
@@ -231,9 +235,23 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	configMaps := s.extra.Kube.CoreV1().ConfigMaps(s.extra.Namespace)
+	if err := s.firstObserved.Load(ctx, configMaps); err != nil {
+		// The times come with the first watch instead, and correct what began without.
+		klog.FromContext(ctx).Error(err, "Starting without first-observed times")
+	}
+	run("memory of first-observed times", func(ctx context.Context) error {
+		return s.firstObserved.Run(ctx, configMaps, s.engine.Reconsider)
+	})
 	run("live view", func(ctx context.Context) error { return s.engine.Run(ctx, s.source) })
 	run("webhook", s.webhook.Start)
-	run("API server", s.generic.PrepareRun().RunWithContext)
+	run("client authorities", s.extra.authorities.run)
+	run("API server", func(ctx context.Context) error {
+		if err := s.extra.authorities.wait(ctx, s.extra.Kube); err != nil {
+			return err
+		}
+		return s.generic.PrepareRun().RunWithContext(ctx)
+	})
 	if s.extra.certificate != nil {
 		services, err := aggregator.NewForConfig(s.extra.Client)
 		if err != nil {

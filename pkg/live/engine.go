@@ -35,10 +35,8 @@ type Options struct {
 	// RetryBackoff spaces out attempts to list and watch an input that fails, is
 	// forbidden or not installed; client-go's default, 0.8 s to 30 s, if nil.
 	RetryBackoff *wait.Backoff
-	// RecallFirstObserved is asked for the time of a condition that the engine
-	// itself has not seen yet, so that View.FirstObserved survives a restart; see
-	// Engine.Observations. It is called from several goroutines.
-	RecallFirstObserved func(rule string, subject Key, id string) (time.Time, bool)
+	// Memory keeps the times of View.FirstObserved; if nil, they end with the engine.
+	Memory Memory
 }
 
 // Engine keeps derived collections up to date with their inputs. Its methods may
@@ -74,6 +72,9 @@ func New(options Options) *Engine {
 	}
 	if options.SyncTimeout <= 0 {
 		options.SyncTimeout = time.Minute
+	}
+	if options.Memory == nil {
+		options.Memory = &forgetful{}
 	}
 	e := &Engine{
 		options:     options,

@@ -183,7 +183,7 @@ func (e *Engine) conclude(v *View, result verdict) {
 	default:
 		if n != nil {
 			n.failures = 0
-			r.observe(n, v.observed)
+			n.observe(e.options.Memory, v.observed)
 		}
 		if v.recheck.IsZero() {
 			e.timers.cancel(t)
@@ -217,7 +217,7 @@ func (e *Engine) forget(t task, n *node) {
 	}
 	n.outputs = nil
 	n.failures = 0
-	t.rule.observe(n, nil)
+	n.observe(e.options.Memory, nil)
 	t.rule.setTrouble(n, t.subject, "", nil)
 	t.rule.tidy(n)
 }

@@ -52,16 +52,19 @@ type fixture struct {
 	cluster *livetest.Cluster
 	clock   *testingclock.FakeClock
 	engine  *live.Engine
+	memory  *recorder
 }
 
 func newFixture(t testing.TB, rules ...live.Rule) *fixture {
 	t.Helper()
 	clock := testingclock.NewFakeClock(epoch)
+	memory := &recorder{since: map[live.Observation]time.Time{}}
 	f := &fixture{
 		TB:      t,
 		cluster: &livetest.Cluster{},
 		clock:   clock,
-		engine:  live.New(live.Options{Clock: clock, Workers: 4, RetryBackoff: quick}),
+		engine:  live.New(live.Options{Clock: clock, Workers: 4, RetryBackoff: quick, Memory: memory}),
+		memory:  memory,
 	}
 	for _, rule := range rules {
 		if err := f.engine.AddRule(rule); err != nil {

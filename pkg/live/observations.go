@@ -4,56 +4,121 @@
 package live
 
 import (
-	"cmp"
 	"slices"
+	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// observation is the start of a condition that no object carries.
-type observation struct{ since time.Time }
-
-// Observation is what View.FirstObserved remembers of one condition.
+// Observation identifies one condition that View.FirstObserved dates. A subject
+// that is made anew under its old name is another one, by its UID.
 type Observation struct {
 	Rule    string
 	Subject Key
+	UID     types.UID
 	ID      string
-	Since   time.Time
 }
 
-// Observations returns all that View.FirstObserved remembers, sorted by rule,
-// subject and ID, to be stored and given back through Options.RecallFirstObserved
-// after a restart. It looks at every subject that depends on another object.
-func (e *Engine) Observations() []Observation {
+// Memory keeps since when conditions hold that no object dates. One that outlives
+// the engine lets first-observed times survive a restart; one that several engines
+// share lets them agree. When what it recalls of a condition changes by itself, it
+// calls Engine.Reconsider. An engine calls it from several goroutines, and waits.
+type Memory interface {
+	// Recall returns since when a condition holds, if that is known.
+	Recall(Observation) (since time.Time, known bool)
+	// Begin says that a condition holds since a time, in whole seconds. Of several
+	// times the earliest counts.
+	Begin(o Observation, since time.Time)
+	// End says that a condition does not hold any more.
+	End(Observation)
+}
+
+// Reconsider evaluates a subject of a rule again. Rules or subjects that do not
+// exist are ignored.
+func (e *Engine) Reconsider(rule string, subject Key) {
 	e.mu.RLock()
-	rules := e.rules
-	e.mu.RUnlock()
-	var all []Observation
-	for _, r := range rules {
-		r.mu.Lock()
-		for key, n := range r.nodes {
-			for id, seen := range n.observed {
-				all = append(all, Observation{Rule: r.Name, Subject: key, ID: id, Since: seen.since})
-			}
+	defer e.mu.RUnlock()
+	for _, r := range e.rules {
+		if r.Name == rule {
+			e.enqueue(task{r, subject})
 		}
-		r.mu.Unlock()
 	}
-	slices.SortFunc(all, func(a, b Observation) int {
-		return cmp.Or(
-			cmp.Compare(a.Rule, b.Rule),
-			cmp.Compare(a.Subject.Namespace, b.Subject.Namespace),
-			cmp.Compare(a.Subject.Name, b.Subject.Name),
-			cmp.Compare(a.ID, b.ID),
-		)
-	})
-	return all
 }
 
-// observe makes observed all that is remembered of a subject.
-func (r *rule) observe(n *node, observed map[string]observation) {
-	if len(observed) == 0 && len(n.observed) == 0 {
+// FirstObserved returns when this rule, for this subject, first asked for id: the
+// start of a condition which no object carries, in whole seconds as all times of
+// the API. It is forgotten once an evaluation does not ask for it. Evaluations
+// that are discarded (unknown, an error, a panic) neither start nor end anything.
+func (v *View) FirstObserved(id string) time.Time {
+	now := v.now.Truncate(time.Second)
+	if v.rule == nil {
+		return now
+	}
+	for i := range v.observed {
+		if v.observed[i].ID == id {
+			return v.observed[i].since
+		}
+	}
+	seen := sighting{Observation: Observation{Rule: v.rule.Name, Subject: v.subject, ID: id}, since: now}
+	if subject, exists := v.rule.subject.get(v.subject); exists {
+		seen.UID = subject.GetUID()
+	}
+	// What is remembered may be later than now, if the clock was set back.
+	if since, known := v.engine.options.Memory.Recall(seen.Observation); known && since.Before(now) {
+		seen.since = since
+	}
+	v.observed = append(v.observed, seen)
+	return seen.since
+}
+
+// sighting is an observation as one evaluation saw it.
+type sighting struct {
+	Observation
+	since time.Time
+}
+
+// observe makes what an evaluation saw all that is remembered of a subject.
+func (n *node) observe(memory Memory, now []sighting) {
+	for _, before := range n.observed {
+		if !slices.ContainsFunc(now, func(s sighting) bool { return s.Observation == before }) {
+			memory.End(before)
+		}
+	}
+	n.observed = n.observed[:0]
+	for _, seen := range now {
+		memory.Begin(seen.Observation, seen.since)
+		n.observed = append(n.observed, seen.Observation)
+	}
+}
+
+// forgetful is the Memory that ends with its engine.
+type forgetful struct {
+	mu    sync.Mutex
+	since map[Observation]time.Time
+}
+
+func (m *forgetful) Recall(o Observation) (time.Time, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	since, known := m.since[o]
+	return since, known
+}
+
+func (m *forgetful) Begin(o Observation, since time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if before, known := m.since[o]; known && !since.Before(before) {
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n.observed = observed
+	if m.since == nil {
+		m.since = map[Observation]time.Time{}
+	}
+	m.since[o] = since
+}
+
+func (m *forgetful) End(o Observation) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.since, o)
 }

@@ -76,14 +76,14 @@ type rule struct {
 
 // node is what is remembered of one subject of one rule. Subjects which read
 // nothing but themselves and have no outputs have none. Its fields belong to the
-// worker that evaluates the subject, except observed (guarded by rule.mu).
+// worker that evaluates the subject.
 type node struct {
 	task
 	deps     depSet
 	outputs  []outputRef
 	failures int
 	trouble  string // reason, "" if the last evaluation went well
-	observed map[string]observation
+	observed []Observation
 }
 
 type outputRef struct {

@@ -5,10 +5,10 @@ package live_test
 
 import (
 	"errors"
+	"maps"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
@@ -97,16 +97,15 @@ func TestWhatWasFirstObservedIsForgottenWhenItEnds(t *testing.T) {
 	f.settle()
 	f.cluster.Set(podResource, pod("ns", "a", nil))
 	f.settle()
-	want := []live.Observation{{Rule: "overdue", Subject: key("ns", "a"), ID: "pending", Since: epoch}}
-	if diff := cmp.Diff(want, f.engine.Observations()); diff != "" {
-		t.Errorf("observations (-want +got):\n%s", diff)
+	if since, known := f.memory.Recall(pending(f, "a")); !known || !since.Equal(epoch) {
+		t.Errorf("remembered %v (%v), want %v", since, known, epoch)
 	}
 	scheduled := pod("ns", "a", nil)
 	scheduled.Spec.NodeName = "n"
 	f.cluster.Set(podResource, scheduled)
 	f.settle()
-	if got := f.engine.Observations(); got != nil {
-		t.Errorf("got observations %v, want none", got)
+	if got := f.memory.remembered(); len(got) != 0 {
+		t.Errorf("remembered %v, want nothing", got)
 	}
 	f.cluster.Set(podResource, pod("ns", "a", nil))
 	f.settle()
@@ -114,20 +113,94 @@ func TestWhatWasFirstObservedIsForgottenWhenItEnds(t *testing.T) {
 	noted(t, f, map[string]string{"ns/a": "00:00:30"})
 }
 
-func TestWhatWasFirstObservedSurvivesARestart(t *testing.T) {
-	f := newFixture(t)
-	f.engine = live.New(live.Options{
-		Clock: f.clock,
-		RecallFirstObserved: func(rule string, subject live.Key, id string) (time.Time, bool) {
-			known := rule == "overdue" && subject == key("ns", "a") && id == "pending"
-			return epoch.Add(-time.Hour), known
-		},
-	})
-	if err := f.engine.AddRule(overdue()); err != nil {
-		t.Fatal(err)
+// recorder is a Memory that a test can look into and change.
+type recorder struct {
+	mu    sync.Mutex
+	since map[live.Observation]time.Time
+}
+
+func (r *recorder) Recall(o live.Observation) (time.Time, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	since, known := r.since[o]
+	return since, known
+}
+
+func (r *recorder) Begin(o live.Observation, since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if before, known := r.since[o]; !known || since.Before(before) {
+		r.since[o] = since
 	}
-	f.cluster.Set(podResource, pod("ns", "a", nil), pod("ns", "b", nil))
+}
+
+func (r *recorder) End(o live.Observation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.since, o)
+}
+
+func (r *recorder) remembered() map[live.Observation]time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.since)
+}
+
+// pending is what the rule of overdue observes of a pod in the cluster.
+func pending(f *fixture, name string) live.Observation {
+	p, _ := live.Get(f.engine, pods, key("ns", name))
+	return live.Observation{Rule: "overdue", Subject: key("ns", name), UID: p.UID, ID: "pending"}
+}
+
+func TestWhatWasFirstObservedSurvivesARestart(t *testing.T) {
+	before := newFixture(t, overdue())
+	before.cluster.Set(podResource, pod("ns", "a", nil), pod("ns", "b", nil))
+	before.run()
+	before.settle()
+
+	after := newFixture(t, overdue())
+	after.cluster, after.memory.since = before.cluster, before.memory.remembered()
+	after.step(24 * time.Hour)
+	after.cluster.Delete(podResource, key("ns", "b"))
+	after.cluster.Set(podResource, pod("ns", "b", nil)) // another object of the same name
+	after.run()
+	after.settle()
+	noted(t, after, map[string]string{"ns/a": "00:00:00"})
+	after.step(time.Minute)
+	noted(t, after, map[string]string{"ns/a": "00:00:00", "ns/b": "00:00:00"})
+	if b, _ := after.memory.Recall(pending(after, "b")); !b.Equal(epoch.Add(24 * time.Hour)) {
+		t.Errorf("the new pod is remembered since %s", b)
+	}
+}
+
+func TestReconsiderTakesOverWhatTheMemoryLearned(t *testing.T) {
+	f := newFixture(t, overdue())
+	f.cluster.Set(podResource, pod("ns", "a", nil))
 	f.run()
-	livetest.Settle(t, f.engine, f.cluster, pods)
+	f.settle()
+	f.step(time.Minute)
+	noted(t, f, map[string]string{"ns/a": "00:00:00"})
+	f.memory.Begin(pending(f, "a"), epoch.Add(-time.Hour))
+	f.engine.Reconsider("overdue", key("ns", "a"))
+	f.engine.Reconsider("overdue", key("ns", "nobody"))
+	f.engine.Reconsider("no rule", key("ns", "a"))
+	f.settle()
 	noted(t, f, map[string]string{"ns/a": "23:00:00"})
+}
+
+func TestATimeAfterNowIsNotRecalled(t *testing.T) {
+	f := newFixture(t, overdue())
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.run()
+	f.settle()
+	// The clock was a year ahead, and is set right.
+	f.memory.mu.Lock()
+	for o := range f.memory.since {
+		f.memory.since[o] = epoch.Add(365 * 24 * time.Hour)
+	}
+	f.memory.mu.Unlock()
+	f.engine.Reconsider("overdue", key("ns", "a"))
+	f.settle()
+	f.step(time.Minute)
+	noted(t, f, map[string]string{"ns/a": "00:00:00"})
 }

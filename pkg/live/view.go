@@ -23,7 +23,7 @@ type View struct {
 	node     *node
 	deps     depSet
 	recheck  time.Time
-	observed map[string]observation
+	observed []sighting
 
 	unknown *UnknownError
 	misuse  error
@@ -71,41 +71,6 @@ func (v *View) RecheckAt(t time.Time) {
 	if v.recheck.IsZero() || t.Before(v.recheck) {
 		v.recheck = t
 	}
-}
-
-// FirstObserved returns when this rule, for this subject, first asked for id: the
-// start of a condition which no object carries. It is forgotten once an
-// evaluation does not ask for it. Evaluations that are discarded (unknown, an
-// error, a panic) neither start nor end anything.
-func (v *View) FirstObserved(id string) time.Time {
-	if v.rule == nil {
-		return v.now
-	}
-	if known, ok := v.observed[id]; ok {
-		return known.since
-	}
-	seen, ok := v.firstObserved(id)
-	if !ok {
-		seen.since = v.now
-		if recall := v.engine.options.RecallFirstObserved; recall != nil {
-			if since, ok := recall(v.rule.Name, v.subject, id); ok && since.Before(v.now) {
-				seen.since = since
-			}
-		}
-	}
-	if v.observed == nil {
-		v.observed = map[string]observation{}
-	}
-	v.observed[id] = seen
-	return seen.since
-}
-
-func (v *View) firstObserved(id string) (observation, bool) {
-	if v.node == nil {
-		return observation{}, false
-	}
-	seen, ok := v.node.observed[id]
-	return seen, ok
 }
 
 func (v *View) get(k *kind, key Key) (Object, bool) {

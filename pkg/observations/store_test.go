@@ -1,0 +1,257 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observations
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/srenix/srenix/pkg/live"
+)
+
+var epoch = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func about(name string) live.Observation {
+	return live.Observation{Rule: "rule", Subject: live.Key{Namespace: "ns", Name: name}, UID: types.UID("uid-" + name), ID: "missing"}
+}
+
+// written does what a flush does, against data instead of a ConfigMap.
+func written(s *Store, data map[string]string) map[string]string {
+	s.learn(data)
+	merged, differs, _ := s.merge(data)
+	if !differs {
+		return data
+	}
+	s.learn(merged)
+	return merged
+}
+
+func since(t *testing.T, s *Store, o live.Observation) string {
+	t.Helper()
+	at, known := s.Recall(o)
+	if !known {
+		return ""
+	}
+	return at.Format(time.TimeOnly)
+}
+
+func TestWhatIsStoredIsRecalledByAnother(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	first, second := NewStore(clock), NewStore(clock)
+	first.Begin(about("a"), epoch)
+	first.Begin(about("b"), epoch.Add(time.Second))
+	data := written(first, nil)
+	second.learn(data)
+	for name, want := range map[string]string{"a": "12:00:00", "b": "12:00:01", "c": ""} {
+		if got := since(t, second, about(name)); got != want {
+			t.Errorf("%s is recalled since %q, want %q", name, got, want)
+		}
+	}
+	again := about("a")
+	again.UID = "another object of the same name"
+	if got := since(t, second, again); got != "" {
+		t.Errorf("a new object inherits %q", got)
+	}
+}
+
+func TestTheEarliestTimeWinsOnEveryReplica(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	early, late := NewStore(clock), NewStore(clock)
+	late.Begin(about("a"), epoch.Add(3*time.Second))
+	data := written(late, nil)
+	early.Begin(about("a"), epoch)
+	data = written(early, data)
+	if diff := cmp.Diff([]live.Observation{about("a")}, late.learn(data)); diff != "" {
+		t.Errorf("to reconsider (-want +got):\n%s", diff)
+	}
+	if got := since(t, late, about("a")); got != "12:00:00" {
+		t.Errorf("recalled since %q", got)
+	}
+	if reconsidered := late.learn(data); reconsidered != nil {
+		t.Errorf("reconsidered %v once more", reconsidered)
+	}
+}
+
+func TestATimeLearnedBetweenRecallAndBeginIsTakenOver(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	other, s := NewStore(clock), NewStore(clock)
+	other.Begin(about("a"), epoch)
+	data := written(other, nil)
+	if _, known := s.Recall(about("a")); known {
+		t.Fatal("recalled what nobody told")
+	}
+	s.learn(data)
+	s.Begin(about("a"), epoch.Add(9*time.Second))
+	select {
+	case <-s.dirty:
+	default:
+		t.Fatal("nothing to write, though the times differ")
+	}
+	if diff := cmp.Diff([]live.Observation{about("a")}, s.learn(data)); diff != "" {
+		t.Errorf("to reconsider (-want +got):\n%s", diff)
+	}
+}
+
+func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	s := NewStore(clock)
+	s.Begin(about("a"), epoch)
+	data := written(s, nil)
+	for len(s.dirty) > 0 {
+		<-s.dirty
+	}
+	clock.Step(24 * time.Hour)
+	s.Begin(about("a"), epoch) // an evaluation that saw the same
+	s.learn(data)
+	if len(s.dirty) > 0 {
+		t.Error("there is something to write")
+	}
+	if _, differs, _ := s.merge(data); differs {
+		t.Error("a write would change something")
+	}
+}
+
+func TestWhatEndedIsForgotten(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	s := NewStore(clock)
+	s.Begin(about("a"), epoch)
+	s.Begin(about("b"), epoch)
+	data := written(s, nil)
+	s.End(about("a"))
+	data = written(s, data)
+	if diff := cmp.Diff(map[string]string{keyOf(about("b")): "2026-01-02T12:00:00Z"}, data); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+	s.Begin(about("a"), epoch.Add(time.Hour))
+	if got := since(t, s, about("a")); got != "13:00:00" {
+		t.Errorf("what began anew is recalled since %q", got)
+	}
+}
+
+func TestAnEntryThatNobodyObservesGoesAfterAnHour(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	before, after := NewStore(clock), NewStore(clock)
+	before.Begin(about("a"), epoch)
+	data := written(before, nil)
+	after.learn(data)
+	clock.Step(orphaned - time.Second)
+	if data = written(after, data); len(data) != 1 {
+		t.Error("it went too early")
+	}
+	clock.Step(time.Second)
+	if data = written(after, data); len(data) != 0 {
+		t.Errorf("it stays: %v", data)
+	}
+	// Whoever does observe it puts it back, as old as it was.
+	data = written(before, data)
+	if diff := cmp.Diff(map[string]string{keyOf(about("a")): "2026-01-02T12:00:00Z"}, data); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatIsNoTimeIsReplaced(t *testing.T) {
+	s := NewStore(testingclock.NewFakeClock(epoch))
+	s.Begin(about("a"), epoch)
+	data := written(s, map[string]string{keyOf(about("a")): "yesterday", "README": "2026-01-02T12:00:00Z", keyOf(about("b")): ""})
+	if diff := cmp.Diff(map[string]string{keyOf(about("a")): "2026-01-02T12:00:00Z"}, data); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheConfigMapIsBounded(t *testing.T) {
+	s := NewStore(testingclock.NewFakeClock(epoch))
+	for i := range capacity + 7 {
+		s.Begin(about(fmt.Sprint(i)), epoch)
+	}
+	merged, _, left := s.merge(nil)
+	size := 0
+	for key, value := range merged {
+		size += len(key) + len(value)
+	}
+	if len(merged) != capacity || left != 7 || size > 1<<19 {
+		t.Errorf("%d entries of %d bytes, %d left out", len(merged), size, left)
+	}
+	if got := since(t, s, about(fmt.Sprint(capacity+6))); got != "12:00:00" {
+		t.Errorf("what found no room is recalled since %q", got)
+	}
+}
+
+// TestReplicasConverge runs random histories of three replicas that observe the
+// same conditions at different times, write whenever they like, and hear of
+// writes late. Once all have caught up, they agree.
+func TestReplicasConverge(t *testing.T) {
+	for seed := range uint64(500) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		clock := testingclock.NewFakeClock(epoch)
+		replicas := []*Store{NewStore(clock), NewStore(clock), NewStore(clock)}
+		holds := map[string]bool{}
+		data := map[string]string{}
+		history := []map[string]string{data}
+		observe := func(s *Store, name string) {
+			at, known := s.Recall(about(name))
+			if !known || at.After(clock.Now()) {
+				at = clock.Now()
+			}
+			s.Begin(about(name), at)
+		}
+		for range 40 {
+			s, name := replicas[random.IntN(3)], string(rune('a'+random.IntN(3)))
+			switch random.IntN(6) {
+			case 0: // it begins; the others notice later
+				holds[name] = true
+				observe(s, name)
+			case 1: // it ends, and all notice in their time
+				delete(holds, name)
+				s.End(about(name))
+			case 2:
+				data = written(s, maps.Clone(data))
+				history = append(history, data)
+			case 3: // a watch that is behind
+				s.learn(history[len(history)-1-random.IntN(min(3, len(history)))])
+			case 4:
+				clock.Step(time.Duration(random.IntN(5)) * time.Second)
+			case 5: // a restart
+				*s = *NewStore(clock)
+				s.learn(data)
+			}
+		}
+		for range 3 {
+			for _, s := range replicas {
+				for _, name := range []string{"a", "b", "c"} {
+					if holds[name] {
+						observe(s, name)
+					} else {
+						s.End(about(name))
+					}
+				}
+				for _, o := range s.learn(data) {
+					observe(s, o.Subject.Name)
+				}
+				data = written(s, maps.Clone(data))
+			}
+		}
+		want := map[string]string{}
+		for name := range holds {
+			want[name] = since(t, replicas[0], about(name))
+			if stored := data[keyOf(about(name))]; stored != epoch.Format(time.DateOnly)+"T"+want[name]+"Z" {
+				t.Fatalf("seed %d: %s is stored as %q, recalled since %q", seed, name, stored, want[name])
+			}
+			for i, s := range replicas {
+				if got := since(t, s, about(name)); got != want[name] {
+					t.Fatalf("seed %d: %s is since %q on the first replica and %q on replica %d", seed, name, want[name], got, i)
+				}
+			}
+		}
+		if len(data) != len(holds) {
+			t.Fatalf("seed %d: stored %v, while these hold: %v", seed, data, holds)
+		}
+	}
+}

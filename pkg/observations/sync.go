@@ -1,0 +1,159 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observations
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// gathering is how long changes are gathered into one write. What begins and
+	// ends within it, as in any rollout, is never written.
+	gathering = 5 * time.Second
+	// A write that fails is tried again after a second, doubling up to a minute.
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
+// Load reads the ConfigMap, so that a starting engine recalls what was observed
+// before. One that does not exist yet is empty.
+func (s *Store) Load(ctx context.Context, client corev1client.ConfigMapInterface) error {
+	stored, err := client.Get(ctx, Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading first-observed times from ConfigMap %s: %w", Name, err)
+	}
+	s.learn(stored.Data)
+	return nil
+}
+
+// Run keeps store and ConfigMap the same until ctx ends. Subjects of which another
+// replica has observed something earlier are given to reconsider.
+func (s *Store) Run(ctx context.Context, client corev1client.ConfigMapInterface, reconsider func(rule string, subject live.Key)) error {
+	learn := func(data map[string]string) {
+		for _, o := range s.learn(data) {
+			reconsider(o.Rule, o.Subject)
+		}
+	}
+	learnFrom := func(object any) {
+		if stored, ok := object.(*corev1.ConfigMap); ok {
+			learn(stored.Data)
+		}
+	}
+	named := fields.OneTermEqualSelector(metav1.ObjectNameField, Name).String()
+	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: &cache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+				options.FieldSelector = named
+				return client.List(ctx, options)
+			},
+			WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+				options.FieldSelector = named
+				return client.Watch(ctx, options)
+			},
+		},
+		ObjectType: &corev1.ConfigMap{},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    learnFrom,
+			UpdateFunc: func(_, object any) { learnFrom(object) },
+			DeleteFunc: func(any) { learn(nil) },
+		},
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		informer.RunWithContext(ctx)
+	}()
+	s.write(ctx, client, learn)
+	<-done
+	return nil
+}
+
+// write writes until ctx ends, whenever there is something to write.
+func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterface, learn func(map[string]string)) {
+	logger := klog.FromContext(ctx).WithName("observations")
+	forsaken := s.clock.NewTicker(orphaned / 4)
+	defer forsaken.Stop()
+	retry := firstRetry
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.dirty:
+			sleep(ctx, s.clock, gathering)
+		case <-forsaken.C():
+		}
+		err := s.flush(ctx, client, learn, logger)
+		if err == nil {
+			retry = firstRetry
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
+			logger.Error(err, "First-observed times are not stored; a restart now would lose them", "retryAfter", retry)
+		}
+		sleep(ctx, s.clock, retry)
+		retry = min(2*retry, lastRetry)
+		s.markDirty()
+	}
+}
+
+// flush brings the ConfigMap up to date, if it is not.
+func (s *Store) flush(ctx context.Context, client corev1client.ConfigMapInterface, learn func(map[string]string), logger klog.Logger) error {
+	stored, err := client.Get(ctx, Name, metav1.GetOptions{})
+	absent := apierrors.IsNotFound(err)
+	if err != nil && !absent {
+		return fmt.Errorf("reading ConfigMap %s: %w", Name, err)
+	}
+	if absent {
+		stored = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: Name}}
+	}
+	learn(stored.Data)
+	merged, differs, left := s.merge(stored.Data)
+	if left > 0 {
+		logger.Info("Too many conditions hold at once; some start times would not survive a restart", "stored", len(merged), "notStored", left)
+	}
+	if !differs {
+		return nil
+	}
+	stored.Data = merged
+	if absent {
+		stored, err = client.Create(ctx, stored, metav1.CreateOptions{})
+	} else {
+		stored, err = client.Update(ctx, stored, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("writing ConfigMap %s: %w", Name, err)
+	}
+	learn(stored.Data)
+	return nil
+}
+
+func sleep(ctx context.Context, c clock.Clock, d time.Duration) {
+	timer := c.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C():
+	}
+}
