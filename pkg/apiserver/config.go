@@ -49,6 +49,8 @@ type ExtraConfig struct {
 	CertificateFiles *genericoptions.CertKey
 	// certificate is the one kept in a Secret, where no files were given.
 	certificate *servingCertificate
+	// authorities tell by whom callers are vouched for.
+	authorities *authorities
 	// Clock is the real one unless a test sets it.
 	Clock clock.WithTicker
 }

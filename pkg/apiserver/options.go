@@ -177,6 +177,7 @@ func (o *Options) Config(ctx context.Context) (*Config, error) {
 	if err := o.Admission.ApplyTo(&generic.Config, generic.SharedInformerFactory, kube, dynamicClient, utilfeature.DefaultFeatureGate, generic.EffectiveVersion); err != nil {
 		return nil, fmt.Errorf("applying admission options: %w", err)
 	}
+	extra.authorities = newAuthorities(generic, o)
 	return &Config{Generic: generic, Extra: extra}, nil
 }
 
