@@ -29,13 +29,14 @@ func main() {
 }
 
 func run() error {
+	const namespace = "srenix-system"
 	configuration := &config.SrenixConfiguration{}
 	config.Default(configuration)
-	rules, err := catalog.Build(configuration, func(string) string { return "" })
+	rules, err := catalog.Build(configuration, namespace, func(string) string { return "" })
 	if err != nil {
 		return fmt.Errorf("building the analyzers: %w", err)
 	}
-	rules = append(rules, proposals.Rules(configuration, "srenix-system")...)
+	rules = append(rules, proposals.Rules(configuration, namespace)...)
 	all, secrets := split(catalog.ReaderRules(rules), "secrets")
 	fmt.Println("# Generated from what analyzers and proposals declare that they read; run make generate.")
 	for i, role := range []rbacv1.ClusterRole{

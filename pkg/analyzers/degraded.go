@@ -5,6 +5,10 @@ package analyzers
 
 import (
 	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -14,8 +18,9 @@ import (
 // unknown is not healthy.
 const ReasonDegraded = "AnalyzerDegraded"
 
-// DegradedRule makes a clusterfinding of every rule that is degraded.
-func DegradedRule() live.Rule {
+// DegradedRule makes a clusterfinding of every rule that is degraded. reader is
+// the service account as which the cluster is read, "NAMESPACE:NAME".
+func DegradedRule(reader string) live.Rule {
 	return live.Rule{
 		Name: ReasonDegraded, Group: "srenix", Subject: live.Statuses().Ref(),
 		Outputs: []live.KindRef{DetectedClusterFindings.Ref()},
@@ -31,12 +36,29 @@ func DegradedRule() live.Rule {
 				},
 				Discriminator: status.Rule,
 				Message:       fmt.Sprintf("%s cannot see all that it needs (%s): %s. Its findings stay as they were.", status.Rule, status.Reason, status.Message),
-				Remediation: v1alpha1.Remediation{
-					Text:     "Grant what the message names, or mend what it says. It heals by itself afterwards. This is what srenix may read:",
-					Commands: []string{"kubectl get clusterrole srenix-apiserver-reader -o yaml"},
-				},
-				Since: status.Since,
+				Remediation:   remedy(status, reader),
+				// Not the status's own time, which each replica has its own of.
+				Since: metav1.NewTime(view.FirstObserved(status.Reason)),
 			})}, nil
 		},
 	}
+}
+
+func remedy(status *live.Status, reader string) v1alpha1.Remediation {
+	if len(status.Missing) == 0 {
+		return v1alpha1.Remediation{
+			Text:     "Mend what the message says; it heals by itself afterwards. This is what srenix may read:",
+			Commands: []string{"kubectl get clusterrole srenix-apiserver-reader -o yaml"},
+		}
+	}
+	remedy := v1alpha1.Remediation{Text: "Grant what is missing, or switch the analyzer off in the configuration. It heals by itself afterwards."}
+	for _, rule := range status.Missing {
+		resource := schema.GroupResource{Group: rule.APIGroups[0], Resource: rule.Resources[0]}.String()
+		name := "srenix-reads-" + resource
+		remedy.Commands = append(remedy.Commands,
+			fmt.Sprintf("kubectl create clusterrole %s --verb=%s --resource=%s", name, strings.Join(rule.Verbs, ","), resource),
+			fmt.Sprintf("kubectl create clusterrolebinding %s --clusterrole=%s --serviceaccount=%s", name, name, reader),
+		)
+	}
+	return remedy
 }

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -96,13 +96,13 @@ func (r *rule) refreshStatus() {
 		State:      Healthy,
 		Since:      metav1.NewTime(r.engine.now()),
 	}
-	if reason, message := r.inputTrouble(); reason != "" {
-		status.State, status.Reason, status.Message = Degraded, reason, message
+	if reason, message, missing := r.inputTrouble(); reason != "" {
+		status.State, status.Reason, status.Message, status.Missing = Degraded, reason, message, missing
 	} else if reason, message := h.subjectTrouble(); reason != "" {
 		status.State, status.Reason, status.Message = Degraded, reason, message
 	}
 	if h.last != nil && h.last.State == status.State && h.last.Reason == status.Reason {
-		if h.last.Message == status.Message {
+		if h.last.Message == status.Message && len(h.last.Missing) == len(status.Missing) {
 			return
 		}
 		status.Since = h.last.Since
@@ -136,14 +136,17 @@ func (h *health) subjectTrouble() (reason, message string) {
 	return "", ""
 }
 
-// inputTrouble describes the first input of the rule that is not known, and names
-// the others.
-func (r *rule) inputTrouble() (reason, message string) {
+// inputTrouble describes the first input of the rule that is not known, names the
+// others, and tells what is to be granted for all.
+func (r *rule) inputTrouble() (reason, message string, missing []rbacv1.PolicyRule) {
 	var others []string
 	for _, c := range r.inputs {
 		condition := c.input.current()
 		if condition.known(c.kind) {
 			continue
+		}
+		if condition.state == stateForbidden {
+			missing = append(missing, readRule(c.kind))
 		}
 		if reason == "" {
 			reason, message = condition.state.reason(), condition.describe(c.kind)
@@ -154,7 +157,12 @@ func (r *rule) inputTrouble() (reason, message string) {
 	if len(others) > 0 {
 		message += "; also unknown: " + strings.Join(others, ", ")
 	}
-	return reason, message
+	return reason, message, missing
+}
+
+// readRule is what reading an input takes.
+func readRule(k *kind) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{k.resource.Group}, Resources: []string{k.resource.Resource}, Verbs: []string{"list", "watch"}}
 }
 
 // describe says what is wrong with an input and what would help.
@@ -163,8 +171,8 @@ func (c condition) describe(k *kind) string {
 	resource := k.resource.GroupResource()
 	switch c.state {
 	case stateForbidden:
-		message = fmt.Sprintf("%s may not be read: grant get, list and watch on resource %q of API group %q (%s)",
-			k.name, resource.Resource, resource.Group, causeText(c.err))
+		message = fmt.Sprintf("%s may not be read (%s); the missing rule is {apiGroups: [%q], resources: [%q], verbs: [list, watch]}",
+			k.name, causeText(c.err), resource.Group, resource.Resource)
 	case stateNotInstalled:
 		message = fmt.Sprintf("%s is not served by the cluster in version %q: install it, or switch off what needs it", k.name, k.resource.Version)
 	case stateFailing:
@@ -173,7 +181,7 @@ func (c condition) describe(k *kind) string {
 		return k.name + " is being read for the first time"
 	}
 	if c.synced {
-		message += "; what was read before is kept and stale since " + c.since.UTC().Format(time.RFC3339)
+		message += "; what was read before is kept, and stale"
 	}
 	return message
 }

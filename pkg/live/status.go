@@ -6,6 +6,7 @@ package live
 import (
 	"strings"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -59,6 +60,8 @@ type Status struct {
 	Reason string
 	// Message says what is wrong and what would help; empty while Healthy.
 	Message string
+	// Missing are the RBAC rules that would let forbidden inputs be read.
+	Missing []rbacv1.PolicyRule
 	// Since is when State and Reason became what they are.
 	Since metav1.Time
 }
@@ -68,6 +71,10 @@ func (s *Status) DeepCopyObject() runtime.Object {
 	out := *s
 	out.ObjectMeta = *s.ObjectMeta.DeepCopy()
 	out.Since = *s.Since.DeepCopy()
+	out.Missing = nil
+	for i := range s.Missing {
+		out.Missing = append(out.Missing, *s.Missing[i].DeepCopy())
+	}
 	return &out
 }
 

@@ -68,7 +68,7 @@ func (w *world) run(t *testing.T) (*v1alpha1.Proposal, *v1alpha1.Finding) {
 	engine := live.New(live.Options{Clock: testingclock.NewFakeClock(now)})
 	configuration := &config.SrenixConfiguration{}
 	config.Default(configuration)
-	rules, err := catalog.Build(configuration, func(string) string { return "" })
+	rules, err := catalog.Build(configuration, "srenix-system", func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -309,9 +309,6 @@ func startReplica(t *testing.T, name string) (direct func(kubeconfig string) *re
 
 func TestUnknownIsNotHealthy(t *testing.T) {
 	const binding = "srenix-apiserver-secrets-reader"
-	grant := func() {
-		kubectl(t, "create", "clusterrolebinding", binding, "--clusterrole="+binding, "--serviceaccount=srenix-system:srenix-apiserver")
-	}
 	kubectl(t, "delete", "clusterrolebinding", binding)
 	t.Cleanup(func() {
 		_, _, _ = srenix.Plane.Kubectl(context.Background(), "create", "clusterrolebinding", binding, "--clusterrole="+binding, "--serviceaccount=srenix-system:srenix-apiserver")
@@ -319,18 +316,27 @@ func TestUnknownIsNotHealthy(t *testing.T) {
 	ns := namespace(t)
 	stuckStatefulSet(t, ns, "db")
 	config := startReplica(t, "srenix-apiserver-blind")(srenix.Plane.Kubeconfig())
-	degraded := func(ctx context.Context) (int, string) {
+	degraded := func(ctx context.Context) ([]v1alpha1.ClusterFinding, string) {
 		list, err := dynamicClient(t, config).Resource(v1alpha1.SchemeGroupVersion.WithResource("clusterfindings")).
 			List(ctx, metav1.ListOptions{FieldSelector: "spec.reason=AnalyzerDegraded,spec.analyzer=ConfigDrift"})
 		if err != nil {
-			return -1, err.Error()
+			return nil, err.Error()
 		}
+		var found []v1alpha1.ClusterFinding
 		content, _ := json.Marshal(list.Items)
-		return len(list.Items), string(content)
+		if err := json.Unmarshal(content, &found); err != nil {
+			return nil, err.Error()
+		}
+		return found, string(content)
 	}
+	var commands []string
 	eventually(t, "the analyzer that cannot read Secrets to be reported", func(ctx context.Context) (bool, string) {
-		count, detail := degraded(ctx)
-		return count == 3 && strings.Contains(detail, "secrets") && strings.Contains(detail, "InputForbidden"), detail
+		found, detail := degraded(ctx)
+		if len(found) != 3 || !strings.Contains(detail, "InputForbidden") {
+			return false, detail
+		}
+		commands = found[0].Spec.Remediation.Commands
+		return strings.Contains(found[0].Spec.Message, `{apiGroups: [""], resources: ["secrets"], verbs: [list, watch]}`), detail
 	})
 	eventually(t, "the analyzers that can see to go on", func(ctx context.Context) (bool, string) {
 		list, err := dynamicClient(t, config).Resource(findingsResource).Namespace(ns).List(ctx, metav1.ListOptions{})
@@ -339,10 +345,20 @@ func TestUnknownIsNotHealthy(t *testing.T) {
 		}
 		return len(list.Items) == 1, fmt.Sprint(len(list.Items), " findings")
 	})
-	grant()
+	t.Cleanup(func() {
+		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "clusterrolebinding,clusterrole", "srenix-reads-secrets")
+	})
+	// What the finding says to do is what heals it.
+	for _, command := range commands {
+		program, arguments, _ := strings.Cut(command, " ")
+		if program != "kubectl" {
+			t.Fatalf("not a kubectl command: %s", command)
+		}
+		kubectl(t, strings.Fields(arguments)...)
+	}
 	eventually(t, "it to heal by itself", func(ctx context.Context) (bool, string) {
-		count, detail := degraded(ctx)
-		return count == 0, detail
+		found, detail := degraded(ctx)
+		return found != nil && len(found) == 0, detail
 	})
 }
 

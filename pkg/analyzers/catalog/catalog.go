@@ -21,6 +21,9 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
+// serviceAccount is as whom artifacts/ run the server that reads the cluster.
+const serviceAccount = "srenix-apiserver"
+
 // Entry is one analyzer that there is.
 type Entry struct {
 	Name string
@@ -41,8 +44,9 @@ func All() []Entry {
 func Variable(name string) string { return "SRENIX_ANALYZER_" + analyzers.UpperSnake(name) }
 
 // Build returns the rules of every analyzer that is on, and the one that reports
-// degraded analyzers. The environment wins over the configuration.
-func Build(configuration *config.SrenixConfiguration, getenv func(string) string) ([]live.Rule, error) {
+// degraded analyzers, with how to grant its namespace's service account what is
+// missing. The environment wins over the configuration.
+func Build(configuration *config.SrenixConfiguration, namespace string, getenv func(string) string) ([]live.Rule, error) {
 	entries := All()
 	var errs []error
 	for name := range configuration.Analyzers {
@@ -50,7 +54,7 @@ func Build(configuration *config.SrenixConfiguration, getenv func(string) string
 			errs = append(errs, fmt.Errorf("analyzers: there is no %q; these exist: %s", name, names(entries)))
 		}
 	}
-	rules := []live.Rule{analyzers.DegradedRule()}
+	rules := []live.Rule{analyzers.DegradedRule(namespace + ":" + serviceAccount)}
 	for _, entry := range entries {
 		own := configuration.Analyzers[entry.Name]
 		on := own.Enabled == nil || *own.Enabled

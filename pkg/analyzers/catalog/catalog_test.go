@@ -44,7 +44,7 @@ func TestAnalyzersAreSwitchedOff(t *testing.T) {
 		"on by environment after all": {configuration: "analyzers: {RBACDrift: {enabled: false}}", environment: map[string]string{"SRENIX_ANALYZER_RBAC_DRIFT": "on"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rules, err := Build(decode(t, test.configuration), func(key string) string { return test.environment[key] })
+			rules, err := Build(decode(t, test.configuration), "srenix-system", func(key string) string { return test.environment[key] })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		"neither on nor off":           {environment: map[string]string{"SRENIX_ANALYZER_RBAC_DRIFT": "0"}, words: []string{"SRENIX_ANALYZER_RBAC_DRIFT", "on or off"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Build(decode(t, test.configuration), func(key string) string { return test.environment[key] })
+			_, err := Build(decode(t, test.configuration), "srenix-system", func(key string) string { return test.environment[key] })
 			if err == nil {
 				t.Fatal("no error")
 			}
