@@ -172,7 +172,9 @@ func (c *collection) unchanged(old, new Object) bool {
 	}
 	if !c.kind.derived {
 		if before, after := old.GetResourceVersion(), new.GetResourceVersion(); before != "" && after != "" {
-			return before == after && old.GetUID() == new.GetUID()
+			// The same object in another version of its API differs too.
+			return before == after && old.GetUID() == new.GetUID() &&
+				old.GetObjectKind().GroupVersionKind() == new.GetObjectKind().GroupVersionKind()
 		}
 	}
 	return apiequality.Semantic.DeepEqual(old, new)

@@ -33,7 +33,8 @@ type Options struct {
 	// as failing, so that it cannot hold up WaitForSync; a minute if zero.
 	SyncTimeout time.Duration
 	// RetryBackoff spaces out attempts to list and watch an input that fails, is
-	// forbidden or not installed; client-go's default, 0.8 s to 30 s, if nil.
+	// forbidden or not installed; 0.8 s to 10 s if nil. Shutting down may have to
+	// wait for one.
 	RetryBackoff *wait.Backoff
 	// Memory keeps the times of View.FirstObserved; if nil, they end with the engine.
 	Memory Memory
@@ -47,6 +48,9 @@ type Engine struct {
 	timers   *timers
 	metrics  *metrics
 	statuses *collection
+
+	// latest is the latest time seen, in nanoseconds since 1970.
+	latest atomic.Int64
 
 	// changing counts changes that are stored but whose consequences may not all
 	// be queued yet.
@@ -73,6 +77,9 @@ func New(options Options) *Engine {
 	if options.SyncTimeout <= 0 {
 		options.SyncTimeout = time.Minute
 	}
+	if options.RetryBackoff == nil {
+		options.RetryBackoff = &wait.Backoff{Duration: 800 * time.Millisecond, Cap: 10 * time.Second, Steps: 10, Factor: 2, Jitter: 1}
+	}
 	if options.Memory == nil {
 		options.Memory = &forgetful{}
 	}
@@ -82,7 +89,7 @@ func New(options Options) *Engine {
 		collections: map[*kind]*collection{},
 		synced:      make(chan struct{}),
 	}
-	e.timers = newTimers(options.Clock, e.enqueue)
+	e.timers = newTimers(options.Clock, e.enqueue, e.watchClock)
 	e.metrics = newMetrics(e)
 	e.statuses = e.ensure(statuses.kind)
 	return e
@@ -225,6 +232,39 @@ func (e *Engine) Settled() bool {
 // now is the time without its monotonic part, which would make equal times differ.
 func (e *Engine) now() time.Time { return e.options.Clock.Now().Round(0) }
 
+// noticeable is how far back the clock has to be set to be noticed. Readings of
+// different goroutines may cross, by much less.
+const noticeable = time.Second
+
+// watchClock has all that asked for the time evaluated again once the clock is set
+// back: their timers are of a time that comes later than they thought, and what
+// they said may not be so yet.
+func (e *Engine) watchClock(now time.Time) {
+	for {
+		latest, reading := e.latest.Load(), now.UnixNano()
+		if reading < latest && latest-reading < int64(noticeable) {
+			return
+		}
+		if !e.latest.CompareAndSwap(latest, reading) {
+			continue
+		}
+		if reading < latest {
+			e.reevaluateTimed()
+		}
+		return
+	}
+}
+
+func (e *Engine) reevaluateTimed() {
+	e.changing.Add(1)
+	defer e.changing.Add(-1)
+	for _, r := range e.rules {
+		for _, subject := range r.timedSubjects() {
+			e.enqueue(task{r, subject})
+		}
+	}
+}
+
 // enqueue has a subject evaluated. Before its rule is open there is no need: all
 // subjects are when it opens.
 func (e *Engine) enqueue(t task) {
@@ -237,6 +277,9 @@ func (e *Engine) enqueue(t task) {
 // after every goroutine it started has ended: nil, or why it could not start. An
 // engine runs once.
 func (e *Engine) Run(ctx context.Context, source Source) error {
+	if err := e.watchInstallations(); err != nil {
+		return err
+	}
 	if err := e.begin(); err != nil {
 		return err
 	}

@@ -64,7 +64,9 @@ func (e *Engine) evaluate(t task) {
 		e.forget(t, n)
 		return
 	}
-	v := &View{engine: e, now: e.now(), rule: r, subject: t.subject, node: n}
+	now := e.now()
+	e.watchClock(now)
+	v := &View{engine: e, now: now, rule: r, subject: t.subject, node: n}
 	verdict := e.attempt(v)
 	e.metrics.evaluated(r, verdict.result(), e.options.Clock.Since(v.now))
 	e.conclude(v, verdict)
@@ -158,12 +160,16 @@ func (n *node) apply(outputs []Output) error {
 func (e *Engine) conclude(v *View, result verdict) {
 	r, t := v.rule, task{v.rule, v.subject}
 	failed := result.reason != "" && result.reason != ReasonConflict
-	if v.node == nil && (result.reason != "" || len(v.observed) > 0) {
+	if v.node == nil && (result.reason != "" || len(v.observed) > 0 || v.timed) {
 		v.node = r.ensure(v.subject)
 	}
 	n := v.node
 	if n != nil {
 		n.depend(v.deps)
+		r.setTimed(n, v.timed)
+		if v.timed && v.now.UnixNano()-e.latest.Load() >= int64(noticeable) {
+			e.enqueue(t) // the clock was set back meanwhile
+		}
 	}
 	switch {
 	case result.unknown:
@@ -217,6 +223,7 @@ func (e *Engine) forget(t task, n *node) {
 	}
 	n.outputs = nil
 	n.failures = 0
+	t.rule.setTimed(n, false)
 	n.observe(e.options.Memory, nil)
 	t.rule.setTrouble(n, t.subject, "", nil)
 	t.rule.tidy(n)

@@ -69,6 +69,8 @@ type fault struct {
 // reads, and learns how the reading goes from the observed ListerWatcher.
 type input struct {
 	c *collection
+	// again has one element if the resource may have been installed or removed.
+	again chan struct{}
 
 	// turn serializes changes of state together with all that follows from them.
 	turn sync.Mutex
@@ -81,7 +83,7 @@ type input struct {
 }
 
 func newInput(c *collection) *input {
-	return &input{c: c, condition: condition{state: stateSyncing, since: c.engine.now()}}
+	return &input{c: c, again: make(chan struct{}, 1), condition: condition{state: stateSyncing, since: c.engine.now()}}
 }
 
 func (in *input) current() condition {

@@ -8,6 +8,7 @@ import (
 	"sort"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -42,6 +43,7 @@ type kind struct {
 	resource schema.GroupVersionResource
 	derived  bool
 	optional bool
+	versions []string // in order of preference; those of resource, of an input
 	indexes  []index
 	example  func() Object
 	holds    func(Object) bool
@@ -69,6 +71,11 @@ type InputOptions[T Object] struct {
 	// CRD: "not installed" is then a known state, in which the collection is
 	// empty. Without it, absence is unknown like any other failure.
 	Optional bool
+	// Versions are read instead of the resource's own version where the cluster
+	// does not serve that one, the first that it serves. Objects tell by their
+	// apiVersion which one it is, so they must be *unstructured.Unstructured or
+	// *metav1.PartialObjectMetadata.
+	Versions []string
 }
 
 // NewInput declares a collection fed from the API server by listing and
@@ -77,8 +84,15 @@ func NewInput[T Object](resource schema.GroupVersionResource, options InputOptio
 	k := newKind(resource.GroupResource().String(), options.Indexes)
 	k.resource = resource
 	k.optional = options.Optional
-	if _, metadataOnly := k.example().(*metav1.PartialObjectMetadata); metadataOnly {
+	k.versions = append([]string{resource.Version}, options.Versions...)
+	switch k.example().(type) {
+	case *metav1.PartialObjectMetadata:
 		k.name += " (metadata)"
+	case *unstructured.Unstructured:
+	default:
+		if len(options.Versions) > 0 {
+			panic("live: " + k.name + " is read as a type, which has one version only")
+		}
 	}
 	if trim := options.Trim; trim != nil {
 		k.trim = func(object Object) Object { return trim(object.(T)) }
@@ -160,6 +174,9 @@ func (r KindRef) Resource() schema.GroupVersionResource {
 	}
 	return r.kind.resource
 }
+
+// Optional tells whether the cluster may be without the resource of an input.
+func (r KindRef) Optional() bool { return r.kind != nil && r.kind.optional }
 
 // Get returns one object, and whether it exists.
 func (k Kind[T]) Get(v *View, key Key) (T, bool) {

@@ -42,6 +42,11 @@ live_input_state{input="configmaps",state="Forbidden"} 0
 live_input_state{input="configmaps",state="NotInstalled"} 0
 live_input_state{input="configmaps",state="Synced"} 1
 live_input_state{input="configmaps",state="Syncing"} 0
+live_input_state{input="customresourcedefinitions.apiextensions.k8s.io (metadata)",state="Failing"} 0
+live_input_state{input="customresourcedefinitions.apiextensions.k8s.io (metadata)",state="Forbidden"} 0
+live_input_state{input="customresourcedefinitions.apiextensions.k8s.io (metadata)",state="NotInstalled"} 0
+live_input_state{input="customresourcedefinitions.apiextensions.k8s.io (metadata)",state="Synced"} 1
+live_input_state{input="customresourcedefinitions.apiextensions.k8s.io (metadata)",state="Syncing"} 0
 live_input_state{input="pods",state="Failing"} 0
 live_input_state{input="pods",state="Forbidden"} 0
 live_input_state{input="pods",state="NotInstalled"} 0
@@ -55,6 +60,7 @@ live_input_state{input="widgets.example.com (metadata)",state="Syncing"} 0
 # HELP live_objects Objects in a collection.
 # TYPE live_objects gauge
 live_objects{collection="configmaps"} 0
+live_objects{collection="customresourcedefinitions.apiextensions.k8s.io (metadata)"} 0
 live_objects{collection="notes"} 1
 live_objects{collection="pods"} 2
 live_objects{collection="statuses"} 2

@@ -55,6 +55,7 @@ func (v *View) FirstObserved(id string) time.Time {
 	if v.rule == nil {
 		return now
 	}
+	v.timed = true
 	for i := range v.observed {
 		if v.observed[i].ID == id {
 			return v.observed[i].since

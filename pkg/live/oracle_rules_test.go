@@ -136,6 +136,34 @@ func oracleRules() []live.Rule {
 				})}, nil
 			},
 		},
+		{ // FirstObserved: a grace after a time that no object carries
+			Name: "nodeless", Subject: pods.Ref(), Outputs: []live.KindRef{summaries.Ref()},
+			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				p, ok := pods.Get(v, subject)
+				if !ok || p.Spec.NodeName != "" {
+					return nil, nil
+				}
+				since := v.FirstObserved("nodeless")
+				if due := since.Add(grace); v.Now().Before(due) {
+					v.RecheckAt(due)
+					return nil, nil
+				}
+				return []live.Output{live.Emit(summaries, &corev1.ConfigMap{
+					ObjectMeta: metav1.ObjectMeta{Namespace: subject.Namespace, Name: "nodeless-" + subject.Name},
+					Data:       map[string]string{"kinds": "nodeless", "text": since.Format(time.TimeOnly)},
+				})}, nil
+			},
+		},
+		{ // an input that comes and goes as a whole
+			Name: "installed", Subject: configs.Ref(), Reads: []live.KindRef{widgets.Ref()}, Outputs: []live.KindRef{reports.Ref()},
+			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				found := join(widgets.List(v, "", nil), func(w *metav1.PartialObjectMetadata) string { return w.Labels["size"] })
+				if _, named := widgets.Get(v, live.Key{Namespace: subject.Namespace, Name: subject.Name}); named {
+					found += " and mine"
+				}
+				return []live.Output{live.Emit(reports, text(subject.Namespace, "widgets-"+subject.Name, found))}, nil
+			},
+		},
 		{ // the end of the chain: everything by index, and everything of a namespace
 			Name: "overview", Subject: configs.Ref(), Reads: []live.KindRef{summaries.Ref(), notes.Ref()}, Outputs: []live.KindRef{overviews.Ref()},
 			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {

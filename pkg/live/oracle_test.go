@@ -38,16 +38,21 @@ type step struct {
 // world is a cluster, an engine that follows it, and a clock.
 type world struct {
 	clock   *testingclock.FakeClock
+	memory  *recorder
 	engine  *live.Engine
 	stop    func()
 	pods    map[live.Key]*corev1.Pod
 	configs map[live.Key]*corev1.ConfigMap
+	widgets map[live.Key]*metav1.PartialObjectMetadata // nil while not installed
 	version int
 }
 
-func newWorld(t testing.TB, now time.Time) *world {
-	w := &world{clock: testingclock.NewFakeClock(now), pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{}}
-	w.engine = live.New(live.Options{Clock: w.clock, Workers: 3, SyncTimeout: 10000 * time.Hour})
+func newWorld(t testing.TB, now time.Time, remembered map[live.Observation]time.Time) *world {
+	w := &world{
+		clock: testingclock.NewFakeClock(now), memory: &recorder{since: remembered},
+		pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{},
+	}
+	w.engine = live.New(live.Options{Clock: w.clock, Memory: w.memory, Workers: 3, SyncTimeout: 10000 * time.Hour})
 	for _, rule := range oracleRules() {
 		if err := w.engine.AddRule(rule); err != nil {
 			t.Fatal(err)
@@ -84,6 +89,21 @@ func (w *world) setConfig(c *corev1.ConfigMap) {
 	live.FeedSet(w.engine, configs, c)
 }
 
+// feedWidgets is what a list of them brings, or that there is no such resource.
+func (w *world) feedWidgets(to *live.Engine) {
+	if w.widgets == nil {
+		live.FeedError(to, widgets.Ref(), apierrors.NewGenericServerResponse(404, "list", widgetResource.GroupResource(), "", "", 0, false))
+		return
+	}
+	live.FeedReplace(to, widgets, values(w.widgets)...)
+}
+
+// setClock sets the clock, which may go back.
+func (w *world) setClock(d time.Duration) {
+	w.clock.SetTime(w.clock.Now().Add(d))
+	live.LookAtClock(w.engine)
+}
+
 func keyOf(object metav1.Object) live.Key { return key(object.GetNamespace(), object.GetName()) }
 
 func randomHistory(random *rand.Rand) []step {
@@ -101,6 +121,11 @@ func randomHistory(random *rand.Rand) []step {
 		p.Spec.NodeName = pick("", "node1", "node2")
 		return p
 	}
+	randomWidget := func() *metav1.PartialObjectMetadata {
+		w := widget(name())
+		w.Namespace, w.Labels = namespace(), map[string]string{"size": pick("s", "m")}
+		return w
+	}
 	randomConfig := func() *corev1.ConfigMap {
 		c := text(namespace(), name(), pick("", "s", "t"))
 		c.Data["next"] = pick("", "a", "b")
@@ -111,7 +136,7 @@ func randomHistory(random *rand.Rand) []step {
 	var history []step
 	for range 4 + random.IntN(24) {
 		var s step
-		switch random.IntN(10) {
+		switch random.IntN(13) {
 		case 0, 1, 2:
 			p := randomPod()
 			s = step{name: fmt.Sprintf("set pod %s %v on %q created %s", keyOf(p), p.Labels, p.Spec.NodeName, p.CreationTimestamp.Format(time.TimeOnly)), apply: func(w *world) { w.setPod(p) }}
@@ -159,6 +184,25 @@ func randomHistory(random *rand.Rand) []step {
 				w.configs[keyOf(c)] = c
 				live.FeedReplace(w.engine, configs, values(w.configs)...)
 			}}
+		case 10: // the clock is set, either way
+			d := time.Duration(random.IntN(7200)-3600) * time.Second
+			s = step{name: fmt.Sprintf("clock set by %s", d), apply: func(w *world) { w.setClock(d) }}
+		case 11: // widgets are installed, or were and a list finds another
+			one := randomWidget()
+			s = step{name: fmt.Sprintf("widgets served, with %s %v", keyOf(one), one.Labels), apply: func(w *world) {
+				if w.widgets == nil {
+					w.widgets = map[live.Key]*metav1.PartialObjectMetadata{}
+				}
+				one := one.DeepCopy()
+				w.stamp(one)
+				w.widgets[keyOf(one)] = one
+				w.feedWidgets(w.engine)
+			}}
+		case 12:
+			s = step{name: "widgets not installed", apply: func(w *world) {
+				w.widgets = nil
+				w.feedWidgets(w.engine)
+			}}
 		}
 		s.settle = random.IntN(3) > 0
 		history = append(history, s)
@@ -182,26 +226,29 @@ func (w *world) derived(t testing.TB) map[string]map[string]string {
 
 // scratch computes everything anew.
 func (w *world) scratch(t testing.TB) map[string]map[string]string {
-	fresh := newWorld(t, w.clock.Now())
+	fresh := newWorld(t, w.clock.Now(), w.memory.remembered())
 	defer fresh.stop()
 	live.FeedReplace(fresh.engine, pods, values(w.pods)...)
 	live.FeedReplace(fresh.engine, configs, values(w.configs)...)
+	w.feedWidgets(fresh.engine)
 	livetest.Eventually(t, "the new engine is synced", fresh.engine.Synced)
 	return fresh.derived(t)
 }
 
 // difference runs a history and returns the first difference from scratch.
 func difference(t testing.TB, history []step) string {
-	w := newWorld(t, epoch)
+	w := newWorld(t, epoch, map[live.Observation]time.Time{})
 	defer w.stop()
 	live.FeedReplace(w.engine, pods)
 	live.FeedReplace(w.engine, configs)
+	w.feedWidgets(w.engine)
 	for i, s := range history {
 		s.apply(w)
 		if !s.settle && i < len(history)-1 {
 			continue
 		}
-		if diff := cmp.Diff(w.scratch(t), w.derived(t)); diff != "" {
+		got := w.derived(t) // first, because what it remembers is shared
+		if diff := cmp.Diff(w.scratch(t), got); diff != "" {
 			return fmt.Sprintf("after step %d (%s), from scratch and incrementally (-want +got):\n%s", i, s.name, diff)
 		}
 		for _, status := range live.List(w.engine, live.Statuses()) {
@@ -227,23 +274,34 @@ func shrink(t testing.TB, history []step, diff string) ([]step, string) {
 }
 
 func TestIncrementalEqualsFromScratch(t *testing.T) {
-	seeds := uint64(300)
+	seeds := uint64(3000)
 	if testing.Short() {
-		seeds = 50
+		seeds = 100
 	}
-	for seed := range seeds {
-		history := randomHistory(rand.New(rand.NewPCG(seed, 0)))
-		diff := difference(t, history)
-		if diff == "" {
-			continue
-		}
-		history, diff = shrink(t, history, diff)
-		var names []string
-		for _, s := range history {
-			names = append(names, s.name)
-		}
-		t.Fatalf("seed %d, shrunk to:\n%s\n%s", seed, strings.Join(names, "\n"), diff)
+	const shards = 10 // most of a history is waiting for workers
+	for shard := range uint64(shards) {
+		t.Run(fmt.Sprintf("shard %d", shard), func(t *testing.T) {
+			t.Parallel()
+			for seed := shard; seed < seeds; seed += shards {
+				checkHistory(t, seed)
+			}
+		})
 	}
+}
+
+func checkHistory(t *testing.T, seed uint64) {
+	t.Helper()
+	history := randomHistory(rand.New(rand.NewPCG(seed, 0)))
+	diff := difference(t, history)
+	if diff == "" {
+		return
+	}
+	history, diff = shrink(t, history, diff)
+	var names []string
+	for _, s := range history {
+		names = append(names, s.name)
+	}
+	t.Fatalf("seed %d, shrunk to:\n%s\n%s", seed, strings.Join(names, "\n"), diff)
 }
 
 // TestIncrementalEqualsFromScratchThroughReflectors does the same through
@@ -261,7 +319,11 @@ func TestIncrementalEqualsFromScratchThroughReflectors(t *testing.T) {
 			for range 15 {
 				f.disturb(random)
 				f.settle()
-				w := &world{clock: f.clock, engine: f.engine, pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{}}
+				w := &world{
+					clock: f.clock, memory: f.memory, engine: f.engine,
+					pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{},
+					widgets: map[live.Key]*metav1.PartialObjectMetadata{},
+				}
 				for _, p := range live.List(f.engine, pods) {
 					w.pods[keyOf(p)] = p
 				}
@@ -271,7 +333,8 @@ func TestIncrementalEqualsFromScratchThroughReflectors(t *testing.T) {
 				for _, rule := range oracleRules() {
 					f.eventuallyStatus(rule.Name, "")
 				}
-				if diff := cmp.Diff(w.scratch(t), w.derived(t)); diff != "" {
+				got := w.derived(t)
+				if diff := cmp.Diff(w.scratch(t), got); diff != "" {
 					t.Fatalf("seed %d, from scratch and incrementally (-want +got):\n%s", seed, diff)
 				}
 			}

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -19,10 +21,14 @@ import (
 )
 
 // observed is a ListerWatcher which tells the input how listing and watching go,
-// and trims what lists bring page by page, before the next page is asked for.
+// and trims what lists bring page by page, before the next page is asked for. Of
+// an input with several versions it reads the first that is served.
 type observed struct {
-	lw    cache.ListerWatcherWithContext
 	input *input
+	// versions read the same resource, in order of preference.
+	versions []cache.ListerWatcherWithContext
+	// version is the index of the one that is read.
+	version atomic.Int32
 	// noStreaming is whether the client cannot stream lists.
 	noStreaming bool
 	// listing is held for reading by each call of List: the Reflector does not
@@ -35,12 +41,24 @@ var (
 	_ cache.ListerWatcherWithContext = &observed{}
 )
 
-func newObserved(lw cache.ListerWatcher, in *input) *observed {
-	return &observed{
-		lw:          cache.ToListerWatcherWithContext(lw),
-		input:       in,
-		noStreaming: watchlist.DoesClientNotSupportWatchListSemantics(lw),
+// served has a request made in the version that is read, or else in the first
+// that the cluster serves. moved tells that it is not the version of before.
+func (o *observed) served(request func(cache.ListerWatcherWithContext) error) (moved bool, err error) {
+	before := o.version.Load()
+	err = request(o.versions[before])
+	if !apierrors.IsNotFound(err) {
+		return false, err
 	}
+	for version := range o.versions {
+		if version == int(before) {
+			continue
+		}
+		if other := request(o.versions[version]); !apierrors.IsNotFound(other) {
+			o.version.Store(int32(version))
+			return true, other
+		}
+	}
+	return false, err
 }
 
 // IsWatchListSemanticsUnSupported is how a Reflector asks whether to stream lists.
@@ -62,7 +80,11 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	list, err := o.lw.ListWithContext(ctx, options)
+	var list runtime.Object
+	_, err := o.served(func(lw cache.ListerWatcherWithContext) (err error) {
+		list, err = lw.ListWithContext(ctx, options)
+		return err
+	})
 	if err == nil {
 		err = o.trim(list)
 	}
@@ -78,11 +100,20 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 }
 
 func (o *observed) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	w, err := o.lw.WatchWithContext(ctx, options)
+	var w watch.Interface
+	moved, err := o.served(func(lw cache.ListerWatcherWithContext) (err error) {
+		w, err = lw.WatchWithContext(ctx, options)
+		return err
+	})
 	if ctx.Err() != nil {
 		return w, err
 	}
 	initial := options.SendInitialEvents != nil && *options.SendInitialEvents
+	if err == nil && moved && !initial {
+		// What is stored is of another version: list again.
+		w.Stop()
+		return nil, apierrors.NewResourceExpired("the version of " + o.input.c.kind.name + " that was read is not served any more")
+	}
 	if err != nil {
 		o.input.watchFailed(err, initial)
 		return nil, err
@@ -111,15 +142,9 @@ func (o *observed) trim(list runtime.Object) error {
 	})
 }
 
-// reflect keeps an input up to date until ctx ends.
+// reflect keeps an input up to date until ctx ends. A new Reflector starts at
+// once when there is reason to think that the resource came or went.
 func (e *Engine) reflect(ctx context.Context, lw *observed) {
-	k := lw.input.c.kind
-	reflector := cache.NewReflectorWithOptions(lw, k.example(), lw.input, cache.ReflectorOptions{
-		Logger:          &e.options.Logger,
-		Name:            "live/" + k.name,
-		TypeDescription: k.name,
-		Backoff:         e.options.RetryBackoff,
-	})
 	// The Reflector logs each failed attempt as an error. Changes of state are
 	// logged by the input; the attempts in between are of interest to few.
 	if sink := e.options.Logger.GetSink(); sink != nil {
@@ -127,9 +152,30 @@ func (e *Engine) reflect(ctx context.Context, lw *observed) {
 	} else {
 		ctx = klog.NewContext(ctx, e.options.Logger)
 	}
-	reflector.RunWithContext(ctx)
+	for ctx.Err() == nil {
+		e.reflectUntil(ctx, lw, lw.input.again)
+	}
 	lw.listing.Lock() // until the last List has returned
 	defer lw.listing.Unlock()
+}
+
+func (e *Engine) reflectUntil(ctx context.Context, lw *observed, again <-chan struct{}) {
+	k := lw.input.c.kind
+	reflector := cache.NewReflectorWithOptions(lw, k.example(), lw.input, cache.ReflectorOptions{
+		Logger:          &e.options.Logger,
+		Name:            "live/" + k.name,
+		TypeDescription: k.name,
+		Backoff:         e.options.RetryBackoff,
+	})
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { reflector.RunWithContext(ctx) })
+	select {
+	case <-ctx.Done():
+	case <-again:
+	}
 }
 
 // connect makes the observed ListerWatcher of every input.
@@ -139,11 +185,18 @@ func (e *Engine) connect(source Source) ([]*observed, error) {
 		if c.input == nil {
 			continue
 		}
-		lw, err := source.ListerWatcher(c.kind.resource, c.kind.example())
-		if err != nil {
-			return nil, fmt.Errorf("connecting input %s: %w", c.kind.name, err)
+		o := &observed{input: c.input}
+		for _, version := range c.kind.versions {
+			resource := c.kind.resource
+			resource.Version = version
+			lw, err := source.ListerWatcher(resource, c.kind.example())
+			if err != nil {
+				return nil, fmt.Errorf("connecting input %s: %w", c.kind.name, err)
+			}
+			o.versions = append(o.versions, cache.ToListerWatcherWithContext(lw))
+			o.noStreaming = o.noStreaming || watchlist.DoesClientNotSupportWatchListSemantics(lw)
 		}
-		connected = append(connected, newObserved(lw, c.input))
+		connected = append(connected, o)
 	}
 	return connected, nil
 }

@@ -76,7 +76,7 @@ type rule struct {
 
 // node is what is remembered of one subject of one rule. Subjects which read
 // nothing but themselves and have no outputs have none. Its fields belong to the
-// worker that evaluates the subject.
+// worker that evaluates the subject, except timed.
 type node struct {
 	task
 	deps     depSet
@@ -84,6 +84,7 @@ type node struct {
 	failures int
 	trouble  string // reason, "" if the last evaluation went well
 	observed []Observation
+	timed    bool // the last evaluation asked for the time; guarded by rule.mu
 }
 
 type outputRef struct {
@@ -92,7 +93,7 @@ type outputRef struct {
 }
 
 func (n *node) empty() bool {
-	return len(n.deps.list) == 0 && len(n.outputs) == 0 && n.failures == 0 && n.trouble == "" && len(n.observed) == 0
+	return len(n.deps.list) == 0 && len(n.outputs) == 0 && n.failures == 0 && n.trouble == "" && len(n.observed) == 0 && !n.timed
 }
 
 // find returns the node of a subject, or nil.
@@ -112,6 +113,26 @@ func (r *rule) ensure(subject Key) *node {
 		r.nodes[subject] = n
 	}
 	return n
+}
+
+// setTimed notes whether an evaluation asked for the time.
+func (r *rule) setTimed(n *node, timed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n.timed = timed
+}
+
+// timedSubjects are those whose last evaluation asked for the time.
+func (r *rule) timedSubjects() []Key {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var timed []Key
+	for key, n := range r.nodes {
+		if n.timed {
+			timed = append(timed, key)
+		}
+	}
+	return timed
 }
 
 // tidy forgets a node that holds nothing.

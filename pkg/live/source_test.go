@@ -108,6 +108,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 			"apiVersion": "example.com/v1", "kind": "ThingList", "metadata": versioned,
 			"items": []any{map[string]any{"apiVersion": "example.com/v1", "kind": "Thing", "metadata": object}},
 		})
+	case "/apis/apiextensions.k8s.io/v1/customresourcedefinitions":
+		writeJSON(w, http.StatusOK, &metav1.PartialObjectMetadataList{
+			TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadataList"}, ListMeta: versioned,
+		})
 	default:
 		http.NotFound(w, request)
 	}
@@ -159,6 +163,8 @@ func TestNewSourceAsksForEachTypeInItsCheapestForm(t *testing.T) {
 		"/apis/example.com/v1/gadgets":       false,
 		"/apis/example.com/v1/things":        false,
 		"/apis/absent.example.com/v1/things": false,
+		// because one of the inputs may be absent
+		"/apis/apiextensions.k8s.io/v1/customresourcedefinitions": true,
 	}
 	if diff := cmp.Diff(want, protobufFirst); diff != "" {
 		t.Errorf("lists in protobuf (-want +got):\n%s", diff)

@@ -16,7 +16,9 @@ import (
 type timers struct {
 	clock clock.WithTicker
 	fire  func(task)
-	wake  chan struct{}
+	// look is shown the clock each time that the timers look at it.
+	look func(now time.Time)
+	wake chan struct{}
 
 	mu     sync.Mutex
 	heap   alarmHeap
@@ -29,8 +31,8 @@ type alarm struct {
 	position int
 }
 
-func newTimers(c clock.WithTicker, fire func(task)) *timers {
-	return &timers{clock: c, fire: fire, wake: make(chan struct{}, 1), byTask: map[task]*alarm{}}
+func newTimers(c clock.WithTicker, fire func(task), look func(time.Time)) *timers {
+	return &timers{clock: c, fire: fire, look: look, wake: make(chan struct{}, 1), byTask: map[task]*alarm{}}
 }
 
 // set makes at the time of the task, instead of what it was.
@@ -90,25 +92,27 @@ func (t *timers) idle(rest func() bool) bool {
 	return rest()
 }
 
+// longestWait bounds how long a clock that was set goes unnoticed: timers run by
+// elapsed time, alarms by the time of day.
+const longestWait = 10 * time.Second
+
 // clockSlack is how far the clock may move between reading it and starting a
 // timer before the timer is started anew: a stepped clock must not make it late.
 const clockSlack = time.Millisecond
 
 func (t *timers) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		at := t.fireDue()
-		if at.IsZero() {
-			select {
-			case <-ctx.Done():
-			case <-t.wake:
-			}
-			continue
-		}
+		next := t.fireDue()
 		now := t.clock.Now()
-		if !at.After(now) {
+		t.look(now)
+		pause := longestWait
+		if !next.IsZero() {
+			pause = min(pause, next.Sub(now))
+		}
+		if pause <= 0 {
 			continue
 		}
-		timer := t.clock.NewTimer(at.Sub(now))
+		timer := t.clock.NewTimer(pause)
 		if t.clock.Since(now) < clockSlack {
 			select {
 			case <-ctx.Done():

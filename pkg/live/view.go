@@ -23,6 +23,7 @@ type View struct {
 	node     *node
 	deps     depSet
 	recheck  time.Time
+	timed    bool // it has asked for the time
 	observed []sighting
 
 	unknown *UnknownError
@@ -59,7 +60,10 @@ func (v *View) Unknown() error {
 }
 
 // Now is the time of this evaluation: it does not move during one.
-func (v *View) Now() time.Time { return v.now }
+func (v *View) Now() time.Time {
+	v.timed = true
+	return v.now
+}
 
 // RecheckAt asks for the subject to be evaluated again at t. The earliest call of
 // an evaluation wins; a time that is not after Now is ignored. It holds until the
