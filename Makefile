@@ -53,11 +53,16 @@ image: ## Write the container image of the servers as an OCI layout into _output
 ## Check
 
 .PHONY: test
-test: test-unit test-plane ## Run all tests
+test: ## Run all tests
+	@$(MAKE) --no-print-directory test-unit SHORT=
+	@$(MAKE) --no-print-directory test-plane
+
+# Random histories are cut short, for a quick look.
+SHORT = -short
 
 .PHONY: test-unit
-test-unit: ## Run the tests that need no control plane
-	go test ./cmd/... ./pkg/... ./hack/...
+test-unit: ## Run the tests that need no control plane, with fewer random histories
+	go test $(SHORT) ./cmd/... ./pkg/... ./hack/...
 
 .PHONY: test-plane
 test-plane: build controlplane ## Run the tests on local control planes

@@ -52,13 +52,13 @@ type fixture struct {
 	cluster *livetest.Cluster
 	clock   *testingclock.FakeClock
 	engine  *live.Engine
-	memory  *recorder
+	memory  *livetest.Memory
 }
 
 func newFixture(t testing.TB, rules ...live.Rule) *fixture {
 	t.Helper()
 	clock := testingclock.NewFakeClock(epoch)
-	memory := &recorder{since: map[live.Observation]time.Time{}}
+	memory := &livetest.Memory{}
 	f := &fixture{
 		TB:      t,
 		cluster: &livetest.Cluster{},

@@ -38,7 +38,7 @@ type step struct {
 // world is a cluster, an engine that follows it, and a clock.
 type world struct {
 	clock   *testingclock.FakeClock
-	memory  *recorder
+	memory  *livetest.Memory
 	engine  *live.Engine
 	stop    func()
 	pods    map[live.Key]*corev1.Pod
@@ -47,9 +47,9 @@ type world struct {
 	version int
 }
 
-func newWorld(t testing.TB, now time.Time, remembered map[live.Observation]time.Time) *world {
+func newWorld(t testing.TB, now time.Time, memory *livetest.Memory) *world {
 	w := &world{
-		clock: testingclock.NewFakeClock(now), memory: &recorder{since: remembered},
+		clock: testingclock.NewFakeClock(now), memory: memory,
 		pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{},
 	}
 	w.engine = live.New(live.Options{Clock: w.clock, Memory: w.memory, Workers: 3, SyncTimeout: 10000 * time.Hour})
@@ -226,7 +226,7 @@ func (w *world) derived(t testing.TB) map[string]map[string]string {
 
 // scratch computes everything anew.
 func (w *world) scratch(t testing.TB) map[string]map[string]string {
-	fresh := newWorld(t, w.clock.Now(), w.memory.remembered())
+	fresh := newWorld(t, w.clock.Now(), w.memory.Copy())
 	defer fresh.stop()
 	live.FeedReplace(fresh.engine, pods, values(w.pods)...)
 	live.FeedReplace(fresh.engine, configs, values(w.configs)...)
@@ -237,7 +237,7 @@ func (w *world) scratch(t testing.TB) map[string]map[string]string {
 
 // difference runs a history and returns the first difference from scratch.
 func difference(t testing.TB, history []step) string {
-	w := newWorld(t, epoch, map[live.Observation]time.Time{})
+	w := newWorld(t, epoch, &livetest.Memory{})
 	defer w.stop()
 	live.FeedReplace(w.engine, pods)
 	live.FeedReplace(w.engine, configs)

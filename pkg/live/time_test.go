@@ -5,8 +5,6 @@ package live_test
 
 import (
 	"errors"
-	"maps"
-	"sync"
 	"testing"
 	"time"
 
@@ -104,46 +102,13 @@ func TestWhatWasFirstObservedIsForgottenWhenItEnds(t *testing.T) {
 	scheduled.Spec.NodeName = "n"
 	f.cluster.Set(podResource, scheduled)
 	f.settle()
-	if got := f.memory.remembered(); len(got) != 0 {
+	if got := f.memory.All(); len(got) != 0 {
 		t.Errorf("remembered %v, want nothing", got)
 	}
 	f.cluster.Set(podResource, pod("ns", "a", nil))
 	f.settle()
 	f.step(time.Minute)
 	noted(t, f, map[string]string{"ns/a": "00:00:30"})
-}
-
-// recorder is a Memory that a test can look into and change.
-type recorder struct {
-	mu    sync.Mutex
-	since map[live.Observation]time.Time
-}
-
-func (r *recorder) Recall(o live.Observation) (time.Time, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	since, known := r.since[o]
-	return since, known
-}
-
-func (r *recorder) Begin(o live.Observation, since time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if before, known := r.since[o]; !known || since.Before(before) {
-		r.since[o] = since
-	}
-}
-
-func (r *recorder) End(o live.Observation) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.since, o)
-}
-
-func (r *recorder) remembered() map[live.Observation]time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return maps.Clone(r.since)
 }
 
 // pending is what the rule of overdue observes of a pod in the cluster.
@@ -159,7 +124,10 @@ func TestWhatWasFirstObservedSurvivesARestart(t *testing.T) {
 	before.settle()
 
 	after := newFixture(t, overdue())
-	after.cluster, after.memory.since = before.cluster, before.memory.remembered()
+	after.cluster = before.cluster
+	for o, since := range before.memory.All() {
+		after.memory.Set(o, since)
+	}
 	after.step(24 * time.Hour)
 	after.cluster.Delete(podResource, key("ns", "b"))
 	after.cluster.Set(podResource, pod("ns", "b", nil)) // another object of the same name
@@ -194,11 +162,7 @@ func TestATimeAfterNowIsNotRecalled(t *testing.T) {
 	f.run()
 	f.settle()
 	// The clock was a year ahead, and is set right.
-	f.memory.mu.Lock()
-	for o := range f.memory.since {
-		f.memory.since[o] = epoch.Add(365 * 24 * time.Hour)
-	}
-	f.memory.mu.Unlock()
+	f.memory.Set(pending(f, "a"), epoch.Add(365*24*time.Hour))
 	f.engine.Reconsider("overdue", key("ns", "a"))
 	f.settle()
 	f.step(time.Minute)

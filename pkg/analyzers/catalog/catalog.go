@@ -89,12 +89,17 @@ func names(entries []Entry) string {
 }
 
 // ReaderRules are the rights that reading for the given rules takes: list and
-// watch on every input. The ClusterRole in artifacts/ is generated from them.
+// watch on every input, and on what tells that an optional one is installed. The
+// ClusterRole in artifacts/ is generated from them.
 func ReaderRules(rules []live.Rule) []rbacv1.PolicyRule {
 	byGroup := map[string][]string{}
 	for _, rule := range rules {
 		for _, kind := range append([]live.KindRef{rule.Subject}, rule.Reads...) {
 			if resource := kind.Resource(); resource.Resource != "" {
+				byGroup[resource.Group] = append(byGroup[resource.Group], resource.Resource)
+			}
+			if kind.Optional() {
+				resource := live.InstallationResource()
 				byGroup[resource.Group] = append(byGroup[resource.Group], resource.Resource)
 			}
 		}

@@ -163,12 +163,17 @@ func (c *Cluster) Lists(resource schema.GroupVersionResource) int {
 	return c.resource(resource).lists
 }
 
-// versionsOf returns the resourceVersion of each object.
+// versionsOf returns the resourceVersion of each object; a resource that is not
+// installed has none.
 func (c *Cluster) versionsOf(resource schema.GroupVersionResource) map[live.Key]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	versions := map[live.Key]string{}
-	for key, object := range c.resource(resource).objects {
+	r := c.resource(resource)
+	if apierrors.IsNotFound(r.failure) {
+		return versions
+	}
+	for key, object := range r.objects {
 		versions[key] = object.GetResourceVersion()
 	}
 	return versions

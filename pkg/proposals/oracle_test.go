@@ -1,0 +1,399 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proposals
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/srenix/srenix/pkg/analyzers/catalog"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
+)
+
+// The oracle of the whole view: after every step of a random history, findings
+// and proposals that one engine kept up to date equal those that a new engine
+// computes, as a replica does that has just started.
+
+// history is a cluster that random things happen to, and the engine that follows.
+type history struct {
+	cluster *livetest.Cluster
+	clock   *testingclock.FakeClock
+	memory  *livetest.Memory
+	engine  *live.Engine
+}
+
+// event is one of the things that happen; independent of all others, so that any
+// of a history can be left out.
+type event struct {
+	name  string
+	apply func(*history)
+}
+
+func newEngineOfAll(t testing.TB, clock *testingclock.FakeClock, memory live.Memory) *live.Engine {
+	t.Helper()
+	configuration := &config.SrenixConfiguration{}
+	config.Default(configuration)
+	rules, err := catalog.Build(configuration, "srenix-system", func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := live.New(live.Options{
+		Clock: clock, Memory: memory, Workers: 3,
+		RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1},
+	})
+	for _, rule := range append(rules, Rules(configuration, "srenix-system")...) {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return engine
+}
+
+// said is all that an engine serves, as a client sees it.
+func said(t testing.TB, engine *live.Engine) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	add := func(kind string, object live.Object) {
+		content, err := json.MarshalIndent(object, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[kind+" "+object.GetNamespace()+"/"+object.GetName()] = string(content)
+	}
+	for _, f := range live.List(engine, Findings) {
+		add("finding", f)
+	}
+	for _, f := range live.List(engine, ClusterFindings) {
+		add("clusterfinding", f)
+	}
+	for _, p := range live.List(engine, Proposals) {
+		add("proposal", p)
+	}
+	return all
+}
+
+// caughtUp waits until an engine has seen all and evaluated all.
+func caughtUp(t testing.TB, engine *live.Engine, cluster *livetest.Cluster) {
+	t.Helper()
+	for range 2 { // what the first kinds caused is over once the last are in
+		livetest.Settle(t, engine, cluster, inputs.Pods)
+		livetest.Settle(t, engine, cluster, inputs.StatefulSets)
+		livetest.Settle(t, engine, cluster, inputs.Deployments)
+		livetest.Settle(t, engine, cluster, inputs.ReplicaSets)
+		livetest.Settle(t, engine, cluster, inputs.ConfigMaps)
+		livetest.Settle(t, engine, cluster, inputs.Namespaces)
+		livetest.Settle(t, engine, cluster, inputs.Roles)
+		livetest.Settle(t, engine, cluster, inputs.ClusterRoles)
+		livetest.Settle(t, engine, cluster, Approvals)
+	}
+	livetest.Eventually(t, "no rule is degraded", func() bool {
+		for _, status := range live.List(engine, live.Statuses()) {
+			if status.State != live.Healthy {
+				return false
+			}
+		}
+		return engine.Settled()
+	})
+}
+
+// differs runs a history and returns the first difference from a new engine.
+func differs(t testing.TB, events []event, note func(*live.Engine)) string {
+	difference := ""
+	t.(*testing.T).Run("history", func(t *testing.T) {
+		h := &history{cluster: &livetest.Cluster{}, clock: testingclock.NewFakeClock(now), memory: &livetest.Memory{}}
+		h.engine = newEngineOfAll(t, h.clock, h.memory)
+		livetest.Run(t, h.engine, h.cluster)
+		for i, e := range events {
+			e.apply(h)
+			caughtUp(t, h.engine, h.cluster)
+			fresh := newEngineOfAll(t, testingclock.NewFakeClock(h.clock.Now()), h.memory.Copy())
+			note(h.engine)
+			got := said(t, h.engine)
+			t.Run("afresh", func(t *testing.T) {
+				livetest.Run(t, fresh, h.cluster)
+				caughtUp(t, fresh, h.cluster)
+				if diff := cmp.Diff(said(t, fresh), got); diff != "" {
+					difference = fmt.Sprintf("after step %d (%s), afresh and incrementally (-want +got):\n%s", i, e.name, diff)
+				}
+			})
+			if difference != "" {
+				return
+			}
+		}
+	})
+	return difference
+}
+
+func TestFindingsAndProposalsEqualThoseComputedAfresh(t *testing.T) {
+	seeds := uint64(1000)
+	if testing.Short() {
+		seeds = 10
+	}
+	const shards = 5
+	var found, proposed, decided atomicSet
+	note := func(engine *live.Engine) {
+		for _, f := range live.List(engine, Findings) {
+			found.add(f.Spec.Reason)
+		}
+		for _, p := range live.List(engine, Proposals) {
+			proposed.add(string(p.Spec.ActionKind) + " " + string(p.Status.Phase))
+			for _, a := range p.Status.Approvals {
+				decided.add(a.Phase)
+			}
+		}
+	}
+	t.Run("shards", func(t *testing.T) {
+		for shard := range uint64(shards) {
+			t.Run(fmt.Sprint(shard), func(t *testing.T) {
+				t.Parallel()
+				for seed := shard; seed < seeds; seed += shards {
+					events := randomEvents(rand.New(rand.NewPCG(seed, 2)))
+					if diff := differs(t, events, note); diff != "" {
+						events, diff = shrinkEvents(t, events, note, diff)
+						var names []string
+						for _, e := range events {
+							names = append(names, e.name)
+						}
+						t.Fatalf("seed %d, shrunk to:\n%s\n%s", seed, strings.Join(names, "\n"), diff)
+					}
+				}
+			})
+		}
+	})
+	if testing.Short() || t.Failed() {
+		return
+	}
+	// Histories in which nothing happens would prove nothing.
+	for what, seen := range map[string]*atomicSet{"reasons of findings": &found, "actions and phases of proposals": &proposed, "phases of approvals": &decided} {
+		t.Logf("%s that came about: %v", what, seen.all())
+		if seen.len() < 3 {
+			t.Errorf("few %s came about: %v", what, seen.all())
+		}
+	}
+}
+
+func shrinkEvents(t testing.TB, events []event, note func(*live.Engine), diff string) ([]event, string) {
+	for i := 0; i < len(events); {
+		without := append(append([]event{}, events[:i]...), events[i+1:]...)
+		if shorter := differs(t, without, note); shorter != "" {
+			events, diff = without, shorter
+			continue
+		}
+		i++
+	}
+	return events, diff
+}
+
+func randomEvents(random *rand.Rand) []event {
+	namespaces := []string{"shop", "kube-system"}
+	events := []event{{"namespaces", func(h *history) {
+		for _, name := range namespaces {
+			h.cluster.Set(inputs.Namespaces.Ref().Resource(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		}
+	}}}
+	if random.IntN(2) == 0 { // some begin in the middle of things
+		events = append(events, statefulSet("shop", 2, false),
+			pod("shop", 0, 0, corev1.ConditionFalse, ""), pod("shop", 1, 0, corev1.ConditionTrue, ""),
+			deployment("shop", false), passes(time.Minute), configMap("shop"), passes(20*time.Minute))
+	}
+	for range 5 + random.IntN(20) {
+		namespace := namespaces[random.IntN(6)/5] // mostly the one that is not protected
+		events = append(events, happenings[random.IntN(len(happenings))](random, namespace))
+	}
+	return events
+}
+
+func controlledBy(kind, name string) []metav1.OwnerReference {
+	controller := true
+	return []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: name, UID: types.UID(kind + "-" + name), Controller: &controller}}
+}
+
+// happenings are the things that can happen in a namespace.
+var happenings = []func(random *rand.Rand, namespace string) event{
+	// A StatefulSet, now and then managed by Flux.
+	func(random *rand.Rand, namespace string) event {
+		replicas, managed := int32(1+random.IntN(2)), random.IntN(4) == 0
+		return statefulSet(namespace, replicas, managed)
+	},
+	// One of its pods, in any state, under an old or a new UID.
+	func(random *rand.Rand, namespace string) event {
+		ordinal, uid := random.IntN(2), random.IntN(2)
+		ready := []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionTrue, corev1.ConditionFalse}[random.IntN(3)]
+		waiting := []string{"", "", "ContainerCreating", "CrashLoopBackOff"}[random.IntN(4)]
+		return pod(namespace, ordinal, uid, ready, waiting)
+	},
+	func(random *rand.Rand, namespace string) event {
+		name := []string{"db-0", "db-1", "web-1"}[random.IntN(3)]
+		return event{"delete Pod " + namespace + "/" + name, func(h *history) {
+			h.cluster.Delete(inputs.Pods.Ref().Resource(), live.Key{Namespace: namespace, Name: name})
+		}}
+	},
+	// A Deployment with its ReplicaSet and pod, all new, which uses a ConfigMap.
+	func(random *rand.Rand, namespace string) event {
+		paused := random.IntN(4) == 0
+		return deployment(namespace, paused)
+	},
+	func(_ *rand.Rand, namespace string) event {
+		return configMap(namespace)
+	},
+	func(random *rand.Rand, namespace string) event {
+		verb := []string{"*", "get"}[random.IntN(2)]
+		return event{"Role " + namespace + "/wide with " + verb, func(h *history) {
+			rules := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{verb}}}
+			h.cluster.Set(inputs.Roles.Ref().Resource(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "wide"}, Rules: rules})
+			h.cluster.Set(inputs.ClusterRoles.Ref().Resource(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "wide"}, Rules: rules})
+		}}
+	},
+	func(random *rand.Rand, namespace string) event {
+		protected := random.IntN(2) == 0
+		return event{fmt.Sprintf("Namespace %s protected %t", namespace, protected), func(h *history) {
+			h.cluster.Set(inputs.Namespaces.Ref().Resource(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+				Name: namespace, Labels: map[string]string{"srenix.io/protected": fmt.Sprint(protected)},
+			}})
+		}}
+	},
+	// Whatever is proposed is decided, somehow.
+	func(random *rand.Rand, _ string) event {
+		phases := []opsv1alpha1.ApprovalPhase{"", opsv1alpha1.PhasePending, opsv1alpha1.PhaseExecuting, opsv1alpha1.PhaseSucceeded, opsv1alpha1.PhaseFailed, opsv1alpha1.PhaseDenied, opsv1alpha1.PhaseSuperseded}
+		phase := phases[random.IntN(len(phases))]
+		decision := []v1alpha1.Decision{v1alpha1.DecisionApprove, v1alpha1.DecisionApprove, v1alpha1.DecisionDeny}[random.IntN(3)]
+		return event{fmt.Sprintf("all proposals have a decision %s in phase %q", decision, phase), func(h *history) {
+			for _, proposal := range live.List(h.engine, Proposals) {
+				h.cluster.Set(Approvals.Ref().Resource(), &opsv1alpha1.Approval{
+					ObjectMeta: metav1.ObjectMeta{Namespace: proposal.Namespace, Name: "a-" + proposal.Name[:8], CreationTimestamp: metav1.NewTime(h.clock.Now())},
+					Spec: opsv1alpha1.ApprovalSpec{
+						Decision: decision,
+						Proposal: opsv1alpha1.ProposalReference{Name: proposal.Name, UID: proposal.UID, Digest: proposal.Spec.Digest},
+					},
+					Status: opsv1alpha1.ApprovalStatus{Phase: phase, Approver: "alice"},
+				})
+			}
+		}}
+	},
+	// Time passes: graces end.
+	func(random *rand.Rand, _ string) event { return passes(time.Duration(random.IntN(30)) * time.Minute) },
+	func(random *rand.Rand, _ string) event { return passes(time.Duration(random.IntN(30)) * time.Minute) },
+	// An input is lost, changes, and comes back.
+	func(random *rand.Rand, namespace string) event {
+		lost := []schema.GroupVersionResource{
+			inputs.Pods.Ref().Resource(), inputs.StatefulSets.Ref().Resource(), inputs.Namespaces.Ref().Resource(),
+			inputs.ConfigMaps.Ref().Resource(), Approvals.Ref().Resource(),
+		}[random.IntN(5)]
+		how := random.IntN(4)
+		return event{fmt.Sprintf("%s of %s away (%d), while Pod db-0 goes", lost.Resource, namespace, how), func(h *history) {
+			switch how {
+			case 0:
+				h.cluster.Forbid(lost)
+			case 1:
+				h.cluster.Fail(lost, apierrors.NewInternalError(errors.New("etcd is away")))
+			case 2:
+				h.cluster.Expire(lost)
+			case 3:
+				h.cluster.CloseWatches(lost)
+			}
+			h.cluster.Delete(inputs.Pods.Ref().Resource(), live.Key{Namespace: namespace, Name: "db-0"})
+			h.clock.Step(time.Minute)
+			h.cluster.Serve(lost)
+		}}
+	},
+	// The CRD of approvals goes, or is there again.
+	func(random *rand.Rand, _ string) event {
+		installed := random.IntN(2) == 0
+		return event{fmt.Sprintf("approvals installed %t", installed), func(h *history) {
+			if installed {
+				h.cluster.Serve(Approvals.Ref().Resource())
+			} else {
+				h.cluster.NotInstalled(Approvals.Ref().Resource())
+			}
+		}}
+	},
+}
+
+func passes(d time.Duration) event {
+	return event{fmt.Sprintf("%s pass", d), func(h *history) { h.clock.Step(d) }}
+}
+
+func statefulSet(namespace string, replicas int32, managed bool) event {
+	return event{fmt.Sprintf("StatefulSet %s/db of %d, managed %t", namespace, replicas, managed), func(h *history) {
+		set := &appsv1.StatefulSet{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "db", UID: "StatefulSet-db"},
+			Spec:       appsv1.StatefulSetSpec{Replicas: &replicas},
+		}
+		if managed {
+			set.Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}
+		}
+		h.cluster.Set(inputs.StatefulSets.Ref().Resource(), set)
+	}}
+}
+
+func pod(namespace string, ordinal, uid int, ready corev1.ConditionStatus, waiting string) event {
+	return event{fmt.Sprintf("Pod %s/db-%d (%d), Ready %s, waiting %q", namespace, ordinal, uid, ready, waiting), func(h *history) {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: namespace, Name: fmt.Sprintf("db-%d", ordinal), UID: types.UID(fmt.Sprintf("pod-%d-%d", ordinal, uid)),
+				OwnerReferences: controlledBy("StatefulSet", "db"),
+			},
+			Spec: corev1.PodSpec{NodeName: "node-1"},
+			Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{
+				Type: corev1.PodReady, Status: ready, LastTransitionTime: metav1.NewTime(h.clock.Now()),
+			}}},
+		}
+		if waiting != "" {
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: waiting}}}}
+		}
+		h.cluster.Set(inputs.Pods.Ref().Resource(), pod)
+	}}
+}
+
+func deployment(namespace string, paused bool) event {
+	return event{fmt.Sprintf("Deployment %s/web rolled out, paused %t", namespace, paused), func(h *history) {
+		one := int32(1)
+		template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "c", EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "web"}}}},
+		}}}}
+		h.cluster.Set(inputs.Deployments.Ref().Resource(), &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", UID: "Deployment-web"},
+			Spec:       appsv1.DeploymentSpec{Replicas: &one, Paused: paused, Template: template},
+			Status:     appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1, ReadyReplicas: 1},
+		})
+		h.cluster.Set(inputs.ReplicaSets.Ref().Resource(), &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "web-1", UID: "ReplicaSet-web-1", OwnerReferences: controlledBy("Deployment", "web"),
+		}})
+		started := metav1.NewTime(h.clock.Now())
+		h.cluster.Set(inputs.Pods.Ref().Resource(), &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web-1", UID: "pod-web", OwnerReferences: controlledBy("ReplicaSet", "web-1")},
+			Status:     corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &started},
+		})
+	}}
+}
+
+func configMap(namespace string) event {
+	return event{"ConfigMap " + namespace + "/web written", func(h *history) {
+		written := metav1.NewTime(h.clock.Now())
+		h.cluster.Set(inputs.ConfigMaps.Ref().Resource(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: "web", ManagedFields: []metav1.ManagedFieldsEntry{{Time: &written}},
+		}})
+	}}
+}
