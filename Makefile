@@ -55,7 +55,14 @@ image: ## Write the container image of the servers as an OCI layout into _output
 .PHONY: test
 test: ## Run all tests
 	@$(MAKE) --no-print-directory test-unit SHORT=
+	@$(MAKE) --no-print-directory test-race
 	@$(MAKE) --no-print-directory test-plane
+
+# What many goroutines share. The race detector needs a C compiler.
+.PHONY: test-race
+test-race:
+	@if command -v "$$(go env CC)" >/dev/null; then set -x; go test -race -short ./pkg/live/... ./pkg/observations/... ./pkg/registry/... ./pkg/audit/...; \
+	else echo "skipped: the race detector needs a C compiler, and there is no $$(go env CC)" >&2; fi
 
 # Random histories are cut short, for a quick look.
 SHORT = -short

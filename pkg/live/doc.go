@@ -33,7 +33,9 @@
 //
 // There is no polling and no periodic rescan. A rule whose answer changes with
 // time says when, with View.RecheckAt, and is evaluated then. View.FirstObserved
-// remembers when a condition began that no object dates.
+// remembers when a condition began that no object dates; a Memory lets that
+// outlive the engine. When the clock is set back, what asked for the time is
+// evaluated again.
 //
 // # Unknown is not healthy
 //
@@ -47,7 +49,7 @@
 // Statuses is the collection that tells which rules are degraded and why: an
 // input that is not known, a panic, an error, or a conflict between two writers
 // of one object, of which the first wins. It can be read by rules and subscribed
-// to like any other. A rule that fails or panics harms nothing but itself.
+// to like any other. A rule that fails, panics or hangs harms nothing but itself.
 //
 // A derived kind becomes known once the rules that write it have worked off the
 // first state of all they read; no rule is evaluated before everything it reads
@@ -56,7 +58,7 @@
 //
 // # Consistency
 //
-// Evaluations run on several workers, one at a time for each subject. Each sees
+// Each rule has workers of its own, which evaluate one subject at a time. Each sees
 // the newest state of what it reads, not one state of everything. What it reads
 // while that changes makes it run again, so once nothing is left to do (Settled),
 // derived collections equal what a new engine would compute from the same inputs

@@ -23,7 +23,8 @@ type Options struct {
 	// Clock drives View.Now, timers and retries of failed evaluations; the real
 	// one if nil. Retries against the API server always follow the real clock.
 	Clock clock.WithTicker
-	// Workers is how many subjects are evaluated at a time; one per core if zero.
+	// Workers is how many subjects of a rule are evaluated at a time; one per core
+	// if zero.
 	Workers int
 	// Logger receives changes of state of inputs, and panics with their stack.
 	Logger klog.Logger
@@ -44,13 +45,15 @@ type Options struct {
 // be called from any goroutine.
 type Engine struct {
 	options  Options
-	queue    *queue
 	timers   *timers
 	metrics  *metrics
 	statuses *collection
 
 	// latest is the latest time seen, in nanoseconds since 1970.
 	latest atomic.Int64
+
+	// outstanding counts the subjects that wait or are being evaluated.
+	outstanding atomic.Int64
 
 	// changing counts changes that are stored but whose consequences may not all
 	// be queued yet.
@@ -85,11 +88,10 @@ func New(options Options) *Engine {
 	}
 	e := &Engine{
 		options:     options,
-		queue:       newQueue(),
 		collections: map[*kind]*collection{},
 		synced:      make(chan struct{}),
 	}
-	e.timers = newTimers(options.Clock, e.enqueue, e.watchClock)
+	e.timers = newTimers(options.Clock, e.enqueue, e.watch)
 	e.metrics = newMetrics(e)
 	e.statuses = e.ensure(statuses.kind)
 	return e
@@ -125,6 +127,7 @@ func (e *Engine) AddRule(declared Rule) error {
 		reads:   map[*kind]*collection{},
 		outputs: map[*kind]*collection{},
 		nodes:   map[Key]*node{},
+		queue:   newQueue(&e.outstanding),
 	}
 	for _, ref := range append([]KindRef{declared.Subject}, declared.Reads...) {
 		if _, again := r.reads[ref.kind]; again {
@@ -226,11 +229,19 @@ func (e *Engine) Snapshot() *View { return &View{engine: e, now: e.now()} }
 // evaluated, and no timer is due. What the API server has not sent yet does not
 // count.
 func (e *Engine) Settled() bool {
-	return e.changing.Load() == 0 && e.timers.idle(e.queue.idle)
+	return e.changing.Load() == 0 && e.timers.idle(func() bool { return e.outstanding.Load() == 0 })
 }
 
 // now is the time without its monotonic part, which would make equal times differ.
 func (e *Engine) now() time.Time { return e.options.Clock.Now().Round(0) }
+
+// watch is called every few seconds, and whenever an alarm goes off.
+func (e *Engine) watch(now time.Time) {
+	e.watchClock(now)
+	for _, r := range e.rules {
+		r.watchDuration(now)
+	}
+}
 
 // noticeable is how far back the clock has to be set to be noticed. Readings of
 // different goroutines may cross, by much less.
@@ -269,7 +280,7 @@ func (e *Engine) reevaluateTimed() {
 // subjects are when it opens.
 func (e *Engine) enqueue(t task) {
 	if t.rule.open.Load() {
-		e.queue.add(t)
+		t.rule.queue.add(t.subject)
 	}
 }
 
@@ -296,7 +307,7 @@ func (e *Engine) Run(ctx context.Context, source Source) error {
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer running.Wait()
-	defer e.queue.stop()
+	defer e.stopWork()
 	defer cancel()
 	e.startWork(ctx, &running)
 	for _, lw := range connected {
@@ -324,9 +335,17 @@ func (e *Engine) begin() error {
 
 // startWork starts everything but the reflectors.
 func (e *Engine) startWork(ctx context.Context, running *sync.WaitGroup) {
-	for range e.options.Workers {
-		running.Go(e.work)
+	for _, r := range e.rules {
+		for range e.options.Workers {
+			running.Go(func() { e.work(r) })
+		}
 	}
 	running.Go(func() { e.timers.run(ctx) })
 	e.advance()
+}
+
+func (e *Engine) stopWork() {
+	for _, r := range e.rules {
+		r.queue.stop()
+	}
 }

@@ -17,20 +17,20 @@ const (
 	lastRetry  = 5 * time.Minute
 )
 
-// work evaluates until the queue stops.
-func (e *Engine) work() {
+// work evaluates subjects of a rule until its queue stops.
+func (e *Engine) work(r *rule) {
 	for {
-		t, ok := e.queue.next()
+		subject, ok := r.queue.next(e.now)
 		if !ok {
 			return
 		}
-		e.evaluate(t)
-		if t.rule.primedFast.Load() {
-			e.queue.done(t)
+		e.evaluate(task{r, subject})
+		if r.primedFast.Load() {
+			r.queue.done(subject)
 			continue
 		}
 		e.changing.Add(1) // until what waits for the rule is queued
-		if e.queue.done(t) {
+		if r.queue.done(subject) {
 			e.advance()
 		}
 		e.changing.Add(-1)

@@ -21,7 +21,7 @@ func Feed(t testing.TB, e *Engine) (stop func()) {
 	e.startWork(ctx, &running)
 	stop = sync.OnceFunc(func() {
 		cancel()
-		e.queue.stop()
+		e.stopWork()
 		running.Wait()
 	})
 	t.Cleanup(stop)
@@ -75,12 +75,10 @@ func Footprint(e *Engine) (nodes, reads, alarms, tasks int) {
 	e.timers.mu.Lock()
 	alarms = len(e.timers.byTask)
 	e.timers.mu.Unlock()
-	e.queue.mu.Lock()
-	tasks = len(e.queue.states)
-	e.queue.mu.Unlock()
+	tasks = int(e.outstanding.Load())
 	return nodes, reads, alarms, tasks
 }
 
 // LookAtClock is what the timers do every few seconds, which a clock that stands
 // still never gets them to.
-func LookAtClock(e *Engine) { e.watchClock(e.now()) }
+func LookAtClock(e *Engine) { e.watch(e.now()) }

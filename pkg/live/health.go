@@ -6,8 +6,10 @@ package live
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,7 +24,9 @@ type health struct {
 	// example is the subject and the message that the status quotes, by reason. It
 	// stays until it heals, so that a status does not change with every failure.
 	example map[string]example
-	last    *Status
+	// slow is the subject that has been evaluated for too long, if there is one.
+	slow *Key
+	last *Status
 }
 
 type example struct {
@@ -98,6 +102,9 @@ func (r *rule) refreshStatus() {
 	}
 	if reason, message, missing := r.inputTrouble(); reason != "" {
 		status.State, status.Reason, status.Message, status.Missing = Degraded, reason, message, missing
+	} else if h.slow != nil {
+		status.State, status.Reason = Degraded, ReasonSlow
+		status.Message = fmt.Sprintf("evaluating %s has taken more than %s; what waits behind it is as of an earlier time", subjectName(*h.slow), slow)
 	} else if reason, message := h.subjectTrouble(); reason != "" {
 		status.State, status.Reason, status.Message = Degraded, reason, message
 	}
@@ -121,10 +128,7 @@ func (h *health) subjectTrouble() (reason, message string) {
 		if !ok {
 			continue
 		}
-		message := "evaluating " + shown.subject.String()
-		if shown.subject.Namespace == "" {
-			message = "evaluating " + shown.subject.Name
-		}
+		message := "evaluating " + subjectName(shown.subject)
 		if shown.message != "" {
 			message += ": " + shown.message
 		}
@@ -134,6 +138,41 @@ func (h *health) subjectTrouble() (reason, message string) {
 		return reason, message
 	}
 	return "", ""
+}
+
+func subjectName(subject Key) string {
+	if subject.Namespace == "" {
+		return subject.Name
+	}
+	return subject.String()
+}
+
+// slow is how long one evaluation may take before the rule is degraded.
+const slow = 30 * time.Second
+
+// watchDuration notes whether some evaluation takes too long.
+func (r *rule) watchDuration(now time.Time) {
+	late := r.queue.since(now.Add(-slow))
+	r.health.mu.Lock()
+	was := r.health.slow
+	if was == nil || !slices.Contains(late, *was) { // one that is named stays
+		r.health.slow = nil
+		if len(late) > 0 {
+			r.health.slow = &late[0]
+		}
+	}
+	changed := was != r.health.slow
+	r.health.mu.Unlock()
+	if changed {
+		r.refreshStatus()
+		r.engine.advance()
+	}
+}
+
+func (r *rule) isSlow() bool {
+	r.health.mu.Lock()
+	defer r.health.mu.Unlock()
+	return r.health.slow != nil
 }
 
 // inputTrouble describes the first input of the rule that is not known, names the

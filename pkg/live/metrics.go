@@ -61,7 +61,7 @@ func (m *metrics) evaluated(r *rule, result string, took time.Duration) {
 type gauges struct{ engine *Engine }
 
 var (
-	queueDepth    = prometheus.NewDesc("live_queue_depth", "Subjects waiting to be evaluated.", nil, nil)
+	queueDepth    = prometheus.NewDesc("live_queue_depth", "Subjects waiting to be evaluated, by rule.", []string{"rule"}, nil)
 	inputStateIs  = prometheus.NewDesc("live_input_state", "1 for the state that an input is in, else 0.", []string{"input", "state"}, nil)
 	objectCount   = prometheus.NewDesc("live_objects", "Objects in a collection.", []string{"collection"}, nil)
 	ruleIsTrouble = prometheus.NewDesc("live_rule_degraded", "1 for a rule that is degraded, else 0.", []string{"rule"}, nil)
@@ -78,8 +78,10 @@ func (g *gauges) Collect(collected chan<- prometheus.Metric) {
 		collected <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, value, labels...)
 	}
 	e := g.engine
-	gauge(queueDepth, float64(e.queue.len()))
 	e.mu.RLock()
+	for _, r := range e.rules {
+		gauge(queueDepth, float64(r.queue.len()), r.Name)
+	}
 	objects := map[string]int{}
 	states := map[string]map[inputState]bool{}
 	for k, c := range e.collections {

@@ -65,9 +65,10 @@ live_objects{collection="notes"} 1
 live_objects{collection="pods"} 2
 live_objects{collection="statuses"} 2
 live_objects{collection="widgets.example.com (metadata)"} 0
-# HELP live_queue_depth Subjects waiting to be evaluated.
+# HELP live_queue_depth Subjects waiting to be evaluated, by rule.
 # TYPE live_queue_depth gauge
-live_queue_depth 0
+live_queue_depth{rule="bad"} 0
+live_queue_depth{rule="widgets"} 0
 # HELP live_rule_degraded 1 for a rule that is degraded, else 0.
 # TYPE live_rule_degraded gauge
 live_rule_degraded{rule="bad"} 1

@@ -3,7 +3,11 @@
 
 package live
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // task is one subject of one rule, to be evaluated.
 type task struct {
@@ -19,58 +23,65 @@ const (
 	runningDirty // to be queued again when done
 )
 
-// queue hands out tasks: each at most once at a time, one that is added while it
-// runs once more afterwards, one that is added many times once. Unlike client-go's
-// workqueue, which has the same rules, it knows when there is nothing left, per
-// rule and at all.
+// queue hands out the subjects of one rule: each at most once at a time, one that
+// is added while it is evaluated once more afterwards, one that is added many
+// times once. Each rule has its own, and its own workers, so that a slow rule
+// holds up nobody else. Unlike client-go's workqueue, which has the same rules,
+// queues know when nothing is left, in one and in all.
 type queue struct {
+	// outstanding counts what is queued or being evaluated in all queues of an
+	// engine. A subject stops counting only after all that its evaluation caused
+	// counts, so zero means that nothing is left.
+	outstanding *atomic.Int64
+
 	mu      sync.Mutex
 	filled  sync.Cond
-	fifo    []task
+	fifo    []Key
 	head    int
-	states  map[task]taskState
+	states  map[Key]taskState
+	started map[Key]time.Time // of those being evaluated
 	peak    int
 	stopped bool
 }
 
-func newQueue() *queue {
-	q := &queue{states: map[task]taskState{}}
+func newQueue(outstanding *atomic.Int64) *queue {
+	q := &queue{outstanding: outstanding, states: map[Key]taskState{}, started: map[Key]time.Time{}}
 	q.filled.L = &q.mu
 	return q
 }
 
-func (q *queue) add(t task) {
+func (q *queue) add(subject Key) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch q.states[t] {
+	switch q.states[subject] {
 	case queued, runningDirty:
 	case running:
-		q.states[t] = runningDirty
+		q.states[subject] = runningDirty
 	default:
-		t.rule.pending++
-		q.push(t)
+		q.outstanding.Add(1)
+		q.push(subject)
 		q.peak = max(q.peak, len(q.states))
 	}
 }
 
-func (q *queue) push(t task) {
-	q.states[t] = queued
-	q.fifo = append(q.fifo, t)
+func (q *queue) push(subject Key) {
+	q.states[subject] = queued
+	q.fifo = append(q.fifo, subject)
 	q.filled.Signal()
 }
 
-// next waits for a task; it returns false once the queue is stopped.
-func (q *queue) next() (task, bool) {
+// next waits for a subject; it returns false once the queue is stopped.
+func (q *queue) next(now func() time.Time) (Key, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.head == len(q.fifo) && !q.stopped {
 		q.filled.Wait()
 	}
 	if q.stopped {
-		return task{}, false
+		return Key{}, false
 	}
-	t := q.fifo[q.head]
-	q.fifo[q.head] = task{}
+	subject := q.fifo[q.head]
+	q.fifo[q.head] = Key{}
 	q.head++
 	if q.head == len(q.fifo) {
 		q.fifo, q.head = q.fifo[:0], 0
@@ -78,38 +89,27 @@ func (q *queue) next() (task, bool) {
 		q.fifo = append(q.fifo[:0], q.fifo[q.head:]...)
 		q.head = 0
 	}
-	q.states[t] = running
-	return t, true
+	q.states[subject] = running
+	q.started[subject] = now()
+	return subject, true
 }
 
-// done ends what next began and tells whether nothing of the task's rule is left.
-func (q *queue) done(t task) (drained bool) {
+// done ends what next began and tells whether nothing is left in the queue.
+func (q *queue) done(subject Key) (drained bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.states[t] == runningDirty {
-		q.push(t)
+	delete(q.started, subject)
+	if q.states[subject] == runningDirty {
+		q.push(subject)
 		return false
 	}
-	delete(q.states, t)
-	t.rule.pending--
+	delete(q.states, subject)
+	q.outstanding.Add(-1)
 	if len(q.states) == 0 && q.peak > 4096 {
 		// Maps and slices do not shrink; the first sync leaves large ones.
-		q.states, q.fifo, q.head, q.peak = map[task]taskState{}, nil, 0, 0
+		q.states, q.fifo, q.head, q.peak = map[Key]taskState{}, nil, 0, 0
 	}
-	return t.rule.pending == 0
-}
-
-func (q *queue) pending(r *rule) int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return r.pending
-}
-
-// len is the number of tasks waiting, those being evaluated not counted.
-func (q *queue) len() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.fifo) - q.head
+	return len(q.states) == 0
 }
 
 // idle tells whether nothing waits and nothing is being evaluated.
@@ -117,6 +117,26 @@ func (q *queue) idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.states) == 0
+}
+
+// len is the number of subjects waiting, those being evaluated not counted.
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.fifo) - q.head
+}
+
+// since returns the subjects whose evaluation began before a time.
+func (q *queue) since(before time.Time) []Key {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var found []Key
+	for subject, started := range q.started {
+		if started.Before(before) {
+			found = append(found, subject)
+		}
+	}
+	return found
 }
 
 func (q *queue) stop() {

@@ -65,8 +65,7 @@ type rule struct {
 	// by Engine.progress; primedFast mirrors it.
 	primed     bool
 	primedFast atomic.Bool
-	// pending counts the subjects queued or being evaluated. Guarded by queue.mu.
-	pending int
+	queue      *queue
 
 	mu    sync.Mutex
 	nodes map[Key]*node

@@ -42,6 +42,8 @@ const (
 	ReasonFailed = "Failed"
 	// ReasonUndeclaredRead: Evaluate read a kind that is not among its Reads.
 	ReasonUndeclaredRead = "UndeclaredRead"
+	// ReasonSlow: Evaluate has not returned for half a minute for some subject.
+	ReasonSlow = "Slow"
 	// ReasonConflict: some output is already written by another subject or rule.
 	ReasonConflict = "Conflict"
 )

@@ -12,7 +12,8 @@ import (
 // subjects are evaluated, once every kind it reads has reached a first state; it
 // is primed once that work is done; and a derived kind is reached, and known,
 // once all rules that write it are primed. So no rule ever sees half of a
-// derived collection at the start, and no subject is evaluated in vain.
+// derived collection at the start, and no subject is evaluated in vain. A rule
+// that hangs is not waited for.
 func (e *Engine) advance() {
 	e.changing.Add(1)
 	defer e.changing.Add(-1)
@@ -32,11 +33,11 @@ func (e *Engine) advance() {
 				// Open first: a change from here on is queued by whoever makes it.
 				r.open.Store(true)
 				for _, key := range r.subject.keys() {
-					e.queue.add(task{r, key})
+					r.queue.add(key)
 				}
 				moved = true
 			}
-			if r.open.Load() && !r.primed && e.queue.pending(r) == 0 {
+			if r.open.Load() && !r.primed && (r.queue.idle() || r.isSlow()) {
 				r.primed = true
 				r.primedFast.Store(true)
 				moved = true

@@ -147,7 +147,7 @@ func differs(t testing.TB, events []event, note func(*live.Engine)) string {
 }
 
 func TestFindingsAndProposalsEqualThoseComputedAfresh(t *testing.T) {
-	seeds := uint64(1000)
+	seeds := uint64(600)
 	if testing.Short() {
 		seeds = 10
 	}

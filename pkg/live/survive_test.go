@@ -1,0 +1,151 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package live_test
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
+)
+
+// TestARuleThatHangsHoldsUpNobodyElse: neither the other rules, nor the first
+// sync, nor its own other subjects as far as there are workers.
+func TestARuleThatHangsHoldsUpNobodyElse(t *testing.T) {
+	release := make(chan struct{})
+	hangs := live.Rule{
+		Name: "hangs", Subject: pods.Ref(), Outputs: []live.KindRef{reports.Ref()},
+		Evaluate: func(_ *live.View, subject live.Key) ([]live.Output, error) {
+			if strings.HasPrefix(subject.Name, "hang") {
+				<-release
+			}
+			return []live.Output{live.Emit(reports, text(subject.Namespace, subject.Name, "done"))}, nil
+		},
+	}
+	f := newFixture(t, hangs, readsConfig("works"))
+	for i := range 20 { // more than there are workers
+		f.cluster.Set(podResource, pod("ns", fmt.Sprintf("hang-%d", i), nil))
+	}
+	livetest.Start(t, f.engine, f.cluster)
+	t.Cleanup(func() { // before the engine is waited for
+		select {
+		case <-release:
+		default:
+			close(release)
+		}
+	})
+	livetest.Eventually(t, "the other rule to have seen every pod", func() bool { return len(live.List(f.engine, notes)) == 20 })
+	if f.engine.Synced() {
+		t.Error("synced, while a rule has not said anything yet")
+	}
+	f.clock.Step(31 * time.Second)
+	live.LookAtClock(f.engine)
+	livetest.Eventually(t, "the first sync to go on without it", f.engine.Synced)
+	livetest.Eventually(t, "the rule to be reported", func() bool {
+		status := f.status("hangs")
+		return status.Reason == live.ReasonSlow && strings.Contains(status.Message, "ns/hang-")
+	})
+	if status := f.status("works"); status.State != live.Healthy {
+		t.Errorf("the other rule is degraded: %s", status.Message)
+	}
+	close(release)
+	livetest.Eventually(t, "its subjects to be done", func() bool { return len(live.List(f.engine, reports)) == 20 })
+	live.LookAtClock(f.engine)
+	f.eventuallyStatus("hangs", "")
+}
+
+// TestABurstIsCoalescedAndLeavesNothingBehind sends ten thousand changes as fast
+// as they come, of which most concern what waits already.
+func TestABurstIsCoalescedAndLeavesNothingBehind(t *testing.T) {
+	var evaluations atomic.Int64
+	rule := readsConfig("rule")
+	evaluate := rule.Evaluate
+	rule.Evaluate = func(v *live.View, subject live.Key) ([]live.Output, error) {
+		evaluations.Add(1)
+		return evaluate(v, subject)
+	}
+	f := newFixture(t, rule)
+	const subjects, changes = 500, 10_000
+	for i := range subjects {
+		f.cluster.Set(podResource, pod("ns", fmt.Sprint(i), nil))
+	}
+	f.run()
+	f.settle()
+	evaluations.Store(0)
+	for i := range changes {
+		f.cluster.Set(configResource, text("ns", fmt.Sprint(i%subjects), fmt.Sprint(i)))
+	}
+	f.settle()
+	if n := evaluations.Load(); n > changes {
+		t.Errorf("%d evaluations for %d changes", n, changes)
+	}
+	want := map[string]string{}
+	for i := range subjects {
+		want[fmt.Sprint("ns/", i)] = fmt.Sprint(changes - subjects + i)
+	}
+	noted(t, f, want)
+	if _, _, alarms, tasks := live.Footprint(f.engine); alarms+tasks != 0 {
+		t.Errorf("%d alarms and %d tasks are left", alarms, tasks)
+	}
+}
+
+// liveHeap is what is in use after a collection.
+func liveHeap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+func TestTheHeapReturnsAfterALargeClusterIsGone(t *testing.T) {
+	e := live.New(live.Options{Workers: 4})
+	trimmed := live.NewInput(podResource, live.InputOptions[*corev1.Pod]{Trim: func(p *corev1.Pod) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion}}
+	}})
+	err := e.AddRule(live.Rule{
+		Name: "rule", Subject: trimmed.Ref(), Reads: []live.KindRef{configs.Ref()}, Outputs: []live.KindRef{notes.Ref()},
+		Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+			configs.List(v, subject.Namespace, nil)
+			v.FirstObserved("seen")
+			v.RecheckAt(v.Now().Add(time.Hour))
+			return []live.Output{live.Emit(notes, note(subject, "here").Object.(*corev1.ConfigMap))}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live.Feed(t, e)
+	live.FeedReplace(e, configs)
+	live.FeedReplace(e, trimmed)
+	livetest.Eventually(t, "it settles", e.Settled)
+	empty := liveHeap()
+	const objects = 20_000
+	for i := range objects {
+		p := pod(fmt.Sprint("ns", i%100), fmt.Sprint(i), nil)
+		p.ResourceVersion = fmt.Sprint(i)
+		live.FeedSet(e, trimmed, p)
+	}
+	livetest.Eventually(t, "all are noted", func() bool { return e.Settled() && len(live.List(e, notes)) == objects })
+	full := liveHeap()
+	live.FeedReplace(e, trimmed)
+	livetest.Eventually(t, "nothing is noted", func() bool { return e.Settled() && len(live.List(e, notes)) == 0 })
+	after := liveHeap()
+	t.Logf("heap: %d KiB empty, %d KiB full, %d KiB empty again", empty>>10, full>>10, after>>10)
+	if nodes, reads, alarms, tasks := live.Footprint(e); nodes+reads+alarms+tasks != 0 {
+		t.Errorf("remembered %d nodes, %d reads, %d alarms, %d tasks; want none", nodes, reads, alarms, tasks)
+	}
+	// Maps keep the buckets that they once had.
+	if grown := int64(after) - int64(empty); grown > int64(full-empty)/4 {
+		t.Errorf("of %d KiB, %d KiB stay in use", (full-empty)>>10, grown>>10)
+	}
+}
