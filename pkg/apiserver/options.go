@@ -21,7 +21,6 @@ import (
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
-	"k8s.io/apiserver/pkg/util/compatibility"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -36,8 +35,12 @@ import (
 // counts, for every verb and so for approve and token.
 const authorizationCacheTTL = 2 * time.Second
 
+// watchTermination is how long a server that stops takes to end its watches.
+const watchTermination = 5 * time.Second
+
 // Options are the flags of the server.
 type Options struct {
+	ServerRun      *genericoptions.ServerRunOptions
 	SecureServing  *genericoptions.SecureServingOptionsWithLoopback
 	Authentication *genericoptions.DelegatingAuthenticationOptions
 	Authorization  *genericoptions.DelegatingAuthorizationOptions
@@ -68,7 +71,11 @@ func NewOptions() *Options {
 	features := genericoptions.NewFeatureOptions()
 	// kube-apiserver has queued and rated every request before it is proxied here.
 	features.EnablePriorityAndFairness = false
+	serverRun := genericoptions.NewServerRunOptions()
+	// Without it watches are not ended, and the shutdown waits a minute for them.
+	serverRun.ShutdownWatchTerminationGracePeriod = watchTermination
 	return &Options{
+		ServerRun:          serverRun,
 		SecureServing:      serving.WithLoopback(),
 		Authentication:     genericoptions.NewDelegatingAuthenticationOptions(),
 		Authorization:      authorization,
@@ -85,6 +92,7 @@ func NewOptions() *Options {
 
 // AddFlags adds the flags of every part.
 func (o *Options) AddFlags(flags *pflag.FlagSet) {
+	o.ServerRun.AddUniversalFlags(flags)
 	o.SecureServing.AddFlags(flags)
 	o.Authentication.AddFlags(flags)
 	o.Authorization.AddFlags(flags)
@@ -102,6 +110,7 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 // Validate reports every option that makes no sense.
 func (o *Options) Validate() error {
 	var errs []error
+	errs = append(errs, o.ServerRun.Validate()...)
 	errs = append(errs, o.SecureServing.Validate()...)
 	errs = append(errs, o.Authentication.Validate()...)
 	errs = append(errs, o.Authorization.Validate()...)
@@ -133,7 +142,9 @@ func (o *Options) Config(ctx context.Context) (*Config, error) {
 		return nil, err
 	}
 	generic := genericapiserver.NewRecommendedConfig(codecs)
-	generic.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
+	if err := o.ServerRun.ApplyTo(&generic.Config); err != nil {
+		return nil, fmt.Errorf("applying server options: %w", err)
+	}
 	namer := openapinamer.NewDefinitionNamer(scheme)
 	generic.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(openapi.GetOpenAPIDefinitions, namer)
 	generic.OpenAPIConfig.Info.Title = "srenix"

@@ -223,10 +223,12 @@ func newWebhookServer(extra *ExtraConfig) (ctrlwebhook.Server, error) {
 	return ctrlwebhook.NewServer(options), nil
 }
 
-// Run serves until ctx ends or a part fails.
+// Run serves until ctx ends or a part fails. While the API server drains, all that
+// it serves from goes on.
 func (s *Server) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	run := func(part string, serve func(context.Context) error) {
+	group, serving := errgroup.WithContext(ctx)
+	beside, drained := context.WithCancel(context.WithoutCancel(ctx))
+	run := func(ctx context.Context, part string, serve func(context.Context) error) {
 		group.Go(func() error {
 			defer utilruntime.HandleCrashWithContext(ctx)
 			if err := serve(ctx); err != nil && ctx.Err() == nil {
@@ -240,26 +242,28 @@ func (s *Server) Run(ctx context.Context) error {
 		// The times come with the first watch instead, and correct what began without.
 		klog.FromContext(ctx).Error(err, "Starting without first-observed times")
 	}
-	run("memory of first-observed times", func(ctx context.Context) error {
+	run(beside, "memory of first-observed times", func(ctx context.Context) error {
 		return s.firstObserved.Run(ctx, configMaps, s.engine.Reconsider)
 	})
-	run("live view", func(ctx context.Context) error { return s.engine.Run(ctx, s.source) })
-	run("webhook", s.webhook.Start)
-	run("client authorities", s.extra.authorities.run)
-	run("API server", func(ctx context.Context) error {
+	run(beside, "live view", func(ctx context.Context) error { return s.engine.Run(ctx, s.source) })
+	run(beside, "webhook", s.webhook.Start)
+	run(beside, "client authorities", s.extra.authorities.run)
+	if s.extra.certificate != nil {
+		services, err := aggregator.NewForConfig(s.extra.Client)
+		if err != nil {
+			drained()
+			return errors.Join(fmt.Errorf("making a client of APIServices: %w", err), group.Wait())
+		}
+		run(beside, "publication of the authority", func(ctx context.Context) error {
+			return publishAuthority(ctx, s.extra.Kube, services, s.extra.certificate.ca)
+		})
+	}
+	run(serving, "API server", func(ctx context.Context) error {
+		defer drained()
 		if err := s.extra.authorities.wait(ctx, s.extra.Kube); err != nil {
 			return err
 		}
 		return s.generic.PrepareRun().RunWithContext(ctx)
 	})
-	if s.extra.certificate != nil {
-		services, err := aggregator.NewForConfig(s.extra.Client)
-		if err != nil {
-			return fmt.Errorf("making a client of APIServices: %w", err)
-		}
-		run("publication of the authority", func(ctx context.Context) error {
-			return publishAuthority(ctx, s.extra.Kube, services, s.extra.certificate.ca)
-		})
-	}
 	return group.Wait()
 }

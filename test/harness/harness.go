@@ -38,17 +38,24 @@ const availableDeadline = time.Minute
 
 // Options are what srenix is installed with.
 type Options struct {
-	// Configuration is a SrenixConfiguration in YAML.
+	// Configuration is a SrenixConfiguration in YAML; the defaults if empty.
 	Configuration string
 	// Detached lets the programs outlive this process.
 	Detached bool
+	// Replicas of the aggregated server, behind a Balancer if more than one.
+	Replicas int
 }
 
 // Srenix is an installation.
 type Srenix struct {
-	Plane      *plane.Plane
-	APIServer  *Process
-	Executor   *Process
+	Plane     *plane.Plane
+	APIServer *Process
+	Executor  *Process
+	// Replicas are all aggregated servers, of which APIServer is the first.
+	Replicas []*Process
+	// Balancer is what the APIService leads to, if there are several.
+	Balancer   *Balancer
+	balancers  []*Balancer
 	apiPort    int
 	configFile string
 	options    Options
@@ -80,25 +87,21 @@ patches:
 // Install applies the manifests, starts the programs, and waits until the
 // aggregated API is available.
 func Install(ctx context.Context, p *plane.Plane, options Options) (*Srenix, error) {
+	if options.Configuration == "" {
+		options.Configuration = "apiVersion: config.srenix.io/v1alpha1\nkind: SrenixConfiguration\n"
+	}
 	s := &Srenix{Plane: p, options: options, configFile: filepath.Join(p.Dir(), "srenix-configuration.yaml")}
 	if err := os.WriteFile(s.configFile, []byte(options.Configuration), 0o600); err != nil {
 		return nil, fmt.Errorf("writing the configuration: %w", err)
 	}
-	apiPort, webhookPort, err := freePorts()
-	if err != nil {
-		return nil, err
+	if err := s.installServers(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	s.apiPort = apiPort
-	if err := s.apply(ctx, apiPort, webhookPort); err != nil {
-		return nil, err
-	}
-	if s.APIServer, err = s.NewAPIServer(ctx, "srenix-apiserver-0", apiPort, webhookPort); err != nil {
-		return nil, err
-	}
+	var err error
 	if s.Executor, err = s.NewExecutor(ctx, "srenix-executor-0"); err != nil {
 		return nil, err
 	}
-	for _, process := range []*Process{s.APIServer, s.Executor} {
+	for _, process := range append([]*Process{s.Executor}, s.Replicas...) {
 		if err := process.Start(); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -107,6 +110,59 @@ func Install(ctx context.Context, p *plane.Plane, options Options) (*Srenix, err
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// drain is how long one of several servers goes on after it was told to stop;
+// longer than a Balancer takes to notice.
+const drain = 10 * probePeriod
+
+// installServers prepares the servers and applies the manifests that lead to them.
+func (s *Srenix) installServers(ctx context.Context) error {
+	var ports [][2]int
+	for range max(1, s.options.Replicas) {
+		apiPort, webhookPort, err := freePorts()
+		if err != nil {
+			return err
+		}
+		ports = append(ports, [2]int{apiPort, webhookPort})
+	}
+	lead := ports[0]
+	if len(ports) > 1 {
+		for i := range lead {
+			var backends []string
+			ready := map[string]string{}
+			for _, of := range ports {
+				backend := loopback(of[i])
+				backends = append(backends, backend)
+				ready[backend] = fmt.Sprintf("https://localhost:%d/readyz", of[0]) // of the same process
+			}
+			balancer, err := NewBalancer(backends, func(ctx context.Context, backend string) bool {
+				return answers(ctx, insecureProbe, ready[backend]) == ""
+			})
+			if err != nil {
+				return err
+			}
+			s.balancers = append(s.balancers, balancer)
+			lead[i] = balancer.Port()
+		}
+		s.Balancer = s.balancers[0]
+	}
+	s.apiPort = lead[0]
+	if err := s.apply(ctx, lead[0], lead[1]); err != nil {
+		return err
+	}
+	for i, of := range ports {
+		server, err := s.NewAPIServer(ctx, fmt.Sprintf("srenix-apiserver-%d", i), of[0], of[1])
+		if err != nil {
+			return err
+		}
+		if len(ports) > 1 {
+			server.arguments = append(server.arguments, "--shutdown-delay-duration="+drain.String())
+		}
+		s.Replicas = append(s.Replicas, server)
+	}
+	s.APIServer = s.Replicas[0]
+	return nil
 }
 
 // freePorts returns two different ports that are free now.
@@ -275,7 +331,17 @@ func ready(ctx context.Context, port int, ca []byte) string {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://localhost:%d/readyz", port), nil)
+	return answers(ctx, client, fmt.Sprintf("https://localhost:%d/readyz", port))
+}
+
+// insecureProbe asks as a kubelet does, which does not verify certificates either.
+var insecureProbe = &http.Client{
+	Timeout:   time.Second,
+	Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+}
+
+func answers(ctx context.Context, client *http.Client, url string) (problem string) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err.Error()
 	}
@@ -293,10 +359,13 @@ func ready(ctx context.Context, port int, ca []byte) string {
 // Close stops the programs.
 func (s *Srenix) Close() error {
 	var errs []error
-	for _, process := range []*Process{s.APIServer, s.Executor} {
+	for _, process := range append([]*Process{s.Executor}, s.Replicas...) {
 		if process != nil && process.command != nil && process.command.Process != nil {
 			errs = append(errs, process.Stop())
 		}
+	}
+	for _, balancer := range s.balancers {
+		errs = append(errs, balancer.Close())
 	}
 	return errors.Join(errs...)
 }

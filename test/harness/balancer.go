@@ -1,0 +1,135 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Balancer stands for a Service with several ready endpoints: it hands each new
+// connection to the next backend that is ready, and leaves those that exist alone.
+type Balancer struct {
+	listener net.Listener
+	ready    func(ctx context.Context, backend string) bool
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	backends []string
+	up       []string
+	next     int
+}
+
+// probePeriod is how often backends are asked for their readiness; far more often
+// than a kubelet does, so that tests are quick.
+const probePeriod = 100 * time.Millisecond
+
+// NewBalancer balances connections to a free loopback port over backends, which
+// are addresses, as ready tells.
+func NewBalancer(backends []string, ready func(ctx context.Context, backend string) bool) (*Balancer, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listening for connections to balance: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &Balancer{listener: listener, ready: ready, cancel: cancel, backends: backends}
+	b.running.Go(func() { b.probe(ctx) })
+	b.running.Go(func() { b.accept(ctx) })
+	return b, nil
+}
+
+// Port is where to connect.
+func (b *Balancer) Port() int { return b.listener.Addr().(*net.TCPAddr).Port }
+
+// Ready are the backends that get new connections.
+func (b *Balancer) Ready() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.up)
+}
+
+// Close ends all connections.
+func (b *Balancer) Close() error {
+	b.cancel()
+	err := b.listener.Close()
+	b.running.Wait()
+	return err
+}
+
+func (b *Balancer) probe(ctx context.Context) {
+	ticker := time.NewTicker(probePeriod)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		var up []string
+		for _, backend := range b.backends {
+			if b.ready(ctx, backend) {
+				up = append(up, backend)
+			}
+		}
+		b.mu.Lock()
+		b.up = up
+		b.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+func (b *Balancer) pick() (string, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.up) == 0 {
+		return "", false
+	}
+	b.next++
+	return b.up[b.next%len(b.up)], true
+}
+
+func (b *Balancer) accept(ctx context.Context) {
+	for {
+		connection, err := b.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		backend, ok := b.pick()
+		if !ok {
+			_ = connection.Close()
+			continue
+		}
+		b.running.Go(func() { forward(ctx, connection, backend) })
+	}
+}
+
+// forward copies both ways until either side, or the balancer, is done.
+func forward(ctx context.Context, client net.Conn, backend string) {
+	defer client.Close()
+	server, err := (&net.Dialer{}).DialContext(ctx, "tcp", backend)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	var copying sync.WaitGroup
+	defer copying.Wait()
+	closeBoth := sync.OnceFunc(func() {
+		_ = client.Close()
+		_ = server.Close()
+	})
+	defer context.AfterFunc(ctx, closeBoth)()
+	copying.Go(func() {
+		defer closeBoth()
+		_, _ = io.Copy(server, client)
+	})
+	_, _ = io.Copy(client, server)
+	closeBoth()
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
