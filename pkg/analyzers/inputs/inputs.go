@@ -125,27 +125,49 @@ func trimTemplate(template *corev1.PodTemplateSpec) {
 	delete(template.Annotations, lastApplied)
 }
 
+// trimPod keeps where a pod runs, whether it is Ready, and what its containers
+// wait for. What it is made of is read from the template of its workload.
 func trimPod(in *corev1.Pod) *corev1.Pod {
 	trimMeta(&in.ObjectMeta)
-	in.Spec = trimPodSpec(&in.Spec)
-	in.Status = corev1.PodStatus{
-		Phase: in.Status.Phase, Conditions: in.Status.Conditions, StartTime: in.Status.StartTime, Reason: in.Status.Reason,
-		ContainerStatuses: trimStatuses(in.Status.ContainerStatuses), InitContainerStatuses: trimStatuses(in.Status.InitContainerStatuses),
+	return &corev1.Pod{
+		ObjectMeta: in.ObjectMeta,
+		Spec:       corev1.PodSpec{NodeName: in.Spec.NodeName},
+		Status: corev1.PodStatus{
+			Phase: in.Status.Phase, StartTime: in.Status.StartTime, Reason: in.Status.Reason,
+			Conditions:        readiness(in.Status.Conditions),
+			ContainerStatuses: waiting(in.Status.ContainerStatuses), InitContainerStatuses: waiting(in.Status.InitContainerStatuses),
+		},
 	}
-	return in
 }
 
-func trimStatuses(in []corev1.ContainerStatus) []corev1.ContainerStatus {
-	for i := range in {
-		in[i] = corev1.ContainerStatus{Name: in[i].Name, State: in[i].State, Ready: in[i].Ready, RestartCount: in[i].RestartCount}
+// readiness keeps the condition Ready, and of it what tells since when.
+func readiness(in []corev1.PodCondition) []corev1.PodCondition {
+	for _, condition := range in {
+		if condition.Type == corev1.PodReady {
+			return []corev1.PodCondition{{
+				Type: condition.Type, Status: condition.Status, Reason: condition.Reason, LastTransitionTime: condition.LastTransitionTime,
+			}}
+		}
 	}
-	return in
+	return nil
+}
+
+// waiting keeps the containers that wait, and for what.
+func waiting(in []corev1.ContainerStatus) []corev1.ContainerStatus {
+	var out []corev1.ContainerStatus
+	for _, status := range in {
+		if why := status.State.Waiting; why != nil {
+			out = append(out, corev1.ContainerStatus{
+				Name: status.Name, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: why.Reason}},
+			})
+		}
+	}
+	return out
 }
 
 // trimPodSpec keeps which containers there are and which ConfigMaps and Secrets they use.
 func trimPodSpec(in *corev1.PodSpec) corev1.PodSpec {
 	out := corev1.PodSpec{
-		NodeName: in.NodeName, ServiceAccountName: in.ServiceAccountName,
 		Containers: trimContainers(in.Containers), InitContainers: trimContainers(in.InitContainers),
 	}
 	for _, volume := range in.Volumes {
