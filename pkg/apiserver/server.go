@@ -10,12 +10,14 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -49,6 +51,7 @@ type Server struct {
 	source  live.Source
 	// firstObserved remembers for the engine what no object dates.
 	firstObserved *observations.Store
+	keys          *token.KeyStore
 	webhook       ctrlwebhook.Server
 	extra         ExtraConfig
 }
@@ -133,11 +136,11 @@ func (s *Server) install(ctx context.Context) error {
 		return fmt.Errorf("reading the cluster's ID: %w", err)
 	}
 	cluster := string(system.UID)
-	keys := token.NewKeyStore(kube, s.extra.Namespace, s.extra.clock())
-	if err := keys.Ensure(ctx); err != nil {
+	s.keys = token.NewKeyStore(kube, s.extra.Namespace, s.extra.clock())
+	if err := s.keys.Ensure(ctx); err != nil {
 		return fmt.Errorf("ensuring the signing keys: %w", err)
 	}
-	signing, err := keys.Current(ctx)
+	signing, err := s.keys.Current(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the signing keys: %w", err)
 	}
@@ -248,6 +251,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run(beside, "live view", func(ctx context.Context) error { return s.engine.Run(ctx, s.source) })
 	run(beside, "webhook", s.webhook.Start)
 	run(beside, "client authorities", s.extra.authorities.run)
+	run(beside, "maintenance of the signing keys", s.maintainKeys)
 	if s.extra.certificate != nil {
 		services, err := aggregator.NewForConfig(s.extra.Client)
 		if err != nil {
@@ -266,4 +270,16 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.generic.PrepareRun().RunWithContext(ctx)
 	})
 	return group.Wait()
+}
+
+// keyMaintenance is how often it is looked whether the signing keys need anything.
+const keyMaintenance = 10 * time.Minute
+
+func (s *Server) maintainKeys(ctx context.Context) error {
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if err := s.keys.Maintain(ctx); err != nil && ctx.Err() == nil {
+			klog.FromContext(ctx).Error(err, "The signing keys could not be looked after", "again", keyMaintenance)
+		}
+	}, keyMaintenance)
+	return nil
 }

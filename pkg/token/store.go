@@ -29,6 +29,9 @@ const signingKeysKey = "keys.json"
 type storedKeys struct {
 	// Seed of the current key (RFC 8032, 32 bytes), in base64url.
 	Seed string `json:"seed"`
+	// Since is when the current key began to sign; without it, it is as old as the
+	// Secret.
+	Since *metav1.Time `json:"since,omitempty"`
 	// Retired public keys still verify. Their private halves are forgotten.
 	Retired []retiredKey `json:"retired,omitempty"`
 }
@@ -98,9 +101,11 @@ func (s *KeyStore) Rotate(ctx context.Context) error {
 		return err
 	}
 	now := s.clock.Now()
-	next := storedKeys{Retired: []retiredKey{{
-		Key:   publicJWK(old.public[old.kid]),
-		Until: metav1.NewTime(now.Add(MaximumLifetime + Skew).UTC().Truncate(time.Second).Add(time.Second)),
+	since := metav1.NewTime(now.UTC().Truncate(time.Second))
+	next := storedKeys{Since: &since, Retired: []retiredKey{{
+		Key: publicJWK(old.public[old.kid]),
+		// Other replicas sign with it until they have read the keys again.
+		Until: metav1.NewTime(since.Add(refreshAfter + MaximumLifetime + Skew + time.Second)),
 	}}}
 	for _, retired := range stored.Retired {
 		if now.Before(retired.Until.Time) {
@@ -129,6 +134,38 @@ func (s *KeyStore) Rotate(ctx context.Context) error {
 	return s.publish(ctx, set.public)
 }
 
+// rotateAfter is how long a key signs.
+const rotateAfter = 30 * 24 * time.Hour
+
+// Maintain does what is due: it mends what is published, and rotates a key that
+// has signed for thirty days. Every replica may call it at any time.
+func (s *KeyStore) Maintain(ctx context.Context) error {
+	if err := s.Ensure(ctx); err != nil {
+		return err
+	}
+	secret, err := s.read(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the age of the signing key: %w", err)
+	}
+	_, stored, err := parseKeys(secret)
+	if err != nil {
+		return err
+	}
+	since := secret.CreationTimestamp
+	if stored.Since != nil {
+		since = *stored.Since
+	}
+	if s.clock.Since(since.Time) < rotateAfter {
+		return nil
+	}
+	err = s.Rotate(ctx)
+	if apierrors.IsConflict(err) {
+		// Another replica did. What this one has published meanwhile lacks its key.
+		return s.Ensure(ctx)
+	}
+	return err
+}
+
 func (s *KeyStore) read(ctx context.Context) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
 	return secret, s.client.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: SigningKeysSecret}, secret)
@@ -139,7 +176,8 @@ func (s *KeyStore) create(ctx context.Context) (*corev1.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := json.Marshal(storedKeys{Seed: seed})
+	since := metav1.NewTime(s.clock.Now().UTC().Truncate(time.Second))
+	data, err := json.Marshal(storedKeys{Seed: seed, Since: &since})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the signing keys: %w", err)
 	}

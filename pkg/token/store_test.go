@@ -212,7 +212,7 @@ func TestRotationKeepsTheOldKeyUntilItsTokensHaveExpired(t *testing.T) {
 	}
 
 	// A second rotation after the old tokens have expired forgets the old key.
-	clock.SetTime(start.Add(MaximumLifetime + Skew + 2*time.Second))
+	clock.SetTime(start.Add(refreshAfter + MaximumLifetime + Skew + 2*time.Second))
 	if err := store.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -301,5 +301,75 @@ func TestUnreadableSigningKeysAreNotQuoted(t *testing.T) {
 		if err := store.Rotate(t.Context()); !errors.Is(err, ErrNoSigningKey) {
 			t.Errorf("rotating %q: error is %v", data, err)
 		}
+	}
+}
+
+func TestAKeyIsRotatedAfterThirtyDays(t *testing.T) {
+	store, cluster, clock := newStore(t)
+	first := secretData(t, cluster)
+	clock.SetTime(start.Add(rotateAfter - time.Second))
+	if err := store.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if secretData(t, cluster) != first {
+		t.Fatal("rotated too early")
+	}
+	old := current(t, store)
+	minted, _, err := NewSigner(old, "cluster", clock).Mint("alice", binding(), MaximumLifetime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock.SetTime(start.Add(rotateAfter))
+	if err := store.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second := secretData(t, cluster)
+	if second == first {
+		t.Fatal("not rotated")
+	}
+	// What was signed before is good for as long as it says.
+	clock.SetTime(start.Add(rotateAfter + MaximumLifetime - time.Minute))
+	if err := store.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if secretData(t, cluster) != second {
+		t.Error("rotated again a day later")
+	}
+	source := NewJWKSSource(t.Context(), cluster, namespace, clock)
+	if _, err := NewVerifier(source, "cluster", clock).Verify(minted); err != nil {
+		t.Errorf("a token of before the rotation: %v", err)
+	}
+}
+
+// TestReplicasThatRotateAtOnceEndWithOneKey has a replica lose the race after it
+// has published a key that nobody will sign with.
+func TestReplicasThatRotateAtOnceEndWithOneKey(t *testing.T) {
+	store, cluster, clock := newStore(t)
+	clock.SetTime(start.Add(rotateAfter))
+	raced := false
+	slow := NewKeyStore(interceptor.NewClient(cluster, interceptor.Funcs{
+		Update: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.UpdateOption) error {
+			if _, secret := object.(*corev1.Secret); secret && !raced {
+				raced = true
+				if err := store.Maintain(ctx); err != nil {
+					return err
+				}
+			}
+			return c.Update(ctx, object, options...)
+		},
+	}), namespace, clock)
+	if err := slow.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !raced {
+		t.Fatal("nobody rotated")
+	}
+	keys := current(t, store)
+	kid, _, err := keys.signing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, published := NewJWKSSource(t.Context(), cluster, namespace, clock).Key(kid); !published {
+		t.Error("the key that signs is not published")
 	}
 }
