@@ -56,6 +56,7 @@ image: ## Write the container image of the servers as an OCI layout into _output
 test: ## Run all tests
 	@$(MAKE) --no-print-directory test-unit SHORT=
 	@$(MAKE) --no-print-directory test-race
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=1000x
 	@$(MAKE) --no-print-directory test-plane
 
 # What many goroutines share. The race detector needs a C compiler.
@@ -70,6 +71,17 @@ SHORT = -short
 .PHONY: test-unit
 test-unit: ## Run the tests that need no control plane, with fewer random histories
 	go test $(SHORT) ./cmd/... ./pkg/... ./hack/...
+
+FUZZTIME = 1m
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (1m, or as 1000x)
+	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' pkg); do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' $$file); do \
+	    echo "$$target in $$(dirname $$file)"; \
+	    go test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) || exit 1; \
+	  done; \
+	done
 
 .PHONY: test-plane
 test-plane: build controlplane ## Run the tests on local control planes
