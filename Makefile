@@ -42,7 +42,7 @@ build-%:
 .PHONY: controlplane
 controlplane: ## Build the local control plane into bin/ (about 10 minutes the first time, for it compiles Kubernetes)
 	@[ -n "$$(ls $(BIN)/controlplane 2>/dev/null)" ] || echo "building the local control plane; the first time this compiles Kubernetes, about 10 minutes on two cores" >&2
-	@cd hack/controlplane && { while sleep 30; do echo "still compiling Kubernetes after $$((n += 30)) s" >&2; done & ticker=$$!; trap "kill $$ticker" EXIT; \
+	@cd hack/controlplane && { while sleep 30; do echo "still compiling Kubernetes after $$((n += 30)) s" >&2; done & ticker=$$!; trap "kill $$ticker 2>/dev/null || true" EXIT; \
 	  CGO_ENABLED=0 go build -trimpath -ldflags '$(PLANE_LDFLAGS)' -o ../../$(BIN)/controlplane .; }
 
 .PHONY: image

@@ -39,9 +39,16 @@ const stepDeadline = time.Minute
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, len(os.Args) > 1 && os.Args[1] == "--down")
+	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil {
+	switch {
+	case err == nil:
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "\nInterrupted. Take down what is up with: make demo-down")
+		os.Exit(1)
+	default:
 		fmt.Fprintln(os.Stderr, "\nThe demo failed:", err)
+		fmt.Fprintln(os.Stderr, "Look around, or take down what is up with: make demo-down")
 		os.Exit(1)
 	}
 }
@@ -52,7 +59,13 @@ func run(ctx context.Context, onlyDown bool) (err error) {
 		return err
 	}
 	dir := filepath.Join(root, ".controlplane")
+	if _, err := os.Stat(dir); err == nil && !onlyDown {
+		fmt.Println("# Taking down the plane of an earlier demo")
+	}
 	if err := down(dir); err != nil || onlyDown {
+		if err == nil {
+			fmt.Println("Nothing of the demo is left.")
+		}
 		return err
 	}
 	keep := os.Getenv("DEMO_KEEP") != "0"
@@ -77,10 +90,15 @@ func run(ctx context.Context, onlyDown bool) (err error) {
 export KUBECONFIG=%s
 export PATH=%s:$PATH
 alias kubectl='controlplane kubectl'
-kubectl get findings.srenix.io -A -w
-# and take it down with:
+kubectl get findings.srenix.io -A -w --output-watch-events
+kubectl --kubeconfig %s get proposals -A     # as alice
+# srenix runs as two local processes; their logs are in
+#   %s
+# and they are configured by
+#   %s
+# Take it all down with:
 make demo-down
-`, d.plane.Kubeconfig(), filepath.Join(root, "bin"))
+`, d.plane.Kubeconfig(), filepath.Join(root, "bin"), d.alice, filepath.Join(dir, "logs"), filepath.Join(dir, "srenix-configuration.yaml"))
 	}
 	return nil
 }
@@ -145,7 +163,7 @@ func (d *demo) setUp(ctx context.Context, root string) error {
 		}
 	}
 
-	say("srenix, installed from artifacts/")
+	say("srenix, installed from artifacts/; its two programs run as local processes, for no container runtime is needed here")
 	srenix, err := harness.Install(ctx, d.plane, harness.Options{Configuration: configuration, Detached: true})
 	if err != nil {
 		return err

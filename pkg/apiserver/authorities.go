@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -78,12 +79,10 @@ func (a *authorities) wait(ctx context.Context, kube kubernetes.Interface) error
 	}
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, startDeadline, true, func(ctx context.Context) (bool, error) {
-		published, err := kube.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, authenticationConfigMap, metav1.GetOptions{})
-		if err != nil {
-			last = err
-			return false, nil
+		var published *corev1.ConfigMap
+		if published, last = kube.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, authenticationConfigMap, metav1.GetOptions{}); last == nil {
+			last = a.missing(published.Data)
 		}
-		last = a.missing(published.Data)
 		return last == nil, nil
 	})
 	if err != nil {

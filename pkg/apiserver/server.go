@@ -169,7 +169,9 @@ func (s *Server) install(ctx context.Context) error {
 }
 
 func (s *Server) installStorage(minter proposal.Minter, recorder proposal.Recorder) error {
-	memory.AnswerProgressRequests()
+	if err := memory.ConfigureCachers(); err != nil {
+		return err
+	}
 	options := virtual.Options{
 		Scheme: s.extra.Scheme,
 		Codec:  s.extra.Codecs.LegacyCodec(v1alpha1.SchemeGroupVersion),

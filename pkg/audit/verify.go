@@ -43,6 +43,9 @@ func Verify(events iter.Seq2[opsv1alpha1.AuditEventSpec, error]) (Result, error)
 	var prev *opsv1alpha1.AuditEventSpec
 	for event, err := range events {
 		if err != nil {
+			if result.Count == 0 {
+				return result, fmt.Errorf("reading the first event: %w", err)
+			}
 			return result, fmt.Errorf("reading the event after index %d: %w", result.Last, err)
 		}
 		if err := follows(prev, &event); err != nil {

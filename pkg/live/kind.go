@@ -43,6 +43,7 @@ type kind struct {
 	resource schema.GroupVersionResource
 	derived  bool
 	optional bool
+	selector string   // label selector of what is read of an input, "" for all
 	versions []string // in order of preference; those of resource, of an input
 	indexes  []index
 	example  func() Object
@@ -71,6 +72,9 @@ type InputOptions[T Object] struct {
 	// CRD: "not installed" is then a known state, in which the collection is
 	// empty. Without it, absence is unknown like any other failure.
 	Optional bool
+	// LabelSelector limits what is read to objects with such labels, as kubectl
+	// writes it; everything if empty.
+	LabelSelector string
 	// Versions are read instead of the resource's own version where the cluster
 	// does not serve that one, the first that it serves. Objects tell by their
 	// apiVersion which one it is, so they must be *unstructured.Unstructured or
@@ -84,6 +88,7 @@ func NewInput[T Object](resource schema.GroupVersionResource, options InputOptio
 	k := newKind(resource.GroupResource().String(), options.Indexes)
 	k.resource = resource
 	k.optional = options.Optional
+	k.selector = options.LabelSelector
 	k.versions = append([]string{resource.Version}, options.Versions...)
 	switch k.example().(type) {
 	case *metav1.PartialObjectMetadata:

@@ -80,6 +80,7 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	options.LabelSelector = o.input.c.kind.selector
 	var list runtime.Object
 	_, err := o.served(func(lw cache.ListerWatcherWithContext) (err error) {
 		list, err = lw.ListWithContext(ctx, options)
@@ -100,6 +101,7 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 }
 
 func (o *observed) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	options.LabelSelector = o.input.c.kind.selector
 	var w watch.Interface
 	moved, err := o.served(func(lw cache.ListerWatcherWithContext) (err error) {
 		w, err = lw.WatchWithContext(ctx, options)

@@ -21,7 +21,7 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 	for _, record := range f.Approvals {
 		if record.Decision != v1alpha1.DecisionApprove {
 			return denied(fmt.Sprintf("%s denied this proposal at %s (Approval %s)", record.Approver, instant(record.Time), record.Name),
-				"a denial holds until the proposal's digest changes")
+				"talk to whoever said no; the denial holds until the finding clears, or what would be done changes, and comes back as a proposal with another digest")
 		}
 	}
 	needed, interval := ApproversNeeded(f.Proposal.Spec.ActionKind, f.Config), ApprovalInterval(f.Config)

@@ -10,10 +10,13 @@ package proposals
 import (
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/srenix/srenix/pkg/analyzers"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/live"
 )
 
@@ -49,6 +52,21 @@ var Approvals = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("appro
 	},
 	Indexes: map[string]func(*opsv1alpha1.Approval) []string{
 		byProposal: func(a *opsv1alpha1.Approval) []string { return []string{string(a.Spec.Proposal.UID)} },
+	},
+})
+
+// Denials are the noes that stand in the audit chain. One counts there alone, so
+// that deleting its Approval does not take it back.
+var Denials = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("auditevents"), live.InputOptions[*opsv1alpha1.AuditEvent]{
+	Optional: true, LabelSelector: audit.LabelType + "=" + string(opsv1alpha1.AuditDenialRecorded),
+	Trim: func(in *opsv1alpha1.AuditEvent) *opsv1alpha1.AuditEvent {
+		return &opsv1alpha1.AuditEvent{
+			ObjectMeta: metav1.ObjectMeta{Name: in.Name, UID: in.UID, ResourceVersion: in.ResourceVersion, Labels: in.Labels},
+			Spec:       opsv1alpha1.AuditEventSpec{Time: in.Spec.Time, Type: in.Spec.Type, References: in.Spec.References},
+		}
+	},
+	Indexes: map[string]func(*opsv1alpha1.AuditEvent) []string{
+		byProposal: func(e *opsv1alpha1.AuditEvent) []string { return []string{string(e.Spec.References.ProposalUID)} },
 	},
 })
 

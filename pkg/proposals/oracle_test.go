@@ -107,6 +107,7 @@ func caughtUp(t testing.TB, engine *live.Engine, cluster *livetest.Cluster) {
 		livetest.Settle(t, engine, cluster, inputs.Roles)
 		livetest.Settle(t, engine, cluster, inputs.ClusterRoles)
 		livetest.Settle(t, engine, cluster, Approvals)
+		livetest.Settle(t, engine, cluster, Denials)
 	}
 	livetest.Eventually(t, "no rule is degraded", func() bool {
 		for _, status := range live.List(engine, live.Statuses()) {
@@ -289,6 +290,9 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 					},
 					Status: opsv1alpha1.ApprovalStatus{Phase: phase, Approver: "alice"},
 				})
+				if decision == v1alpha1.DecisionDeny {
+					h.cluster.Set(Denials.Ref().Resource(), denial(opsv1alpha1.AuditDenialRecorded, proposal.UID, proposal.Spec.Digest, h.clock.Now()))
+				}
 			}
 		}}
 	},

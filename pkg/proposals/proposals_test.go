@@ -21,6 +21,7 @@ import (
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/digest"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
@@ -192,14 +193,12 @@ func TestStoredApprovalsShowInThePhase(t *testing.T) {
 		digest   string
 		want     v1alpha1.ProposalPhase
 	}{
-		"just stored":         {v1alpha1.DecisionApprove, "", standing.Spec.Digest, v1alpha1.ProposalApproved},
-		"being executed":      {v1alpha1.DecisionApprove, opsv1alpha1.PhaseExecuting, standing.Spec.Digest, v1alpha1.ProposalApproved},
-		"executed":            {v1alpha1.DecisionApprove, opsv1alpha1.PhaseSucceeded, standing.Spec.Digest, v1alpha1.ProposalExecuted},
-		"failed":              {v1alpha1.DecisionApprove, opsv1alpha1.PhaseFailed, standing.Spec.Digest, v1alpha1.ProposalOpen},
-		"refused by policy":   {v1alpha1.DecisionApprove, opsv1alpha1.PhaseDenied, standing.Spec.Digest, v1alpha1.ProposalOpen},
-		"a person's no":       {v1alpha1.DecisionDeny, opsv1alpha1.PhaseDenied, standing.Spec.Digest, v1alpha1.ProposalDenied},
-		"a no nobody checked": {v1alpha1.DecisionDeny, "", standing.Spec.Digest, v1alpha1.ProposalOpen},
-		"of another digest":   {v1alpha1.DecisionDeny, opsv1alpha1.PhaseDenied, "sha256:other", v1alpha1.ProposalOpen},
+		"just stored":                 {v1alpha1.DecisionApprove, "", standing.Spec.Digest, v1alpha1.ProposalApproved},
+		"being executed":              {v1alpha1.DecisionApprove, opsv1alpha1.PhaseExecuting, standing.Spec.Digest, v1alpha1.ProposalApproved},
+		"executed":                    {v1alpha1.DecisionApprove, opsv1alpha1.PhaseSucceeded, standing.Spec.Digest, v1alpha1.ProposalExecuted},
+		"failed":                      {v1alpha1.DecisionApprove, opsv1alpha1.PhaseFailed, standing.Spec.Digest, v1alpha1.ProposalOpen},
+		"refused by policy":           {v1alpha1.DecisionApprove, opsv1alpha1.PhaseDenied, standing.Spec.Digest, v1alpha1.ProposalOpen},
+		"a no that the chain has not": {v1alpha1.DecisionDeny, opsv1alpha1.PhaseDenied, standing.Spec.Digest, v1alpha1.ProposalOpen},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
@@ -216,6 +215,41 @@ func TestStoredApprovalsShowInThePhase(t *testing.T) {
 				t.Errorf("phase %s, want %s", proposal.Status.Phase, test.want)
 			}
 		})
+	}
+}
+
+// A person's no counts by the audit chain alone, whatever becomes of its Approval.
+func TestARecordedNoShowsInThePhase(t *testing.T) {
+	standing, _ := newWorld().run(t)
+	for name, test := range map[string]struct {
+		digest string
+		kind   opsv1alpha1.AuditType
+		want   v1alpha1.ProposalPhase
+	}{
+		"of this digest":      {standing.Spec.Digest, opsv1alpha1.AuditDenialRecorded, v1alpha1.ProposalDenied},
+		"of another digest":   {"sha256:other", opsv1alpha1.AuditDenialRecorded, v1alpha1.ProposalOpen},
+		"a refusal by policy": {standing.Spec.Digest, opsv1alpha1.AuditApprovalDenied, v1alpha1.ProposalOpen},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.cluster.Set(Denials.Ref().Resource(), denial(test.kind, standing.UID, test.digest, now))
+			proposal, _ := w.run(t)
+			if proposal.Status.Phase != test.want {
+				t.Errorf("phase %s, want %s", proposal.Status.Phase, test.want)
+			}
+			if shown := len(proposal.Status.Approvals); (shown == 1) != (test.want == v1alpha1.ProposalDenied) {
+				t.Errorf("%d decisions are shown", shown)
+			}
+		})
+	}
+}
+
+func denial(kind opsv1alpha1.AuditType, proposal types.UID, digest string, at time.Time) *opsv1alpha1.AuditEvent {
+	return &opsv1alpha1.AuditEvent{
+		ObjectMeta: metav1.ObjectMeta{Name: "event-" + string(proposal), Labels: map[string]string{audit.LabelType: string(kind)}},
+		Spec: opsv1alpha1.AuditEventSpec{Type: kind, Time: metav1.NewMicroTime(at), References: opsv1alpha1.AuditReferences{
+			Approval: "gone", Approver: "bob", ProposalUID: proposal, Digest: digest,
+		}},
 	}
 }
 

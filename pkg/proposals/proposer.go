@@ -26,7 +26,7 @@ type proposer struct {
 // reads are all kinds that a proposal can depend on.
 func reads() []live.KindRef {
 	return []live.KindRef{
-		Approvals.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
+		Approvals.Ref(), Denials.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
 		inputs.ReplicaSets.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref(), inputs.Namespaces.Ref(),
 	}
 }
@@ -82,12 +82,12 @@ func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) 
 
 // status tells how the proposal stands: what each layer says, and what was decided.
 func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *v1alpha1.Proposal) v1alpha1.ProposalStatus {
-	decided := decisions(view, proposal)
-	decision := policy.Evaluate(p.facts(view, proposal, decided))
+	decided, denied := decisions(view, proposal), denials(view, proposal)
+	decision := policy.Evaluate(p.facts(view, proposal, decided, denied))
 	status := v1alpha1.ProposalStatus{
-		Phase:     phase(decided, decision),
+		Phase:     phase(decided, len(denied) > 0, decision),
 		Verdicts:  decision.Verdicts,
-		Approvals: summaries(decided),
+		Approvals: summaries(decided, denied),
 	}
 	condition := metav1.Condition{
 		Type: v1alpha1.ConditionApprovable, Status: metav1.ConditionTrue, Reason: string(status.Phase), Message: "no layer would refuse an approval",

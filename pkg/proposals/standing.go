@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,13 +40,18 @@ func decisions(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.Appr
 	return decided
 }
 
-// denies tells a person's no, which the executor has verified, from an approval
-// that the policy refused.
-func denies(approval *opsv1alpha1.Approval) bool {
-	return approval.Spec.Decision == v1alpha1.DecisionDeny && approval.Status.Phase == opsv1alpha1.PhaseDenied
+// denials are the recorded noes to the proposal's present digest, oldest first.
+func denials(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.AuditEvent {
+	var denied []*opsv1alpha1.AuditEvent
+	for _, event := range Denials.ByIndex(view, byProposal, string(proposal.UID)) {
+		if event.Spec.Type == opsv1alpha1.AuditDenialRecorded && event.Spec.References.Digest == proposal.Spec.Digest {
+			denied = append(denied, event)
+		}
+	}
+	return denied // events are named by their order
 }
 
-func phase(decided []*opsv1alpha1.Approval, decision policy.Decision) v1alpha1.ProposalPhase {
+func phase(decided []*opsv1alpha1.Approval, denied bool, decision policy.Decision) v1alpha1.ProposalPhase {
 	has := func(matches func(*opsv1alpha1.Approval) bool) bool { return slices.ContainsFunc(decided, matches) }
 	in := func(phases ...opsv1alpha1.ApprovalPhase) bool {
 		return has(func(a *opsv1alpha1.Approval) bool {
@@ -53,7 +59,7 @@ func phase(decided []*opsv1alpha1.Approval, decision policy.Decision) v1alpha1.P
 		})
 	}
 	switch {
-	case has(denies):
+	case denied:
 		return v1alpha1.ProposalDenied
 	case in("", opsv1alpha1.PhasePending, opsv1alpha1.PhaseExecuting):
 		return v1alpha1.ProposalApproved
@@ -67,19 +73,30 @@ func phase(decided []*opsv1alpha1.Approval, decision policy.Decision) v1alpha1.P
 	return v1alpha1.ProposalOpen
 }
 
-func summaries(decided []*opsv1alpha1.Approval) []v1alpha1.ApprovalSummary {
+// summaries are of the stored decisions, and of noes that are not stored any more.
+func summaries(decided []*opsv1alpha1.Approval, denied []*opsv1alpha1.AuditEvent) []v1alpha1.ApprovalSummary {
 	var all []v1alpha1.ApprovalSummary
 	for _, approval := range decided {
 		all = append(all, v1alpha1.ApprovalSummary{
 			Name: approval.Name, Approver: approval.Status.Approver, Decision: string(approval.Spec.Decision),
-			Phase: string(approval.Status.Phase), Time: approval.CreationTimestamp,
+			Phase: string(approval.Status.Phase), Time: approval.CreationTimestamp, Reason: approval.Spec.Reason,
+		})
+	}
+	for _, event := range denied {
+		references := &event.Spec.References
+		if slices.ContainsFunc(decided, func(a *opsv1alpha1.Approval) bool { return a.Name == references.Approval }) {
+			continue
+		}
+		all = append(all, v1alpha1.ApprovalSummary{
+			Name: references.Approval, Approver: references.Approver, Decision: string(v1alpha1.DecisionDeny),
+			Phase: string(opsv1alpha1.PhaseDenied), Time: metav1.NewTime(event.Spec.Time.Truncate(time.Second)),
 		})
 	}
 	return all
 }
 
 // facts gathers from the view what the policy needs of a standing proposal.
-func (p *proposer) facts(view *live.View, proposal *v1alpha1.Proposal, decided []*opsv1alpha1.Approval) policy.Input {
+func (p *proposer) facts(view *live.View, proposal *v1alpha1.Proposal, decided []*opsv1alpha1.Approval, denied []*opsv1alpha1.AuditEvent) policy.Input {
 	in := policy.Input{
 		Stage: policy.StageStanding, Now: view.Now(), Config: p.policy, OwnNamespace: p.ownNamespace,
 		Proposal: policy.Proposal{
@@ -100,9 +117,14 @@ func (p *proposer) facts(view *live.View, proposal *v1alpha1.Proposal, decided [
 	if namespace, exists := inputs.Namespaces.Get(view, live.Key{Name: target.Namespace}); exists {
 		in.Namespace = namespace
 	}
+	for _, event := range denied {
+		in.Approvals = append(in.Approvals, policy.ApprovalRecord{
+			Name: event.Spec.References.Approval, Approver: event.Spec.References.Approver,
+			Decision: v1alpha1.DecisionDeny, Time: event.Spec.Time.Time,
+		})
+	}
 	for _, approval := range decided {
-		waits := approval.Status.Phase == opsv1alpha1.PhaseAwaitingSecondApproval
-		if denies(approval) || waits {
+		if approval.Status.Phase == opsv1alpha1.PhaseAwaitingSecondApproval && approval.Spec.Decision == v1alpha1.DecisionApprove {
 			in.Approvals = append(in.Approvals, policy.ApprovalRecord{
 				Name: approval.Name, Approver: approval.Status.Approver, Decision: approval.Spec.Decision, Time: approval.CreationTimestamp.Time,
 			})

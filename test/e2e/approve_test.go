@@ -55,6 +55,10 @@ func TestApprovedFixesAreCarriedOutAndVerified(t *testing.T) {
 	if output := kubectl(t, "srenix", "audit", "verify"); !strings.Contains(output, "verified") {
 		t.Errorf("audit verify: %s", output)
 	}
+	// What the components have logged themselves is the same chain.
+	if output := kubectl(t, "srenix", "audit", "verify", "-f", srenix.APIServer.AuditFile, "-f", srenix.Executor.AuditFile); !strings.Contains(output, "verified") {
+		t.Errorf("audit verify of the logs: %s", output)
+	}
 }
 
 func TestApprovalOfAChangedProposalIsAConflict(t *testing.T) {
@@ -207,6 +211,14 @@ func TestADenialHoldsUntilTheDigestChanges(t *testing.T) {
 	kubectl(t, "wait", "--for=jsonpath={.status.phase}=Denied", "proposal.srenix.io/"+proposal.Name, "-n", ns, "--timeout=30s")
 	if output := kubectlFails(t, alice, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--yes"); !strings.Contains(output, "DualApproval") || !strings.Contains(output, "bob") {
 		t.Errorf("approving what bob denied:\n%s", output)
+	}
+	// Deleting the record does not take it back, nor make it look so.
+	kubectl(t, "delete", "approval", denial, "-n", ns)
+	if output := kubectlFails(t, alice, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--yes"); !strings.Contains(output, "DualApproval") || !strings.Contains(output, "bob") {
+		t.Errorf("approving what bob denied, after the denial was deleted:\n%s", output)
+	}
+	if phase := kubectl(t, "get", "proposal.srenix.io", proposal.Name, "-n", ns, "-o", "jsonpath={.status.phase} {.status.approvals[0].approver}"); phase != "Denied bob" {
+		t.Errorf("after the denial was deleted the proposal says %q", phase)
 	}
 }
 

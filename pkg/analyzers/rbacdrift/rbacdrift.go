@@ -149,6 +149,9 @@ func remediation(kind string, role metav1.Object) v1alpha1.Remediation {
 func qualified(resource, group string) string {
 	switch group {
 	case "":
+		if resource == rbacv1.ResourceAll {
+			return "* of the core group"
+		}
 		return resource
 	case rbacv1.APIGroupAll:
 		return resource + " of every group"

@@ -301,6 +301,8 @@ type ApprovalSummary struct {
 	Phase string
 	// time is when it was made.
 	Time metav1.Time
+	// reason is what the approver said about it.
+	Reason string
 }
 
 // ProposalStatus is how a proposal stands.

@@ -30,7 +30,8 @@ Examples:
   # Look at a proposal, and approve it after a question
   kubectl create approval --proposal restart-checkout -n shop
 
-  # Approve without a question, as a script does, and wait until it has helped
+  # Approve without a question, as a script does, and wait until it has helped,
+  # or five minutes
   kubectl wait --for=condition=Verified -n shop --timeout=5m \
     $(kubectl create approval --proposal restart-checkout -n shop --yes -o name)
 

@@ -39,7 +39,7 @@ func (o *Options) Run(ctx context.Context) error {
 		return fmt.Errorf("showing the proposal: %w", err)
 	}
 	if o.DryRun == dryRunClient && o.Output == "" {
-		_, err := fmt.Fprintf(o.Out, "proposal.srenix.io/%s would be %s (dry run)\n", o.name, o.participle())
+		_, err := fmt.Fprintf(o.Out, "proposal.srenix.io/%s is left as it is: %s would be sent (client dry run)\n", o.name, o.noun())
 		return err
 	}
 	if err := o.confirm(); err != nil {
@@ -113,6 +113,7 @@ func (o *Options) post(ctx context.Context, proposal *v1alpha1.Proposal) error {
 	}
 	// Whatever the server echoes, the token is not for the screen.
 	answer.Spec.Token = ""
+	answer.ManagedFields = nil
 	switch o.Output {
 	case outputName:
 		_, err = fmt.Fprintf(o.Out, "%s/%s\n", approvalResource, answer.Status.ApprovalName)
@@ -142,7 +143,8 @@ func (o *Options) next(approval string, proposal *v1alpha1.Proposal) string {
 	if proposal.Spec.ActionKind == v1alpha1.ActionRunbook {
 		return fmt.Sprintf("See when it is released: kubectl get approval/%s -n %s --watch", approval, proposal.Namespace)
 	}
-	return fmt.Sprintf("Wait until it has helped: kubectl wait --for=condition=Verified approval/%s -n %s --timeout=5m", approval, proposal.Namespace)
+	return fmt.Sprintf("Wait until it is over, and see how it went: kubectl wait --for=jsonpath='{.status.completedAt}' approval/%[1]s -n %[2]s --timeout=15m; kubectl get approval/%[1]s -n %[2]s",
+		approval, proposal.Namespace)
 }
 
 // printManifest mints a token and prints an Approval that carries it.
@@ -183,11 +185,11 @@ func (o *Options) print(object runtime.Object) error {
 	return nil
 }
 
-func (o *Options) participle() string {
+func (o *Options) noun() string {
 	if o.Deny {
-		return "denied"
+		return "a denial"
 	}
-	return "approved"
+	return "an approval"
 }
 
 // during makes a request, and tells what is waited for if it takes long.

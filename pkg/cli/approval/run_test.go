@@ -45,7 +45,7 @@ func TestDeciding(t *testing.T) {
 			requests: []string{getRequest, tokenRequest, approveRequest},
 			stdout:   created + "\n",
 			stderr: []string{"Approve? [y/N] ", "Change:\n  --- pod/orders-db-0\n",
-				"kubectl wait --for=condition=Verified approval/" + testApproval + " -n shop --timeout=5m\n"},
+				"kubectl wait --for=jsonpath='{.status.completedAt}' approval/" + testApproval + " -n shop --timeout=15m; kubectl get approval/" + testApproval + " -n shop\n"},
 			decision: v1alpha1.DecisionApprove, lifetime: 900,
 		},
 		"YES on a terminal, by argument": {
@@ -97,7 +97,7 @@ func TestDeciding(t *testing.T) {
 		},
 		"a dry run on the client sends no decision": {
 			arguments: []string{"--proposal", pod, "--dry-run=client"}, requests: []string{getRequest},
-			stdout: "proposal.srenix.io/" + pod + " would be approved (dry run)\n",
+			stdout: "proposal.srenix.io/" + pod + " is left as it is: an approval would be sent (client dry run)\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

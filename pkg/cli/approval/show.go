@@ -51,6 +51,9 @@ func show(w io.Writer, proposal *v1alpha1.Proposal) error {
 		for _, approval := range proposal.Status.Approvals {
 			p.line("  %s  %s by %s, %s (%s)", approval.Time.UTC().Format(time.RFC3339), approval.Decision, approval.Approver,
 				cmp.Or(approval.Phase, "not yet picked up"), approval.Name)
+			if approval.Reason != "" {
+				p.line("    %s", approval.Reason)
+			}
 		}
 	}
 	_, err := io.WriteString(w, p.String())

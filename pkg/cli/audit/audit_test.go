@@ -73,7 +73,7 @@ func TestVerifyCluster(t *testing.T) {
 			arrange: func(s *server) {
 				s.fail = apierrors.NewForbidden(schema.GroupResource{Group: "ops.srenix.io", Resource: "auditevents"}, "", fmt.Errorf("no"))
 			}, code: 1,
-			stderr: "Error from server (Forbidden): verifying the chain: reading the event after index -1: listing the audit events: auditevents.ops.srenix.io is forbidden: no; no event before it verified\n" +
+			stderr: "Error from server (Forbidden): verifying the chain: reading the first event: listing the audit events: auditevents.ops.srenix.io is forbidden: no; no event before it verified\n" +
 				"ClusterRole srenix-auditor gives the right to read the chain, where somebody binds it to you for the whole cluster.\n",
 		},
 	} {

@@ -36,8 +36,8 @@ type VerifyOptions struct {
 	connection *genericclioptions.ConfigFlags
 	genericiooptions.IOStreams
 
-	// File is a path, "-" for standard input, or empty for the cluster.
-	File   string
+	// Files are paths, or "-" for standard input; none means the cluster.
+	Files  []string
 	Output string
 
 	clock clock.Clock
@@ -52,8 +52,8 @@ func NewVerifyOptions(connection *genericclioptions.ConfigFlags, streams generic
 
 func newVerifyCommand(options *VerifyOptions) *cobra.Command {
 	command := &cobra.Command{
-		Use:   "verify [-f FILE]",
-		Short: "Check the hash chain of a cluster, or of a file",
+		Use:   "verify [-f FILE]...",
+		Short: "Check the hash chain of a cluster, or of files",
 		Long: `Check every event of the audit chain: that its content has the hash that it
 names, that it names the hash of the event before, and that none is missing
 between the first and the last. The first event that is wrong is named, and the
@@ -61,12 +61,19 @@ exit code is then 1.
 
 A chain that was cut at its end is right up to there: keep the head that is
 printed somewhere else, and compare. A file may begin at any event, as logs do
-that were rotated; a cluster's chain has to begin at event 0.`,
+that were rotated; a cluster's chain has to begin at event 0.
+
+Each component logs the events that it has appended itself. Give the logs of all
+of them: they are put together in the order of the chain, and an event that is in
+several is taken once.`,
 		Example: `  # Check the chain of the cluster
   kubectl srenix audit verify
 
   # Check what a log shipper kept, with no cluster at all
   kubectl srenix audit verify -f audit.jsonl
+
+  # Check what the components themselves have logged
+  kubectl srenix audit verify -f apiserver-0.jsonl -f apiserver-1.jsonl -f executor.jsonl
 
   # Keep a copy, and check it
   kubectl srenix audit export | tee audit.jsonl | kubectl srenix audit verify -f -`,
@@ -74,7 +81,7 @@ that were rotated; a cluster's chain has to begin at event 0.`,
 		Args:                  cobra.NoArgs,
 		RunE:                  runE(options),
 	}
-	command.Flags().StringVarP(&options.File, "filename", "f", options.File, `File of one event a line as JSON, or "-" for standard input. Without it, the cluster's chain is checked.`)
+	command.Flags().StringArrayVarP(&options.Files, "filename", "f", options.Files, `File of one event a line as JSON, or "-" for standard input; may be given several times. Without it, the cluster's chain is checked.`)
 	command.Flags().StringVarP(&options.Output, "output", "o", options.Output, `Output format: "text" or "json".`)
 	if err := command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(fmt.Sprintf("completing --output: %v", err))
@@ -84,7 +91,7 @@ that were rotated; a cluster's chain has to begin at event 0.`,
 
 // Complete makes the client, if there is no file.
 func (o *VerifyOptions) Complete() (err error) {
-	if o.File == "" {
+	if len(o.Files) == 0 {
 		o.client, err = cli.NewClient(o.connection, opsv1alpha1.SchemeGroupVersion, opsv1alpha1.AddToScheme, o.ErrOut)
 	}
 	return err
@@ -118,13 +125,21 @@ type badEvent struct {
 // Run checks the chain and tells the result.
 func (o *VerifyOptions) Run(command *cobra.Command) error {
 	events := links(clusterEvents(command.Context(), o.client))
-	if o.File != "" {
-		file, err := o.open()
+	var logs []iter.Seq2[opsv1alpha1.AuditEventSpec, error]
+	for _, name := range o.Files {
+		file, err := o.open(name)
 		if err != nil {
 			return err
 		}
 		defer file.Close()
-		events = audit.ReadJSONL(file)
+		logs = append(logs, audit.ReadJSONL(file))
+	}
+	switch len(logs) {
+	case 0:
+	case 1: // as it is: lines that are out of order, or there twice, are reported
+		events = logs[0]
+	default:
+		events = audit.Merge(logs...)
 	}
 	var read atomic.Int64
 	stop := cli.Progress(o.ErrOut, o.clock, func() string { return fmt.Sprintf("%d events read so far", read.Load()) })
@@ -133,11 +148,11 @@ func (o *VerifyOptions) Run(command *cobra.Command) error {
 	return o.tell(result, err)
 }
 
-func (o *VerifyOptions) open() (io.ReadCloser, error) {
-	if o.File == "-" {
+func (o *VerifyOptions) open(name string) (io.ReadCloser, error) {
+	if name == "-" {
 		return io.NopCloser(o.In), nil
 	}
-	file, err := os.Open(o.File)
+	file, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("opening the file of events: %w", err)
 	}
@@ -191,6 +206,9 @@ func (o *VerifyOptions) tell(result audit.Result, err error) error {
 func before(result audit.Result) string {
 	if result.Count == 0 {
 		return "no event before it verified"
+	}
+	if result.Count == 1 {
+		return fmt.Sprintf("one event before it verified, index %d", result.First)
 	}
 	return fmt.Sprintf("%d events before it verified, index %d to %d", result.Count, result.First, result.Last)
 }

@@ -146,6 +146,13 @@ func schema_pkg_apis_srenix_v1alpha1_ApprovalSummary(ref common.ReferenceCallbac
 							Ref:         ref(v1.Time{}.OpenAPIModelName()),
 						},
 					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is what the approver said about it.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 				},
 				Required: []string{"name", "approver", "decision", "time"},
 			},

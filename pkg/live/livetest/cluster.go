@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -188,8 +189,8 @@ func (r *served) record(version int, event watch.EventType, object live.Object) 
 // ListerWatcher implements live.Source.
 func (c *Cluster) ListerWatcher(resource schema.GroupVersionResource, example live.Object) (cache.ListerWatcher, error) {
 	return &cache.ListWatch{
-		ListWithContextFunc: func(_ context.Context, _ metav1.ListOptions) (runtime.Object, error) {
-			return c.list(resource, example)
+		ListWithContextFunc: func(_ context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return c.list(resource, example, options)
 		},
 		WatchFuncWithContext: func(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			return c.watch(resource, example, options)
@@ -197,7 +198,11 @@ func (c *Cluster) ListerWatcher(resource schema.GroupVersionResource, example li
 	}, nil
 }
 
-func (c *Cluster) list(resource schema.GroupVersionResource, example live.Object) (runtime.Object, error) {
+func (c *Cluster) list(resource schema.GroupVersionResource, example live.Object, options metav1.ListOptions) (runtime.Object, error) {
+	selector, err := labels.Parse(options.LabelSelector)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.resource(resource)
@@ -208,7 +213,9 @@ func (c *Cluster) list(resource schema.GroupVersionResource, example live.Object
 	list := &metainternal.List{}
 	list.ResourceVersion = strconv.Itoa(c.version)
 	for _, object := range r.sorted() {
-		list.Items = append(list.Items, as(example, object))
+		if selector.Matches(labels.Set(object.GetLabels())) {
+			list.Items = append(list.Items, as(example, object))
+		}
 	}
 	return list, nil
 }

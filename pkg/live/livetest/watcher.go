@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -21,13 +22,19 @@ type watcher struct {
 	from    *served
 	session int
 	example live.Object
-	initial []watch.Event
-	next    int // in history
-	results chan watch.Event
-	stopped chan struct{}
+	// selector is by labels that do not change: nothing leaves or enters it.
+	selector labels.Selector
+	initial  []watch.Event
+	next     int // in history
+	results  chan watch.Event
+	stopped  chan struct{}
 }
 
 func (c *Cluster) watch(resource schema.GroupVersionResource, example live.Object, options metav1.ListOptions) (watch.Interface, error) {
+	selector, err := labels.Parse(options.LabelSelector)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.resource(resource)
@@ -35,12 +42,13 @@ func (c *Cluster) watch(resource schema.GroupVersionResource, example live.Objec
 		return nil, r.failure
 	}
 	w := &watcher{
-		cluster: c,
-		from:    r,
-		session: r.session,
-		example: example,
-		results: make(chan watch.Event),
-		stopped: make(chan struct{}),
+		selector: selector,
+		cluster:  c,
+		from:     r,
+		session:  r.session,
+		example:  example,
+		results:  make(chan watch.Event),
+		stopped:  make(chan struct{}),
 	}
 	if options.SendInitialEvents != nil && *options.SendInitialEvents {
 		if c.NoStreaming {
@@ -106,6 +114,9 @@ func (w *watcher) await() (watch.Event, bool) {
 }
 
 func (w *watcher) send(event watch.Event) bool {
+	if event.Type != watch.Bookmark && !w.selector.Matches(labels.Set(event.Object.(live.Object).GetLabels())) {
+		return true
+	}
 	event.Object = as(w.example, event.Object.(live.Object))
 	select {
 	case w.results <- event:

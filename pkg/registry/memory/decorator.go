@@ -12,12 +12,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/cacher"
 	"k8s.io/apiserver/pkg/storage/feature"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 )
@@ -33,10 +35,17 @@ func (progressSupported) Supports(f storage.Feature) bool {
 	return f == storage.RequestWatchProgress
 }
 
-// AnswerProgressRequests makes this process's cachers accept watches with
-// initial events. Call it once, before the first decorator is used.
-func AnswerProgressRequests() {
+// ConfigureCachers fits this process's cachers to stores that are not etcd: they
+// accept watches with initial events, and do not compare themselves every five
+// minutes with an older state of the store, which it does not keep. Call it once,
+// before the first decorator is used.
+func ConfigureCachers() error {
 	feature.DefaultFeatureSupportChecker = progressSupported{feature.NewDefaultFeatureSupportChecker()}
+	off := map[string]bool{string(features.DetectCacheInconsistency): false}
+	if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(off); err != nil {
+		return fmt.Errorf("switching the comparison of caches with etcd off: %w", err)
+	}
+	return nil
 }
 
 // NewRESTOptions returns the options with which a genericregistry.Store comes to

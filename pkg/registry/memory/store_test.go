@@ -60,7 +60,9 @@ func everything() storage.SelectionPredicate {
 // cached returns a store behind the cacher, as the server uses it.
 func cached(t *testing.T) (*Store, storage.Interface) {
 	t.Helper()
-	AnswerProgressRequests()
+	if err := ConfigureCachers(); err != nil {
+		t.Fatal(err)
+	}
 	scheme := runtime.NewScheme()
 	install.Install(scheme)
 	config := storagebackend.Config{Codec: serializer.NewCodecFactory(scheme).LegacyCodec(v1alpha1.SchemeGroupVersion)}

@@ -334,6 +334,9 @@ type ApprovalSummary struct {
 	Phase string `json:"phase,omitempty"`
 	// time is when it was made.
 	Time metav1.Time `json:"time"`
+	// reason is what the approver said about it.
+	// +optional
+	Reason string `json:"reason,omitempty"`
 }
 
 // ProposalStatus is how a proposal stands.
