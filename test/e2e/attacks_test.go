@@ -1,0 +1,371 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+// One function for each thing that an attacker tries. Two more have files of their
+// own: the webhook configuration is deleted (webhook_deleted_test.go), and the
+// executor's credentials are used by hand (leash_test.go).
+
+// manifest is the Approval that the plugin prints for Git.
+func manifest(t *testing.T, kubeconfig string, proposal *v1alpha1.Proposal) *opsv1alpha1.Approval {
+	t.Helper()
+	stdout, stderr, err := srenix.Plane.KubectlAs(t.Context(), kubeconfig, "create", "approval", "--proposal", proposal.Name, "-n", proposal.Namespace, "--yes", "--dry-run=client", "-o", "yaml")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr)
+	}
+	approval := &opsv1alpha1.Approval{}
+	if err := yaml.Unmarshal([]byte(stdout), approval); err != nil {
+		t.Fatal(err)
+	}
+	return approval
+}
+
+// podUID is what an attack on a pod would change.
+func podUID(t *testing.T, namespace, name string) string {
+	t.Helper()
+	return kubectl(t, "get", "pod", name, "-n", namespace, "-o", "jsonpath={.metadata.uid}")
+}
+
+// refused fails the test unless storing an Approval is refused with these words.
+func refused(t *testing.T, approval *opsv1alpha1.Approval, words ...string) {
+	t.Helper()
+	approval = approval.DeepCopy()
+	approval.ResourceVersion = ""
+	err := opsClient(t).Create(t.Context(), approval)
+	if err == nil {
+		t.Fatal("it was stored")
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("the refusal does not contain %q: %v", word, err)
+		}
+	}
+}
+
+// untouched fails the test if a pod is another one than the proposal was for.
+func untouched(t *testing.T, proposal *v1alpha1.Proposal) {
+	t.Helper()
+	target := proposal.Spec.Target
+	if uid := podUID(t, target.Namespace, target.Name); uid != string(target.UID) {
+		t.Errorf("pod %s has UID %s, and had %s", target.Name, uid, target.UID)
+	}
+}
+
+func TestAttackForgedToken(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	proposal := stuckStatefulSet(t, ns, "db")
+	minted := mint(t, alice, proposal)
+	var claims jwt.MapClaims
+	parsed, _, err := jwt.NewParser().ParseUnverified(minted.Token, &claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims["jti"] = strings.Repeat("0a", 16) // one that was not used before
+	_, attacker, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := attacker.Public().(ed25519.PublicKey)
+	sign := func(method jwt.SigningMethod, kid any, key any) string {
+		forged := jwt.NewWithClaims(method, claims)
+		forged.Header["kid"] = kid
+		signed, err := forged.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	for name, forged := range map[string]string{
+		"signed by another key under our key's name": sign(jwt.SigningMethodEdDSA, parsed.Header["kid"], attacker),
+		"signed by another key under its own name":   sign(jwt.SigningMethodEdDSA, token.KeyID(public), attacker),
+		"not signed at all":                          sign(jwt.SigningMethodNone, parsed.Header["kid"], jwt.UnsafeAllowNoneSignatureType),
+		"signed with the public key as a secret":     sign(jwt.SigningMethodHS256, parsed.Header["kid"], []byte(public)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := post(t, alice, proposal, "approve", approvalRequest(proposal.Spec.Digest, forged))
+			wantStatus(t, err, 403, "SignedToken")
+			approval := manifest(t, alice, proposal)
+			approval.Name, approval.Spec.Token = token.ApprovalName(strings.Repeat("0a", 16)), forged
+			refused(t, approval, "SignedToken")
+		})
+	}
+	untouched(t, proposal)
+}
+
+func TestAttackReplayedTokenAtTwoReplicasAtOnce(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	proposal := stuckStatefulSet(t, ns, "db")
+	direct := startReplica(t, "srenix-apiserver-replay")
+	minted := mint(t, alice, proposal)
+	body, err := json.Marshal(approvalRequest(proposal.Spec.Digest, minted.Token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := direct(alice)
+	eventually(t, "the second replica to have the proposal", func(ctx context.Context) (bool, string) {
+		_, err := dynamicClient(t, second).Resource(v1alpha1.SchemeGroupVersion.WithResource("proposals")).Namespace(ns).Get(ctx, proposal.Name, metav1.GetOptions{})
+		return err == nil, fmt.Sprint(err)
+	})
+	var clients []rest.Interface
+	for _, config := range []*rest.Config{restConfig(t, alice), second} {
+		config.GroupVersion = &corev1.SchemeGroupVersion
+		config.NegotiatedSerializer = clientgoscheme.Codecs.WithoutConversion()
+		client, err := rest.RESTClientFor(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, client)
+	}
+	const each = 4
+	accepted := make([]error, 2*each)
+	var posting sync.WaitGroup
+	for i := range accepted {
+		posting.Go(func() {
+			accepted[i] = clients[i%2].Post().AbsPath("/apis/srenix.io/v1alpha1/namespaces", ns, "proposals", proposal.Name, "approve").
+				SetHeader("Content-Type", "application/json").Body(body).Do(context.Background()).Error()
+		})
+	}
+	posting.Wait()
+	successes := 0
+	for _, err := range accepted {
+		if err == nil {
+			successes++
+		}
+	}
+	if successes != 1 {
+		t.Errorf("the token was taken %d times: %v", successes, errors.Join(accepted...))
+	}
+	kubectl(t, "wait", "--for=condition=Verified", "approval/"+minted.ApprovalName, "-n", ns, "--timeout=90s")
+	done := strings.Fields(kubectl(t, "get", "auditevents", "-l", "ops.srenix.io/type=ActionDone,ops.srenix.io/proposal-uid="+string(proposal.UID), "-o", "name"))
+	if len(done) != 1 {
+		t.Errorf("the chain has %d actions, want one", len(done))
+	}
+}
+
+func TestAttackPatchSwappedAfterSigning(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	proposal := driftedDeployment(t, ns, "app", "tier: web")
+	for name, swap := range map[string]func(*opsv1alpha1.Approval){
+		"another annotation": func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.Patch.SetAnnotation.Name = "evil" },
+		"a JSON patch beside": func(a *opsv1alpha1.Approval) {
+			a.Spec.Snapshot.Patch.JSONPatch = []v1alpha1.JSONPatchOperation{{Op: "replace", Path: "/spec/replicas", Value: "0"}}
+		},
+		"another action":   func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.ActionKind = v1alpha1.ActionDeletePod },
+		"another target":   func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.Target.Name = "other" },
+		"another UID":      func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.Target.UID = "other" },
+		"another proposal": func(a *opsv1alpha1.Approval) { a.Spec.Proposal.Name = "other" },
+		"another digest": func(a *opsv1alpha1.Approval) {
+			a.Spec.Snapshot.Digest = "sha256:" + strings.Repeat("0", 64)
+			a.Spec.Proposal.Digest = a.Spec.Snapshot.Digest
+		},
+		"a later tier": func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.Tier = v1alpha1.TierRunbook },
+	} {
+		t.Run(name, func(t *testing.T) {
+			approval := manifest(t, alice, proposal)
+			swap(approval)
+			refused(t, approval)
+		})
+	}
+	t.Run("after it was accepted", func(t *testing.T) {
+		approval := manifest(t, alice, proposal)
+		approval.Spec.Decision = v1alpha1.DecisionApprove
+		c := opsClient(t)
+		if err := c.Create(t.Context(), approval); err != nil {
+			t.Fatal(err)
+		}
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"snapshot":{"target":{"name":"other"}}}}`))
+		if err := c.Patch(t.Context(), approval.DeepCopy(), patch); err == nil {
+			t.Error("a stored Approval was changed")
+		}
+		waitPhase(t, ns, approval.Name, opsv1alpha1.PhaseSucceeded)
+	})
+	if annotations := kubectl(t, "get", "deployment", "app", "-n", ns, "-o", "jsonpath={.spec.template.metadata.annotations} {.spec.replicas}"); strings.Contains(annotations, "evil") || !strings.HasSuffix(annotations, " 2") {
+		t.Errorf("the Deployment was changed: %s", annotations)
+	}
+}
+
+func TestAttackTargetRecreatedUnderTheSameName(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	proposal := stuckStatefulSet(t, ns, "db")
+	approval := manifest(t, alice, proposal)
+	kubectl(t, "delete", "pod", "db-0", "-n", ns)
+	kubectl(t, "rollout", "status", "statefulset/db", "-n", ns, "--timeout=30s")
+	fresh := podUID(t, ns, "db-0")
+	kubectl(t, "annotate", "pod", "db-0", "-n", ns, "controlplane.srenix.io/ready=false", "--overwrite")
+	again := proposalFor(t, ns, "db-0")
+	if again.Spec.Digest == proposal.Spec.Digest {
+		t.Fatal("the new pod has the old pod's digest")
+	}
+	refused(t, approval)
+	_, err := post(t, alice, again, "approve", approvalRequest(again.Spec.Digest, approval.Spec.Token))
+	wantStatus(t, err, 403, "SignedToken")
+	if uid := podUID(t, ns, "db-0"); uid != fresh {
+		t.Error("the new pod was deleted with the approval of the old one")
+	}
+}
+
+// TestAttackApprovalWrittenDirectly is by somebody who may write Approvals, as a
+// GitOps controller may, and whom nobody gave a token.
+func TestAttackApprovalWrittenDirectly(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	proposal := stuckStatefulSet(t, ns, "db")
+	good := manifest(t, alice, proposal)
+	for name, change := range map[string]func(*opsv1alpha1.Approval){
+		"no token":                  func(a *opsv1alpha1.Approval) { a.Spec.Token = "" },
+		"words for a token":         func(a *opsv1alpha1.Approval) { a.Spec.Token = "yes" },
+		"another name":              func(a *opsv1alpha1.Approval) { a.Name = "approval-mine" },
+		"a generated name":          func(a *opsv1alpha1.Approval) { a.Name, a.GenerateName = "", "approval-" },
+		"a token of another person": func(a *opsv1alpha1.Approval) { a.Spec.Token = expiredToken(t, proposal, "bob") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			approval := good.DeepCopy()
+			change(approval)
+			refused(t, approval)
+		})
+	}
+	t.Run("with a status of its own", func(t *testing.T) {
+		approval := good.DeepCopy()
+		approval.Status = opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseSucceeded, Approver: "root"}
+		if err := opsClient(t).Create(t.Context(), approval); err != nil {
+			t.Fatal(err)
+		}
+		stored := waitPhase(t, ns, approval.Name, opsv1alpha1.PhaseSucceeded)
+		if stored.Status.Approver != "alice" || stored.Status.Execution == nil {
+			t.Errorf("the status was taken over: %+v", stored.Status)
+		}
+	})
+}
+
+func TestAttackApproverWithoutRightsOnTheTarget(t *testing.T) {
+	ns := namespace(t)
+	proposal := stuckStatefulSet(t, ns, "db")
+	kubectl(t, "create", "rolebinding", "mallory-approves", "-n", ns, "--clusterrole=srenix-approver", "--user=mallory")
+	mallory := userKubeconfig(t, "mallory")
+	if output := kubectlFails(t, mallory, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--yes"); !strings.Contains(output, "delete") || !strings.Contains(output, "mallory") {
+		t.Errorf("the refusal does not say what is missing:\n%s", output)
+	}
+	// Rights that were there when it was approved, and are gone when it is carried out.
+	if err := srenix.Executor.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	resume := sync.OnceFunc(func() {
+		if err := errors.Join(srenix.Executor.Kill(), srenix.Executor.Start()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(resume)
+	kubectl(t, "create", "role", "mallory-acts", "-n", ns, "--verb=get,delete", "--resource=pods")
+	kubectl(t, "create", "rolebinding", "mallory-acts", "-n", ns, "--role=mallory-acts", "--user=mallory")
+	var name string
+	eventually(t, "the approval to be accepted", func(context.Context) (bool, string) {
+		stdout, stderr, err := srenix.Plane.KubectlAs(t.Context(), mallory, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--yes", "-o", "name")
+		name = strings.TrimPrefix(strings.TrimSpace(stdout), "approval.ops.srenix.io/")
+		return err == nil, stderr
+	})
+	kubectl(t, "delete", "rolebinding", "mallory-acts", "-n", ns)
+	resume()
+	if approval := waitPhase(t, ns, name, opsv1alpha1.PhaseDenied, opsv1alpha1.PhaseSucceeded, opsv1alpha1.PhaseFailed); approval.Status.Phase != opsv1alpha1.PhaseDenied {
+		t.Errorf("carried out for somebody who lost the right to it: %+v", approval.Status)
+	}
+	untouched(t, proposal)
+}
+
+// TestAttackGETOfAClickLink is what a chat client does with every link that it
+// shows: whatever it asks for, nothing happens.
+func TestAttackGETOfAClickLink(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	proposal := stuckStatefulSet(t, ns, "db")
+	minted := mint(t, alice, proposal)
+	before := kubectl(t, "get", "auditevents", "-o", "name")
+	kube, err := kubernetes.NewForConfig(restConfig(t, alice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := kubeClient(t)
+	for _, subresource := range []string{"token", "approve"} {
+		for _, verb := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE"} {
+			for who, c := range map[string]kubernetes.Interface{"the approver": kube, "an admin": admin} {
+				err := c.CoreV1().RESTClient().Verb(verb).
+					AbsPath("/apis/srenix.io/v1alpha1/namespaces", ns, "proposals", proposal.Name, subresource).
+					Param("token", minted.Token).SetHeader("Content-Type", "application/json").
+					Body([]byte(fmt.Sprintf(`{"spec":{"digest":%q,"token":%q}}`, proposal.Spec.Digest, minted.Token))).
+					Do(t.Context()).Error()
+				if err == nil {
+					t.Errorf("%s of %s by %s was answered", verb, subresource, who)
+				}
+			}
+		}
+	}
+	if after := kubectl(t, "get", "auditevents", "-o", "name"); after != before {
+		t.Error("something was recorded")
+	}
+	if left := kubectl(t, "get", "approvals", "-n", ns, "-o", "name"); left != "" {
+		t.Errorf("stored: %s", left)
+	}
+	untouched(t, proposal)
+}
+
+// TestAttackTokenStretched extends a token's life by changing what is signed.
+func TestAttackTokenStretched(t *testing.T) {
+	ns := namespace(t)
+	alice := approver(t, ns, "alice")
+	proposal := stuckStatefulSet(t, ns, "db")
+	minted := mint(t, alice, proposal)
+	parts := strings.Split(minted.Token, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	claims["exp"] = time.Now().Add(20 * time.Hour).Unix()
+	stretched, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts[1] = base64.RawURLEncoding.EncodeToString(stretched)
+	_, err = post(t, alice, proposal, "approve", approvalRequest(proposal.Spec.Digest, strings.Join(parts, ".")))
+	wantStatus(t, err, 403, "SignedToken")
+	// And asks for more than there is.
+	_, err = post(t, alice, proposal, "token", v1alpha1.ProposalTokenRequest{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "ProposalTokenRequest"},
+		Spec:     v1alpha1.TokenRequestSpec{Digest: proposal.Spec.Digest, ExpirationSeconds: new(int64(1 << 40))},
+	})
+	wantStatus(t, err, 422, "expirationSeconds")
+	untouched(t, proposal)
+}
