@@ -58,7 +58,7 @@ func everything() storage.SelectionPredicate {
 }
 
 // cached returns a store behind the cacher, as the server uses it.
-func cached(t *testing.T) (*Store, storage.Interface) {
+func cached(t testing.TB) (*Store, storage.Interface) {
 	t.Helper()
 	if err := ConfigureCachers(); err != nil {
 		t.Fatal(err)
@@ -83,14 +83,14 @@ func cached(t *testing.T) (*Store, storage.Interface) {
 	return store, front
 }
 
-func put(t *testing.T, store *Store, f *srenix.Finding) {
+func put(t testing.TB, store *Store, f *srenix.Finding) {
 	t.Helper()
 	if err := store.Put(f); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func next(t *testing.T, w watch.Interface) watch.Event {
+func next(t testing.TB, w watch.Interface) watch.Event {
 	t.Helper()
 	select {
 	case event, open := <-w.ResultChan():
