@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -195,6 +196,7 @@ func (s *Server) installStorage(minter proposal.Minter, recorder proposal.Record
 		return err
 	}
 	group := genericapiserver.NewDefaultAPIGroupInfo(v1alpha1.GroupName, s.extra.Scheme, runtime.NewParameterCodec(s.extra.Scheme), s.extra.Codecs)
+	group.NegotiatedSerializer = withoutProtobuf{s.extra.Codecs}
 	group.PrioritizedVersions = []schema.GroupVersion{v1alpha1.SchemeGroupVersion}
 	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = map[string]rest.Storage{
 		"findings":          findings,
@@ -284,4 +286,15 @@ func (s *Server) maintainKeys(ctx context.Context) error {
 		}
 	}, keyMaintenance)
 	return nil
+}
+
+// withoutProtobuf offers no protobuf, which our kinds cannot be encoded in, so
+// that clients which would rather have it get the next that they accept.
+type withoutProtobuf struct{ runtime.NegotiatedSerializer }
+
+// SupportedMediaTypes implements runtime.NegotiatedSerializer.
+func (w withoutProtobuf) SupportedMediaTypes() []runtime.SerializerInfo {
+	return slices.DeleteFunc(slices.Clone(w.NegotiatedSerializer.SupportedMediaTypes()), func(info runtime.SerializerInfo) bool {
+		return info.MediaType == runtime.ContentTypeProtobuf
+	})
 }

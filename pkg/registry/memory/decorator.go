@@ -115,6 +115,15 @@ func (o *ownVersions) GetList(ctx context.Context, key string, options storage.L
 	if err := o.checkMinimum(ctx, options.ResourceVersion); err != nil {
 		return err
 	}
+	if token := options.Predicate.Continue; token != "" && options.Recursive {
+		current, err := o.store.GetCurrentResourceVersion(ctx)
+		if err != nil {
+			return err
+		}
+		if _, version, err := storage.DecodeContinue(token, directory(key)); err == nil && version > 0 && uint64(version) > current {
+			return expiredList(directory(key), token)
+		}
+	}
 	return o.CacheDelegator.GetList(ctx, key, options, list)
 }
 

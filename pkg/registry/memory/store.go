@@ -21,7 +21,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
@@ -185,9 +184,13 @@ func (s *Store) GetList(_ context.Context, key string, options storage.ListOptio
 	if err := s.validateMinimumVersion(options.ResourceVersion, version); err != nil {
 		return err
 	}
+	exact, _, err := storage.ValidateListOptions(directory(key), s.versioner, options)
+	if err != nil {
+		return err
+	}
 	// No old versions are kept here; what the cacher's snapshots no longer have is expired.
-	if options.ResourceVersionMatch == metav1.ResourceVersionMatchExact || options.Predicate.Continue != "" {
-		return apierrors.NewResourceExpired("the version asked for is no longer kept; list again without it")
+	if options.Predicate.Continue != "" || (exact != 0 && uint64(exact) != version) {
+		return expiredList(directory(key), options.Predicate.Continue)
 	}
 	sort.Strings(keys)
 	items, err := meta.GetItemsPtr(list)
@@ -206,6 +209,18 @@ func (s *Store) GetList(_ context.Context, key string, options storage.ListOptio
 		}
 	}
 	return s.versioner.UpdateList(list, version, "", nil)
+}
+
+// expiredList refuses a version that is no longer kept. A client that was at a
+// later page is given a token to go on with at the present version.
+func expiredList(prefix, token string) error {
+	expired := apierrors.NewResourceExpired("the version asked for is no longer kept; list again without it")
+	if key, _, err := storage.DecodeContinue(token, prefix); token != "" && err == nil {
+		if fresh, err := storage.EncodeContinue(key, prefix, -1); err == nil {
+			expired.ErrStatus.Continue = fresh
+		}
+	}
+	return expired
 }
 
 // directory returns the key prefix under which a list's objects lie.

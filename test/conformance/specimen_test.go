@@ -1,0 +1,181 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// change is one event of a specimen's history.
+type change struct {
+	Kind watch.EventType
+	Name string
+}
+
+// specimen is one collection with a known history: either the findings of a
+// namespace, or the Roles that they are about, which kube-apiserver serves. What
+// happens to one happens to the other, so the same expectations hold.
+type specimen struct {
+	namespace string
+	path      string
+	name      func(*unstructured.Unstructured) string
+	client    client
+	// own is whether it is a kind of srenix.
+	own bool
+	// old is a version, and oldNames the content then; history is what followed.
+	old      string
+	oldNames []string
+	history  []change
+	// previous is the version before the last change.
+	previous string
+	changes  int
+}
+
+// specimens runs a test on the Roles and on the findings of a namespace each.
+func specimens(t *testing.T, test func(t *testing.T, s *specimen)) {
+	for kind, s := range map[string]*specimen{
+		"roles of kube-apiserver": {path: "/apis/rbac.authorization.k8s.io/v1/namespaces/%s/roles", name: (*unstructured.Unstructured).GetName},
+		"findings":                {path: groupPath + "/namespaces/%s/findings", name: subject, own: true},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			s.namespace = namespace(t)
+			s.path = fmt.Sprintf(s.path, s.namespace)
+			s.client = newClient(t, admin)
+			withFindings(t, s.namespace, "a", "b", "c", "d", "e")
+			list := s.client.get(t, s.path, "", jsonType).list(t)
+			s.old, s.oldNames = list.GetResourceVersion(), s.namesOf(list.Items)
+			s.change(t, watch.Deleted, "a")
+			s.change(t, watch.Added, "f")
+			s.change(t, watch.Modified, "b")
+			test(t, s)
+		})
+	}
+}
+
+// change makes a change and waits until it shows.
+func (s *specimen) change(t *testing.T, kind watch.EventType, name string) {
+	t.Helper()
+	from := s.client.get(t, s.path, "", jsonType).list(t).GetResourceVersion()
+	changes := s.client.watch(t, s.path, selecting("resourceVersion", from), jsonType)
+	defer changes.stop()
+	switch kind {
+	case watch.Added:
+		must(t, createRole(t.Context(), s.namespace, name))
+	case watch.Modified:
+		s.changes++
+		must(t, updateRole(t.Context(), s.namespace, name, fmt.Sprintf("resource-%d", s.changes)))
+	case watch.Deleted:
+		must(t, deleteRole(t.Context(), s.namespace, name))
+	}
+	if e := changes.next(t); e.kind != kind || s.name(e.object) != name {
+		t.Fatalf("changing %s gave %s of %s, want %s", name, e.kind, s.name(e.object), kind)
+	}
+	s.history, s.previous = append(s.history, change{kind, name}), from
+}
+
+// marker makes a change that comes after all that a test did.
+func (s *specimen) marker(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("marker-%d", len(s.history))
+	s.change(t, watch.Added, name)
+	return name
+}
+
+// current is the version and the content now.
+func (s *specimen) current(t *testing.T) (resourceVersion string, names []string) {
+	t.Helper()
+	list := s.client.get(t, s.path, "", jsonType).list(t)
+	return list.GetResourceVersion(), s.namesOf(list.Items)
+}
+
+func (s *specimen) namesOf(items []unstructured.Unstructured) []string {
+	names := []string{}
+	for i := range items {
+		names = append(names, s.name(&items[i]))
+	}
+	return names
+}
+
+// query fills in the versions that a row speaks of.
+func (s *specimen) query(t *testing.T, template string) string {
+	t.Helper()
+	current, _ := s.current(t)
+	return strings.NewReplacer("{old}", s.old, "{previous}", s.previous, "{current}", current, "{future}", foreign(t, current)).Replace(template)
+}
+
+// queryVersion is the version that a query names.
+func (s *specimen) queryVersion(t *testing.T, query string) string {
+	t.Helper()
+	values, err := url.ParseQuery(query)
+	must(t, err)
+	return values.Get("resourceVersion")
+}
+
+// eventsOf are events as changes.
+func (s *specimen) eventsOf(events []event) []change {
+	changes := []change{}
+	for _, e := range events {
+		name := s.name(e.object)
+		if e.kind == watch.Bookmark || e.kind == watch.Error {
+			name = ""
+		}
+		changes = append(changes, change{e.kind, name})
+	}
+	return changes
+}
+
+func added(names []string) []change {
+	changes := []change{}
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		changes = append(changes, change{watch.Added, name})
+	}
+	return changes
+}
+
+// checkVersions checks what holds of every list: it has a version, every object
+// has one, and none is newer than the list.
+func checkVersions(t *testing.T, list *unstructured.UnstructuredList) {
+	t.Helper()
+	whole := version(t, list.GetResourceVersion())
+	if whole == 0 {
+		t.Error("the list has resourceVersion 0")
+	}
+	for i := range list.Items {
+		if own := version(t, list.Items[i].GetResourceVersion()); own == 0 || own > whole {
+			t.Errorf("%s has resourceVersion %d, and the list %d", list.Items[i].GetName(), own, whole)
+		}
+	}
+}
+
+// checkRefusal checks an answer that is a refusal.
+func checkRefusal(t *testing.T, a answer, code int, reason metav1.StatusReason) {
+	t.Helper()
+	if a.code != code {
+		t.Fatalf("have %d, want %d: %s", a.code, code, a.body)
+	}
+	status := a.status(t)
+	if int(status.Code) != code || status.Reason != reason {
+		t.Errorf("the status has code %d and reason %s, want %d and %s: %s", status.Code, status.Reason, code, reason, status.Message)
+	}
+	if code != http.StatusGatewayTimeout {
+		return
+	}
+	// What tells clients to ask again, and why.
+	if status.Details == nil || status.Details.RetryAfterSeconds == 0 || a.header.Get("Retry-After") == "" {
+		t.Errorf("there is nothing on when to ask again: %s", a.body)
+	}
+	if status.Details == nil || len(status.Details.Causes) != 1 || status.Details.Causes[0].Type != metav1.CauseTypeResourceVersionTooLarge {
+		t.Errorf("the cause is not %s: %s", metav1.CauseTypeResourceVersionTooLarge, a.body)
+	}
+}

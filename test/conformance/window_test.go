@@ -1,0 +1,107 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// window is how long changes are kept at least (k8s.io/apiserver,
+// pkg/storage/storagebackend, DefaultEventsHistoryWindow), and with that how long
+// a client may be away and still go on from its version.
+const window = 75 * time.Second
+
+// TestVersionsLeaveTheWindow watches a version age. Clusterfindings have it to
+// themselves: history is kept longer where there is much of it.
+func TestVersionsLeaveTheWindow(t *testing.T) {
+	t.Parallel()
+	const first, second = "conformance-window-1", "conformance-window-2"
+	path := groupPath + "/clusterfindings"
+	c := newClient(t, admin)
+	role := func(name, resource string) *rbacv1.ClusterRole {
+		return &rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Rules:      []rbacv1.PolicyRule{{Verbs: []string{rbacv1.VerbAll}, APIGroups: []string{""}, Resources: []string{resource}}},
+		}
+	}
+	for _, name := range []string{first, second} {
+		_, err := kube.RbacV1().ClusterRoles().Create(t.Context(), role(name, "pods"), metav1.CreateOptions{})
+		must(t, err)
+		t.Cleanup(func() {
+			_ = kube.RbacV1().ClusterRoles().Delete(context.Background(), name, metav1.DeleteOptions{})
+		})
+		eventually(t, "the clusterfinding of "+name, func(context.Context) (bool, string) {
+			found := subjects(c.get(t, path, selecting("fieldSelector", "spec.subject.name="+name), jsonType).list(t).Items)
+			return len(found) == 1, fmt.Sprint(found)
+		})
+	}
+	page := c.get(t, path, "limit=1", jsonType).list(t)
+	old := page.GetResourceVersion()
+	changes := 0
+	change := func() {
+		changes++
+		from := c.get(t, path, "", jsonType).list(t).GetResourceVersion()
+		w := c.watch(t, path, selecting("resourceVersion", from), jsonType)
+		defer w.stop()
+		_, err := kube.RbacV1().ClusterRoles().Update(t.Context(), role(first, fmt.Sprint("resource-", changes)), metav1.UpdateOptions{})
+		must(t, err)
+		if e := w.next(t); e.kind != watch.Modified || subject(e.object) != first {
+			t.Fatalf("have %s of %s, want %s modified", e.kind, subject(e.object), first)
+		}
+	}
+	// The buffer begins with room for a hundred changes, and grows if it is full
+	// of young ones.
+	for range 60 {
+		change()
+	}
+	filled := time.Now()
+	inWindow := func() int { return len(replay(t, c, path, old)) }
+	if have := inWindow(); have != 60 {
+		t.Fatalf("a watch from the old version replays %d changes, want 60", have)
+	}
+	eventuallyWithin(t, 2*window, "the window to pass", func(context.Context) (bool, string) {
+		age := time.Since(filled)
+		return age > window, age.String()
+	})
+	// What is old is dropped only for what is new.
+	if have := inWindow(); have != 60 {
+		t.Fatalf("a watch from the old version replays %d changes, want 60", have)
+	}
+	for range 45 {
+		change()
+	}
+	events := c.watch(t, path, selecting("resourceVersion", old), jsonType).rest(t)
+	if len(events) != 1 || events[0].kind != watch.Error || events[0].code() != http.StatusGone || events[0].reason() != metav1.StatusReasonExpired {
+		t.Errorf("watching from what left the window: have %d events, want one ERROR with 410 Expired", len(events))
+	}
+	for name, query := range map[string]string{
+		"exactly the old version": "resourceVersionMatch=Exact&resourceVersion=" + old,
+		"the second page":         "limit=1&" + selecting("continue", page.GetContinue()),
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkRefusal(t, c.get(t, path, query, jsonType), http.StatusGone, metav1.StatusReasonExpired)
+		})
+	}
+	// No older than the old one is what there is now.
+	if have := c.get(t, path, selecting("resourceVersion", old), jsonType).list(t).GetResourceVersion(); version(t, have) <= version(t, old) {
+		t.Errorf("no older than %s: have version %s", old, have)
+	}
+}
+
+// replay returns what a watch begins with, up to a change that is known to be last.
+func replay(t *testing.T, c client, path, from string) []event {
+	t.Helper()
+	current := version(t, c.get(t, path, "", jsonType).list(t).GetResourceVersion())
+	w := c.watch(t, path, selecting("resourceVersion", from), jsonType)
+	defer w.stop()
+	return w.until(t, func(e event) bool { return e.version(t) >= current })
+}
