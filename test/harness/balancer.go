@@ -111,25 +111,24 @@ func (b *Balancer) accept(ctx context.Context) {
 
 // forward copies both ways until either side, or the balancer, is done.
 func forward(ctx context.Context, client net.Conn, backend string) {
-	defer client.Close()
 	server, err := (&net.Dialer{}).DialContext(ctx, "tcp", backend)
 	if err != nil {
+		_ = client.Close()
 		return
 	}
-	defer server.Close()
-	var copying sync.WaitGroup
-	defer copying.Wait()
 	closeBoth := sync.OnceFunc(func() {
 		_ = client.Close()
 		_ = server.Close()
 	})
 	defer context.AfterFunc(ctx, closeBoth)()
+	var copying sync.WaitGroup
 	copying.Go(func() {
-		defer closeBoth()
 		_, _ = io.Copy(server, client)
+		closeBoth()
 	})
 	_, _ = io.Copy(client, server)
 	closeBoth()
+	copying.Wait()
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
