@@ -161,7 +161,7 @@ func (s *Server) install(ctx context.Context) error {
 	handlers := webhook.New(webhook.Options{
 		Gatherer: evidence.New(evidence.Options{
 			Reader: kube, Access: kube, Chain: chain, Verifier: verifier,
-			Config: &s.extra.Configuration.Policy, OwnNamespace: s.extra.Namespace, Clock: s.extra.clock(),
+			Config: &s.extra.Configuration.Policy, OwnNamespace: s.extra.Namespace, Clock: s.extra.clock(), Concurrent: true,
 		}),
 		Chain: chain, Proposals: standing{s.engine}, Scheme: scheme,
 	})

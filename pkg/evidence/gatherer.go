@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
@@ -32,7 +33,7 @@ type AccessReviewer interface {
 	Create(ctx context.Context, review client.Object, options ...client.CreateOption) error
 }
 
-// Options are what a Gatherer needs. All are required.
+// Options are what a Gatherer needs. All are required but Concurrent.
 type Options struct {
 	// Reader asks kube-apiserver, and has the types of core, apps, batch,
 	// networking and ops.srenix.io in its scheme.
@@ -43,6 +44,10 @@ type Options struct {
 	Config       *config.PolicyConfiguration
 	OwnNamespace string
 	Clock        clock.PassiveClock
+	// Concurrent reads facts that do not depend on each other at the same time: a
+	// person waits for admission. The executor, for which nobody waits, reads them
+	// one after the other.
+	Concurrent bool
 }
 
 // Gatherer gathers facts. It is safe for concurrent use.
@@ -87,53 +92,98 @@ func (g *Gatherer) Gather(ctx context.Context, request Request) policy.Input {
 		Token: request.Token, Verifier: g.options.Verifier, ApprovalName: request.ApprovalName, Caller: request.Caller,
 		DryRun: request.DryRun, Unknown: map[policy.Layer]error{},
 	}}
+	var readings []reading
 	// A person's denial is judged by its token and the chain alone, and must not
 	// fail because a target cannot be read.
 	if request.Stage == policy.StageStanding || request.Decision != v1alpha1.DecisionDeny {
-		facts.readTarget(ctx)
-		facts.readNamespace(ctx)
+		readings = append(readings,
+			reading{facts.readTarget, []policy.Layer{policy.TargetScope, policy.GitOpsManaged}},
+			reading{facts.readNamespace, []policy.Layer{policy.NamespaceProtection}})
 	}
-	if err := facts.Chain.CheckHead(ctx); err != nil {
-		facts.unknown(err, policy.HashChainedAudit)
-	}
+	readings = append(readings, reading{facts.checkHead, []policy.Layer{policy.HashChainedAudit}})
 	if request.Stage != policy.StageStanding {
-		facts.readToken(ctx)
+		readings = append(readings, facts.aboutToken()...)
 	}
+	facts.all(ctx, readings)
 	return facts.in
 }
 
-// gathering is one input on its way.
+// gathering is one input on its way. Each reading writes fields of its own, and
+// what is unknown by way of unknown.
 type gathering struct {
 	Options
 	in policy.Input
+	mu sync.Mutex // guards in.Unknown
+}
+
+// reading gathers some facts, for these layers.
+type reading struct {
+	read   func(ctx context.Context)
+	layers []policy.Layer
+}
+
+// all does all readings. One that panics leaves its layers without a fact.
+func (g *gathering) all(ctx context.Context, readings []reading) {
+	guarded := func(r reading) {
+		defer func() {
+			if p := recover(); p != nil {
+				g.unknown(fmt.Errorf("gathering facts panicked: %v", p), r.layers...)
+			}
+		}()
+		r.read(ctx)
+	}
+	var reading sync.WaitGroup
+	for _, r := range readings {
+		if g.Concurrent {
+			reading.Go(func() { guarded(r) })
+		} else {
+			guarded(r)
+		}
+	}
+	reading.Wait()
+}
+
+func (g *gathering) checkHead(ctx context.Context) {
+	if err := g.Chain.CheckHead(ctx); err != nil {
+		g.unknown(err, policy.HashChainedAudit)
+	}
 }
 
 // unknown records that a fact could not be had, for each layer that needs it.
 func (g *gathering) unknown(err error, layers ...policy.Layer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, layer := range layers {
 		g.in.Unknown[layer] = errors.Join(g.in.Unknown[layer], err)
 	}
 }
 
-// readToken gathers what depends on who approves.
-func (g *gathering) readToken(ctx context.Context) {
+// aboutToken are the readings that depend on who approves.
+func (g *gathering) aboutToken() []reading {
 	claims, err := g.verify()
 	if err != nil {
 		// The verifier is asked again by the policy, and may have learnt of a key
 		// by then; what was not read because of this must stay unknown.
 		g.unknown(fmt.Errorf("who approves is not known: %w", err), policy.DualApproval, policy.RateBudget, policy.Access)
-		return
+		return nil
 	}
 	if g.in.ApprovalName == "" {
 		g.in.ApprovalName = token.ApprovalName(claims.ID)
 	}
-	index := g.readUse(ctx, claims)
 	if g.in.Decision == v1alpha1.DecisionDeny {
-		return
+		return []reading{{
+			func(ctx context.Context) { g.readUse(ctx, claims) }, []policy.Layer{policy.SignedToken, policy.HashChainedAudit},
+		}}
 	}
-	g.readDecisions(ctx, claims)
-	g.readBudget(ctx, claims, index)
-	g.reviewAccess(ctx, claims)
+	return []reading{
+		{
+			// The budget at execution is that of the acceptance.
+			func(ctx context.Context) { g.readBudget(ctx, claims, g.readUse(ctx, claims)) },
+			[]policy.Layer{policy.SignedToken, policy.HashChainedAudit, policy.RateBudget},
+		},
+		{func(ctx context.Context) { g.readDecisions(ctx, claims) }, []policy.Layer{policy.DualApproval}},
+		{func(ctx context.Context) { g.reviewAccess(ctx, claims) }, []policy.Layer{policy.Access}},
+	}
 }
 
 func (g *gathering) verify() (*token.Claims, error) {
