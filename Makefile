@@ -87,8 +87,14 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m, or as 1000x)
 test-plane: build controlplane ## Run the tests on local control planes
 	go test -count=1 -timeout 30m ./test/...
 
+SIZE = 1k,10k
+
 .PHONY: bench
-bench: ## Run the benchmarks of the hot functions
+bench: build controlplane ## Measure against a baseline in the same run: SIZE=1k,10k pods (or 50k), OUT=FILE for JSON, CHART=FILE for SVG
+	go run ./hack/bench --size $(SIZE) $(if $(OUT),--out $(OUT)) $(if $(CHART),--chart $(CHART))
+
+.PHONY: bench-functions
+bench-functions: ## Run the benchmarks of the hot functions
 	go test -run '^$$' -bench . -benchmem ./pkg/...
 
 .PHONY: verify

@@ -18,6 +18,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// controllersDeadline is how long kube-controller-manager may take: where an API
+// was away, as in the tests of restarts, its controllers look again every 30 s
+// (k8s.io/kubernetes, cmd/kube-controller-manager/app, core.go).
+const controllersDeadline = 2 * time.Minute
+
 // background runs kubectl and returns what it prints, line by line, and how it ends.
 func background(t *testing.T, arguments ...string) (lines <-chan string, ended <-chan error) {
 	t.Helper()
@@ -175,7 +180,7 @@ func TestControllersOfTheClusterGoOn(t *testing.T) {
 	must(t, err)
 	used := func(want string) {
 		t.Helper()
-		eventually(t, "the quota to count "+want+" ConfigMaps", func(ctx context.Context) (bool, string) {
+		eventuallyWithin(t, controllersDeadline, "the quota to count "+want+" ConfigMaps", func(ctx context.Context) (bool, string) {
 			quota, err := kube.CoreV1().ResourceQuotas(ns).Get(ctx, "counts", metav1.GetOptions{})
 			if err != nil {
 				return false, err.Error()
@@ -192,13 +197,13 @@ func TestControllersOfTheClusterGoOn(t *testing.T) {
 	must(t, err)
 	used("3")
 	must(t, kube.CoreV1().ConfigMaps(ns).Delete(t.Context(), "owner", metav1.DeleteOptions{}))
-	eventually(t, "the garbage collector to delete what is owned", func(ctx context.Context) (bool, string) {
+	eventuallyWithin(t, controllersDeadline, "the garbage collector to delete what is owned", func(ctx context.Context) (bool, string) {
 		_, err := kube.CoreV1().ConfigMaps(ns).Get(ctx, "owned", metav1.GetOptions{})
 		return apierrors.IsNotFound(err), fmt.Sprint(err)
 	})
 	used("1")
 	must(t, kube.CoreV1().Namespaces().Delete(t.Context(), ns, metav1.DeleteOptions{}))
-	eventually(t, "the namespace to go", func(ctx context.Context) (bool, string) {
+	eventuallyWithin(t, controllersDeadline, "the namespace to go", func(ctx context.Context) (bool, string) {
 		namespace, err := kube.CoreV1().Namespaces().Get(ctx, ns, metav1.GetOptions{})
 		if err == nil {
 			return false, fmt.Sprintf("%+v", namespace.Status)
