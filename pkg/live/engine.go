@@ -237,9 +237,11 @@ func (e *Engine) now() time.Time { return e.options.Clock.Now().Round(0) }
 
 // watch is called every few seconds, and whenever an alarm goes off.
 func (e *Engine) watch(now time.Time) {
+	e.changing.Add(1)
+	defer e.changing.Add(-1)
 	e.watchClock(now)
 	for _, r := range e.rules {
-		r.watchDuration(now)
+		r.watchDuration()
 	}
 }
 

@@ -20,18 +20,17 @@ const (
 // work evaluates subjects of a rule until its queue stops.
 func (e *Engine) work(r *rule) {
 	for {
-		subject, ok := r.queue.next(e.now)
+		subject, ok := r.queue.next(e.options.Clock.Now)
 		if !ok {
 			return
 		}
 		e.evaluate(task{r, subject})
-		if r.primedFast.Load() {
-			r.queue.done(subject)
-			continue
-		}
 		e.changing.Add(1) // until what waits for the rule is queued
-		if r.queue.done(subject) {
+		if r.queue.done(subject) && !r.primedFast.Load() {
 			e.advance()
+		}
+		if r.slowFast.Load() {
+			r.watchDuration()
 		}
 		e.changing.Add(-1)
 	}

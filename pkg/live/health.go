@@ -150,23 +150,31 @@ func subjectName(subject Key) string {
 // slow is how long one evaluation may take before the rule is degraded.
 const slow = 30 * time.Second
 
-// watchDuration notes whether some evaluation takes too long.
-func (r *rule) watchDuration(now time.Time) {
-	late := r.queue.since(now.Add(-slow))
-	r.health.mu.Lock()
-	was := r.health.slow
-	if was == nil || !slices.Contains(late, *was) { // one that is named stays
-		r.health.slow = nil
-		if len(late) > 0 {
-			r.health.slow = &late[0]
-		}
-	}
-	changed := was != r.health.slow
-	r.health.mu.Unlock()
-	if changed {
+// watchDuration notes whether some evaluation takes too long. Whoever ends one
+// looks once more if some rule is noted, and so does whoever has noted it: so
+// that no evaluation which has ended stays noted.
+func (r *rule) watchDuration() {
+	for r.noteSlow(r.queue.since(r.engine.options.Clock.Now().Add(-slow))) {
 		r.refreshStatus()
 		r.engine.advance()
 	}
+}
+
+// noteSlow keeps one of the subjects that take too long, and tells whether that
+// is another one than before, or none any more.
+func (r *rule) noteSlow(late []Key) (changed bool) {
+	h := &r.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was := h.slow
+	if was == nil || !slices.Contains(late, *was) { // one that is named stays
+		h.slow = nil
+		if len(late) > 0 {
+			h.slow = &late[0]
+		}
+	}
+	r.slowFast.Store(h.slow != nil)
+	return was != h.slow
 }
 
 func (r *rule) isSlow() bool {

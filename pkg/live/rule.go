@@ -66,6 +66,8 @@ type rule struct {
 	primed     bool
 	primedFast atomic.Bool
 	queue      *queue
+	// slowFast mirrors whether health.slow is set.
+	slowFast atomic.Bool
 
 	mu    sync.Mutex
 	nodes map[Key]*node

@@ -59,10 +59,7 @@ func TestARuleThatHangsHoldsUpNobodyElse(t *testing.T) {
 	}
 	close(release)
 	livetest.Eventually(t, "its subjects to be done", func() bool { return len(live.List(f.engine, reports)) == 20 })
-	livetest.Eventually(t, "it to be healthy again", func() bool {
-		live.LookAtClock(f.engine)
-		return f.status("hangs").State == live.Healthy
-	})
+	f.eventuallyStatus("hangs", "")
 }
 
 // TestABurstIsCoalescedAndLeavesNothingBehind sends ten thousand changes as fast
