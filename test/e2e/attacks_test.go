@@ -80,9 +80,9 @@ func untouched(t *testing.T, proposal *v1alpha1.Proposal) {
 
 func TestAttackForgedToken(t *testing.T) {
 	ns := namespace(t)
-	alice := approver(t, ns, "alice")
+	anna := approver(t, ns, "anna")
 	proposal := stuckStatefulSet(t, ns, "db")
-	minted := mint(t, alice, proposal)
+	minted := mint(t, anna, proposal)
 	var claims jwt.MapClaims
 	parsed, _, err := jwt.NewParser().ParseUnverified(minted.Token, &claims)
 	if err != nil {
@@ -110,9 +110,9 @@ func TestAttackForgedToken(t *testing.T) {
 		"signed with the public key as a secret":     sign(jwt.SigningMethodHS256, parsed.Header["kid"], []byte(public)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := post(t, alice, proposal, "approve", approvalRequest(proposal.Spec.Digest, forged))
+			_, err := post(t, anna, proposal, "approve", approvalRequest(proposal.Spec.Digest, forged))
 			wantStatus(t, err, 403, "SignedToken")
-			approval := manifest(t, alice, proposal)
+			approval := manifest(t, anna, proposal)
 			approval.Name, approval.Spec.Token = token.ApprovalName(strings.Repeat("0a", 16)), forged
 			refused(t, approval, "SignedToken")
 		})
@@ -122,21 +122,21 @@ func TestAttackForgedToken(t *testing.T) {
 
 func TestAttackReplayedTokenAtTwoReplicasAtOnce(t *testing.T) {
 	ns := namespace(t)
-	alice := approver(t, ns, "alice")
+	anna := approver(t, ns, "anna")
 	proposal := stuckStatefulSet(t, ns, "db")
 	direct := startReplica(t, "srenix-apiserver-replay")
-	minted := mint(t, alice, proposal)
+	minted := mint(t, anna, proposal)
 	body, err := json.Marshal(approvalRequest(proposal.Spec.Digest, minted.Token))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := direct(alice)
+	second := direct(anna)
 	eventually(t, "the second replica to have the proposal", func(ctx context.Context) (bool, string) {
 		_, err := dynamicClient(t, second).Resource(v1alpha1.SchemeGroupVersion.WithResource("proposals")).Namespace(ns).Get(ctx, proposal.Name, metav1.GetOptions{})
 		return err == nil, fmt.Sprint(err)
 	})
 	var clients []rest.Interface
-	for _, config := range []*rest.Config{restConfig(t, alice), second} {
+	for _, config := range []*rest.Config{restConfig(t, anna), second} {
 		config.GroupVersion = &corev1.SchemeGroupVersion
 		config.NegotiatedSerializer = clientgoscheme.Codecs.WithoutConversion()
 		client, err := rest.RESTClientFor(config)
@@ -173,7 +173,7 @@ func TestAttackReplayedTokenAtTwoReplicasAtOnce(t *testing.T) {
 
 func TestAttackPatchSwappedAfterSigning(t *testing.T) {
 	ns := namespace(t)
-	alice := approver(t, ns, "alice")
+	anna := approver(t, ns, "anna")
 	proposal := driftedDeployment(t, ns, "app", "tier: web")
 	for name, swap := range map[string]func(*opsv1alpha1.Approval){
 		"another annotation": func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.Patch.SetAnnotation.Name = "evil" },
@@ -191,13 +191,13 @@ func TestAttackPatchSwappedAfterSigning(t *testing.T) {
 		"a later tier": func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.Tier = v1alpha1.TierRunbook },
 	} {
 		t.Run(name, func(t *testing.T) {
-			approval := manifest(t, alice, proposal)
+			approval := manifest(t, anna, proposal)
 			swap(approval)
 			refused(t, approval)
 		})
 	}
 	t.Run("after it was accepted", func(t *testing.T) {
-		approval := manifest(t, alice, proposal)
+		approval := manifest(t, anna, proposal)
 		approval.Spec.Decision = v1alpha1.DecisionApprove
 		c := opsClient(t)
 		if err := c.Create(t.Context(), approval); err != nil {
@@ -216,9 +216,9 @@ func TestAttackPatchSwappedAfterSigning(t *testing.T) {
 
 func TestAttackTargetRecreatedUnderTheSameName(t *testing.T) {
 	ns := namespace(t)
-	alice := approver(t, ns, "alice")
+	anna := approver(t, ns, "anna")
 	proposal := stuckStatefulSet(t, ns, "db")
-	approval := manifest(t, alice, proposal)
+	approval := manifest(t, anna, proposal)
 	kubectl(t, "delete", "pod", "db-0", "-n", ns)
 	kubectl(t, "rollout", "status", "statefulset/db", "-n", ns, "--timeout=30s")
 	fresh := podUID(t, ns, "db-0")
@@ -228,7 +228,7 @@ func TestAttackTargetRecreatedUnderTheSameName(t *testing.T) {
 		t.Fatal("the new pod has the old pod's digest")
 	}
 	refused(t, approval)
-	_, err := post(t, alice, again, "approve", approvalRequest(again.Spec.Digest, approval.Spec.Token))
+	_, err := post(t, anna, again, "approve", approvalRequest(again.Spec.Digest, approval.Spec.Token))
 	wantStatus(t, err, 403, "SignedToken")
 	if uid := podUID(t, ns, "db-0"); uid != fresh {
 		t.Error("the new pod was deleted with the approval of the old one")
@@ -239,9 +239,9 @@ func TestAttackTargetRecreatedUnderTheSameName(t *testing.T) {
 // GitOps controller may, and whom nobody gave a token.
 func TestAttackApprovalWrittenDirectly(t *testing.T) {
 	ns := namespace(t)
-	alice := approver(t, ns, "alice")
+	anna := approver(t, ns, "anna")
 	proposal := stuckStatefulSet(t, ns, "db")
-	good := manifest(t, alice, proposal)
+	good := manifest(t, anna, proposal)
 	for name, change := range map[string]func(*opsv1alpha1.Approval){
 		"no token":                  func(a *opsv1alpha1.Approval) { a.Spec.Token = "" },
 		"words for a token":         func(a *opsv1alpha1.Approval) { a.Spec.Token = "yes" },
@@ -262,7 +262,7 @@ func TestAttackApprovalWrittenDirectly(t *testing.T) {
 			t.Fatal(err)
 		}
 		stored := waitPhase(t, ns, approval.Name, opsv1alpha1.PhaseSucceeded)
-		if stored.Status.Approver != "alice" || stored.Status.Execution == nil {
+		if stored.Status.Approver != "anna" || stored.Status.Execution == nil {
 			t.Errorf("the status was taken over: %+v", stored.Status)
 		}
 	})
@@ -306,11 +306,11 @@ func TestAttackApproverWithoutRightsOnTheTarget(t *testing.T) {
 // shows: whatever it asks for, nothing happens.
 func TestAttackGETOfAClickLink(t *testing.T) {
 	ns := namespace(t)
-	alice := approver(t, ns, "alice")
+	anna := approver(t, ns, "anna")
 	proposal := stuckStatefulSet(t, ns, "db")
-	minted := mint(t, alice, proposal)
+	minted := mint(t, anna, proposal)
 	before := kubectl(t, "get", "auditevents", "-o", "name")
-	kube, err := kubernetes.NewForConfig(restConfig(t, alice))
+	kube, err := kubernetes.NewForConfig(restConfig(t, anna))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,9 +341,9 @@ func TestAttackGETOfAClickLink(t *testing.T) {
 // TestAttackTokenStretched extends a token's life by changing what is signed.
 func TestAttackTokenStretched(t *testing.T) {
 	ns := namespace(t)
-	alice := approver(t, ns, "alice")
+	anna := approver(t, ns, "anna")
 	proposal := stuckStatefulSet(t, ns, "db")
-	minted := mint(t, alice, proposal)
+	minted := mint(t, anna, proposal)
 	parts := strings.Split(minted.Token, ".")
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
@@ -359,10 +359,10 @@ func TestAttackTokenStretched(t *testing.T) {
 		t.Fatal(err)
 	}
 	parts[1] = base64.RawURLEncoding.EncodeToString(stretched)
-	_, err = post(t, alice, proposal, "approve", approvalRequest(proposal.Spec.Digest, strings.Join(parts, ".")))
+	_, err = post(t, anna, proposal, "approve", approvalRequest(proposal.Spec.Digest, strings.Join(parts, ".")))
 	wantStatus(t, err, 403, "SignedToken")
 	// And asks for more than there is.
-	_, err = post(t, alice, proposal, "token", v1alpha1.ProposalTokenRequest{
+	_, err = post(t, anna, proposal, "token", v1alpha1.ProposalTokenRequest{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "ProposalTokenRequest"},
 		Spec:     v1alpha1.TokenRequestSpec{Digest: proposal.Spec.Digest, ExpirationSeconds: new(int64(1 << 40))},
 	})

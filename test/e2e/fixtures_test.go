@@ -88,7 +88,8 @@ func namespace(t *testing.T) string {
 }
 
 // approver makes a user who may approve in a namespace and do the actions
-// themselves, and returns their kubeconfig.
+// themselves, and returns their kubeconfig. A person has ten approvals an hour, in
+// all tests together: where many are approved, let it be somebody else.
 func approver(t *testing.T, namespace, user string) string {
 	t.Helper()
 	kubectl(t, "create", "rolebinding", user+"-approves", "-n", namespace, "--clusterrole=srenix-approver", "--user="+user)
