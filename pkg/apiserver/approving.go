@@ -34,12 +34,12 @@ type minter struct {
 var _ proposal.Minter = minter{}
 
 // Mint implements proposal.Minter.
-func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal, lifetime time.Duration) (proposal.Minted, error) {
+func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal, decision v1alpha1.Decision, lifetime time.Duration) (proposal.Minted, error) {
 	if lifetime > m.longest {
 		return proposal.Minted{}, apierrors.NewBadRequest(fmt.Sprintf("a token of %s was asked for, and the configuration allows %s: ask for less with spec.expirationSeconds", lifetime, m.longest))
 	}
 	binding := token.Binding{
-		Namespace: p.Namespace, Proposal: p.Name, ProposalUID: p.UID, Digest: p.Spec.Digest,
+		Namespace: p.Namespace, Proposal: p.Name, ProposalUID: p.UID, Digest: p.Spec.Digest, Decision: decision,
 		Tier: p.Spec.Tier, ActionKind: p.Spec.ActionKind, TargetUID: p.Spec.Target.UID,
 		DiagnosticClass: p.Spec.DiagnosticClass, Groups: caller.GetGroups(),
 	}

@@ -145,9 +145,14 @@ func (w *world) gatherer() *Gatherer {
 // mint gives a person a token for the proposal.
 func (w *world) mint(t *testing.T, who string) (string, *token.Claims) {
 	t.Helper()
+	return w.mintFor(t, who, v1alpha1.DecisionApprove)
+}
+
+func (w *world) mintFor(t *testing.T, who string, decision v1alpha1.Decision) (string, *token.Claims) {
+	t.Helper()
 	spec := &w.proposal.Spec
 	signed, claims, err := w.signer.Mint(who, token.Binding{
-		Namespace: w.proposal.Namespace, Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest, Tier: spec.Tier,
+		Namespace: w.proposal.Namespace, Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest, Decision: decision, Tier: spec.Tier,
 		ActionKind: spec.ActionKind, TargetUID: spec.Target.UID, DiagnosticClass: spec.DiagnosticClass, Groups: []string{"sre"},
 	}, 15*time.Minute)
 	if err != nil {
@@ -385,7 +390,7 @@ func TestDenialByAPersonIsGatheredWithoutTheTarget(t *testing.T) {
 	for _, call := range []string{"get Pod", "get Namespace", "create SubjectAccessReview"} {
 		w.fail[call] = errors.New("away")
 	}
-	signed, claims := w.mint(t, "alice")
+	signed, claims := w.mintFor(t, "alice", v1alpha1.DecisionDeny)
 	request := w.request(policy.StageApproval, signed, claims)
 	request.Decision = v1alpha1.DecisionDeny
 	if decision := policy.Evaluate(w.gatherer().Gather(t.Context(), request)); !decision.Allowed {

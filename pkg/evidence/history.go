@@ -108,6 +108,7 @@ func (g *gathering) stillStands(ctx context.Context, event *opsv1alpha1.AuditEve
 	return err == nil && stored.Spec.Decision == v1alpha1.DecisionApprove &&
 		stored.Spec.Proposal.UID == references.ProposalUID && stored.Spec.Proposal.Digest == references.Digest &&
 		claims.Binding.ProposalUID == references.ProposalUID && claims.Binding.Digest == references.Digest &&
+		claims.Binding.Decision == v1alpha1.DecisionApprove &&
 		claims.Subject == references.Approver && claims.ID == references.JTI, nil
 }
 

@@ -208,6 +208,8 @@ func TestDenialsCostNoBudget(t *testing.T) {
 	if in := w.gatherer().Gather(t.Context(), request); len(in.Spent) != 0 || !policy.Evaluate(in).Allowed {
 		t.Errorf("spent are %v", in.Spent)
 	}
+	signed, claims = w.mintFor(t, "alice", v1alpha1.DecisionDeny)
+	request = w.request(policy.StageApproval, signed, claims)
 	request.Decision = v1alpha1.DecisionDeny
 	if in := w.gatherer().Gather(t.Context(), request); !policy.Evaluate(in).Allowed {
 		t.Error("a denial is refused")

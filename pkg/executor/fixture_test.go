@@ -140,7 +140,7 @@ func (w *world) decide(user string, decision srenix.Decision) *opsv1alpha1.Appro
 	w.t.Helper()
 	spec := &w.proposal.Spec
 	signed, claims, err := w.signer.Mint(user, token.Binding{
-		Namespace: "shop", Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest,
+		Namespace: "shop", Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest, Decision: decision,
 		Tier: spec.Tier, ActionKind: spec.ActionKind, TargetUID: spec.Target.UID, DiagnosticClass: spec.DiagnosticClass,
 	}, 15*time.Minute)
 	if err != nil {

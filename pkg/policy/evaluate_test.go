@@ -103,7 +103,8 @@ func TestUnknownFactDeniesItsLayer(t *testing.T) {
 func TestUnknownFactDeniesAPersonsDenialToo(t *testing.T) {
 	for _, layer := range eight {
 		in := good(t, StageApproval, v1alpha1.ActionDeletePod)
-		in.Decision, in.Unknown = v1alpha1.DecisionDeny, map[Layer]error{layer: errors.New("away")}
+		deny(t, &in)
+		in.Unknown = map[Layer]error{layer: errors.New("away")}
 		expectDenied(t, Evaluate(in), "away", layer)
 	}
 }
@@ -203,7 +204,7 @@ func TestRefusalListsEveryReasonWithItsLayer(t *testing.T) {
 
 func TestDenialByAPersonNeedsOnlyTokenAndAudit(t *testing.T) {
 	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
-	in.Decision = v1alpha1.DecisionDeny
+	deny(t, &in)
 	in.Target, in.Namespace, in.AccessDenied = nil, nil, "alice may do nothing"
 	in.Config.AllowedActionKinds = []v1alpha1.ActionKind{v1alpha1.ActionDeleteJob}
 	if decision := Evaluate(in); !decision.Allowed || decision.Awaiting {

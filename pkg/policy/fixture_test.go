@@ -128,6 +128,7 @@ func newCredentials(t testing.TB) *credentials {
 
 func bind(p *Proposal) token.Binding {
 	b := token.Binding{
+		Decision:  v1alpha1.DecisionApprove,
 		Namespace: p.Namespace, Proposal: p.Name, ProposalUID: p.UID, Digest: p.Spec.Digest, Tier: p.Spec.Tier,
 		ActionKind: p.Spec.ActionKind, TargetUID: p.Spec.Target.UID, DiagnosticClass: p.Spec.DiagnosticClass,
 	}
@@ -146,6 +147,15 @@ func (c *credentials) approve(t testing.TB, in *Input, who string, binding token
 		t.Fatal(err)
 	}
 	in.Token, in.Verifier, in.ApprovalName = signed, c.verifier, token.ApprovalName(claims.ID)
+}
+
+// deny makes an input a person's no, with the token for it.
+func deny(t testing.TB, in *Input) {
+	t.Helper()
+	in.Decision = v1alpha1.DecisionDeny
+	binding := bind(&in.Proposal)
+	binding.Decision = v1alpha1.DecisionDeny
+	newCredentials(t).approve(t, in, "alice", binding)
 }
 
 func configuration() *config.PolicyConfiguration {

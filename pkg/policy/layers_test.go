@@ -121,6 +121,7 @@ func TestTokenForAnythingElseDenies(t *testing.T) {
 		"proposal":         {func(b *token.Binding) { b.Proposal = "other" }, "another proposal"},
 		"proposal UID":     {func(b *token.Binding) { b.ProposalUID = "other" }, "UID differs"},
 		"digest":           {func(b *token.Binding) { b.Digest = "sha256:" + strings.Repeat("0", 64) }, "another digest"},
+		"decision":         {func(b *token.Binding) { b.Decision = otherDecision(b.Decision) }, "another decision"},
 		"tier":             {func(b *token.Binding) { b.Tier = v1alpha1.TierPlan }, "another tier"},
 		"action kind":      {func(b *token.Binding) { b.ActionKind = v1alpha1.ActionDeleteJob }, "another action kind"},
 		"target":           {func(b *token.Binding) { b.TargetUID = "other" }, "another target"},
@@ -132,12 +133,20 @@ func TestTokenForAnythingElseDenies(t *testing.T) {
 				in := good(t, StageApproval, v1alpha1.ActionDeletePod)
 				in.Decision = decision
 				b := bind(&in.Proposal)
+				b.Decision = decision
 				test.change(&b)
 				newCredentials(t).approve(t, &in, "alice", b)
 				expectDenied(t, Evaluate(in), test.words, SignedToken)
 			})
 		}
 	}
+}
+
+func otherDecision(decision v1alpha1.Decision) v1alpha1.Decision {
+	if decision == v1alpha1.DecisionApprove {
+		return v1alpha1.DecisionDeny
+	}
+	return v1alpha1.DecisionApprove
 }
 
 // A proposal that was changed after it was signed does not have its digest any

@@ -79,6 +79,7 @@ func (f *facts) mismatch() string {
 		{"proposal", binding.Proposal == proposal.Name},
 		{"proposal (its UID differs)", binding.ProposalUID == proposal.UID},
 		{"digest", binding.Digest == spec.Digest},
+		{"decision", binding.Decision == f.Decision},
 		{"tier", binding.Tier == spec.Tier},
 		{"action kind", binding.ActionKind == spec.ActionKind},
 		{"target", binding.TargetUID == spec.Target.UID},

@@ -44,12 +44,14 @@ var (
 
 // Binding is the private claim "srenix.io": exactly what the token says yes or no to.
 type Binding struct {
-	Namespace   string              `json:"namespace"`
-	Proposal    string              `json:"proposal"`
-	ProposalUID types.UID           `json:"proposalUID"`
-	Digest      string              `json:"digest"`
-	Tier        v1alpha1.Tier       `json:"tier"`
-	ActionKind  v1alpha1.ActionKind `json:"actionKind"`
+	Namespace   string    `json:"namespace"`
+	Proposal    string    `json:"proposal"`
+	ProposalUID types.UID `json:"proposalUID"`
+	Digest      string    `json:"digest"`
+	// Decision is what the token says: a yes is no no, whoever carries it.
+	Decision   v1alpha1.Decision   `json:"decision"`
+	Tier       v1alpha1.Tier       `json:"tier"`
+	ActionKind v1alpha1.ActionKind `json:"actionKind"`
 	// TargetUID is empty only for a Runbook, which acts on nothing.
 	TargetUID types.UID `json:"targetUID,omitempty"`
 	// PlanDigest is set for steps of a plan.
@@ -119,6 +121,9 @@ func (b *Binding) check() error {
 		if err := bounded("targetUID", string(b.TargetUID), maximumUIDLength); err != nil {
 			return err
 		}
+	}
+	if b.Decision != v1alpha1.DecisionApprove && b.Decision != v1alpha1.DecisionDeny {
+		return fmt.Errorf("%w: decision must be %s or %s", ErrClaims, v1alpha1.DecisionApprove, v1alpha1.DecisionDeny)
 	}
 	if !digestPattern.MatchString(b.Digest) {
 		return fmt.Errorf("%w: digest must be sha256: and 64 hex digits", ErrClaims)

@@ -52,7 +52,8 @@ func newFixture(t testing.TB) *fixture {
 func binding() Binding {
 	return Binding{
 		Namespace: "shop", Proposal: "fix-web", ProposalUID: "7c3f", Digest: "sha256:" + strings.Repeat("ab", 32),
-		Tier: v1alpha1.TierFix, ActionKind: v1alpha1.ActionDeletePod, TargetUID: "pod-uid",
+		Decision: v1alpha1.DecisionApprove,
+		Tier:     v1alpha1.TierFix, ActionKind: v1alpha1.ActionDeletePod, TargetUID: "pod-uid",
 		DiagnosticClass: "WorkloadStateDrift", Groups: []string{"system:authenticated", "sre"},
 	}
 }

@@ -100,7 +100,7 @@ func TestDecisionsBySomebodyElsesHands(t *testing.T) {
 func TestNoIsRecordedAndHolds(t *testing.T) {
 	w := newWorld(t)
 	w.forbidden = true // whoever may say no need not be able to act
-	signed, claims := w.mint(t, "bob")
+	signed, claims := w.mintFor(t, "bob", v1alpha1.DecisionDeny)
 	no := w.stored(signed, claims)
 	no.Spec.Decision = v1alpha1.DecisionDeny
 	if response := w.review(t, "bob", no); !response.Allowed {

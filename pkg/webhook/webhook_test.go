@@ -133,9 +133,14 @@ func seal(t *testing.T, p *v1alpha1.Proposal) {
 
 func (w *world) mint(t *testing.T, who string) (string, *token.Claims) {
 	t.Helper()
+	return w.mintFor(t, who, v1alpha1.DecisionApprove)
+}
+
+func (w *world) mintFor(t *testing.T, who string, decision v1alpha1.Decision) (string, *token.Claims) {
+	t.Helper()
 	spec := &w.proposal.Spec
 	signed, claims, err := w.signer.Mint(who, token.Binding{
-		Namespace: w.proposal.Namespace, Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest, Tier: spec.Tier,
+		Namespace: w.proposal.Namespace, Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest, Decision: decision, Tier: spec.Tier,
 		ActionKind: spec.ActionKind, TargetUID: spec.Target.UID, DiagnosticClass: spec.DiagnosticClass,
 	}, 15*time.Minute)
 	if err != nil {

@@ -150,7 +150,7 @@ func expiredToken(t *testing.T, proposal *v1alpha1.Proposal, subject string) str
 	}
 	cluster := strings.TrimSpace(kubectl(t, "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"))
 	signed, _, err := token.NewSigner(keys, cluster, past).Mint(subject, token.Binding{
-		Namespace: proposal.Namespace, Proposal: proposal.Name, ProposalUID: proposal.UID, Digest: proposal.Spec.Digest,
+		Namespace: proposal.Namespace, Proposal: proposal.Name, ProposalUID: proposal.UID, Digest: proposal.Spec.Digest, Decision: v1alpha1.DecisionApprove,
 		Tier: proposal.Spec.Tier, ActionKind: proposal.Spec.ActionKind, TargetUID: proposal.Spec.Target.UID,
 		DiagnosticClass: proposal.Spec.DiagnosticClass,
 	}, 15*time.Minute)

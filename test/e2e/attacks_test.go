@@ -180,6 +180,7 @@ func TestAttackPatchSwappedAfterSigning(t *testing.T) {
 		"a JSON patch beside": func(a *opsv1alpha1.Approval) {
 			a.Spec.Snapshot.Patch.JSONPatch = []v1alpha1.JSONPatchOperation{{Op: "replace", Path: "/spec/replicas", Value: "0"}}
 		},
+		"another decision": func(a *opsv1alpha1.Approval) { a.Spec.Decision = v1alpha1.DecisionDeny },
 		"another action":   func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.ActionKind = v1alpha1.ActionDeletePod },
 		"another target":   func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.Target.Name = "other" },
 		"another UID":      func(a *opsv1alpha1.Approval) { a.Spec.Snapshot.Target.UID = "other" },
@@ -336,6 +337,30 @@ func TestAttackGETOfAClickLink(t *testing.T) {
 		t.Errorf("stored: %s", left)
 	}
 	untouched(t, proposal)
+}
+
+// TestAttackNoTurnedIntoYes changes the decision of a denial on its way through Git.
+func TestAttackNoTurnedIntoYes(t *testing.T) {
+	ns := namespace(t)
+	anna := approver(t, ns, "anna")
+	proposal := stuckStatefulSet(t, ns, "db")
+	stdout, stderr, err := srenix.Plane.KubectlAs(t.Context(), anna, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--deny", "--yes", "--dry-run=client", "-o", "yaml")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr)
+	}
+	denial := &opsv1alpha1.Approval{}
+	if err := yaml.Unmarshal([]byte(stdout), denial); err != nil {
+		t.Fatal(err)
+	}
+	yes := denial.DeepCopy()
+	yes.Spec.Decision = v1alpha1.DecisionApprove
+	refused(t, yes, "SignedToken", "decision")
+	untouched(t, proposal)
+	// As it was meant, it counts.
+	if err := opsClient(t).Create(t.Context(), denial); err != nil {
+		t.Fatal(err)
+	}
+	waitPhase(t, ns, denial.Name, opsv1alpha1.PhaseDenied)
 }
 
 // TestAttackTokenStretched extends a token's life by changing what is signed.

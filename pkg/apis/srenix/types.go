@@ -343,6 +343,8 @@ type TokenRequestSpec struct {
 	// digest of the proposal that the caller has seen. A proposal that has
 	// changed since answers 409 Conflict naming both digests.
 	Digest string
+	// decision that the token is for: Approve, which is the default, or Deny.
+	Decision Decision
 	// expirationSeconds is the lifetime asked for; 900 by default, at most 86400.
 	ExpirationSeconds *int64
 }

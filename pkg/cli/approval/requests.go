@@ -46,9 +46,9 @@ func (p *proposals) list(ctx context.Context) (*v1alpha1.ProposalList, error) {
 }
 
 // mint asks for a token that binds the caller to the digest.
-func (p *proposals) mint(ctx context.Context, name, digest string, lifetime time.Duration) (v1alpha1.TokenRequestStatus, error) {
+func (p *proposals) mint(ctx context.Context, name, digest string, decision v1alpha1.Decision, lifetime time.Duration) (v1alpha1.TokenRequestStatus, error) {
 	request := &v1alpha1.ProposalTokenRequest{Spec: v1alpha1.TokenRequestSpec{
-		Digest: digest, ExpirationSeconds: ptr.To(int64(lifetime / time.Second)),
+		Digest: digest, Decision: decision, ExpirationSeconds: ptr.To(int64(lifetime / time.Second)),
 	}}
 	answer := &v1alpha1.ProposalTokenRequest{}
 	err := p.client.Post().Namespace(p.namespace).Resource(resource).Name(name).SubResource("token").

@@ -1341,6 +1341,14 @@ func schema_pkg_apis_srenix_v1alpha1_TokenRequestSpec(ref common.ReferenceCallba
 							Format:      "",
 						},
 					},
+					"decision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "decision that the token is for: Approve, which is the default, or Deny.\n\nPossible enum values:\n - `\"Approve\"` says yes.\n - `\"Deny\"` says no, for everybody, until the digest changes.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Approve", "Deny"},
+						},
+					},
 					"expirationSeconds": {
 						SchemaProps: spec.SchemaProps{
 							Description: "expirationSeconds is the lifetime asked for; 900 by default, at most 86400.",

@@ -39,7 +39,7 @@ type Minted struct {
 // Minter signs a token for the caller and the proposal as it stands, and
 // records that it did.
 type Minter interface {
-	Mint(ctx context.Context, caller user.Info, proposal *v1alpha1.Proposal, lifetime time.Duration) (Minted, error)
+	Mint(ctx context.Context, caller user.Info, proposal *v1alpha1.Proposal, decision v1alpha1.Decision, lifetime time.Duration) (Minted, error)
 }
 
 // TokenREST serves proposals/token: POST mints a token for the caller.
@@ -97,7 +97,7 @@ func (r *TokenREST) Create(ctx context.Context, name string, object runtime.Obje
 	if isDryRun(options) {
 		return request, nil
 	}
-	minted, err := r.minter.Mint(ctx, caller, proposal, lifetime)
+	minted, err := r.minter.Mint(ctx, caller, proposal, v1alpha1.Decision(request.Spec.Decision), lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +112,13 @@ func validateTokenRequest(name string, request *srenix.ProposalTokenRequest) (ti
 	spec := field.NewPath("spec")
 	if request.Spec.Digest == "" {
 		errs = append(errs, field.Required(spec.Child("digest"), "name the digest of the proposal that you have seen"))
+	}
+	switch request.Spec.Decision {
+	case "":
+		request.Spec.Decision = srenix.DecisionApprove
+	case srenix.DecisionApprove, srenix.DecisionDeny:
+	default:
+		errs = append(errs, field.NotSupported(spec.Child("decision"), request.Spec.Decision, []srenix.Decision{srenix.DecisionApprove, srenix.DecisionDeny}))
 	}
 	lifetime := defaultLifetime
 	if seconds := request.Spec.ExpirationSeconds; seconds != nil {

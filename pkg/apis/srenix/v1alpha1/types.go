@@ -388,6 +388,9 @@ type TokenRequestSpec struct {
 	// digest of the proposal that the caller has seen. A proposal that has
 	// changed since answers 409 Conflict naming both digests.
 	Digest string `json:"digest"`
+	// decision that the token is for: Approve, which is the default, or Deny.
+	// +optional
+	Decision Decision `json:"decision,omitempty"`
 	// expirationSeconds is the lifetime asked for; 900 by default, at most 86400.
 	// +optional
 	ExpirationSeconds *int64 `json:"expirationSeconds,omitempty"`
