@@ -1,0 +1,311 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package executor
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/digest"
+	"github.com/srenix/srenix/pkg/token"
+)
+
+// invariant is something that must hold in every world.
+type invariant string
+
+const (
+	actsOnce       invariant = "1: at most one execution for each digest"
+	approvedFirst  invariant = "2: no execution without a valid approval"
+	nothingIsLost  invariant = "3: every approval comes to its end, and tells the truth"
+	runbooksAreTxt invariant = "4: a runbook is never executed"
+	chainVerifies  invariant = "5: the audit chain always verifies"
+	tokensWorkOnce invariant = "6: a used token is never accepted again"
+)
+
+// flaw is one way in which an invariant is broken, so that a scenario can say
+// which ones are known.
+type flaw string
+
+const (
+	flawNone flaw = ""
+	// deniedBefore is a denial that the chain has before the intent.
+	deniedBefore flaw = "acts in spite of a denial that the chain has before the intent"
+	// staleJudgment is an action on what was true when a run began to judge, and
+	// is not when it records its intent.
+	staleJudgment flaw = "acts on a token that had expired when the intent was recorded"
+	// withdrawn is an approval that was accepted and deleted, and comes again.
+	withdrawn flaw = "acts for a token whose accepted Approval had been deleted"
+	// overwritten is an action that could not be seen any more.
+	overwritten flaw = "acts again where somebody else has overwritten what the first action wrote"
+	// failedBefore is an action for an approval of which the chain says already
+	// that nothing was done.
+	failedBefore flaw = "acts for an approval that was settled as failed"
+	// credited is the action of another approval of the same digest.
+	credited flaw = "takes the action of another approval for its own"
+	// unsettled is an action that was there to see, and was called failed; freed is
+	// one that came after it, because what failed does not stand in the way.
+	unsettled flaw = "calls an action failed that was carried out"
+	freed     flaw = "acts again after an action that was called failed"
+)
+
+// violation is an invariant that does not hold, how, and where.
+type violation struct {
+	invariant
+	flaw
+	text string
+	at   *position
+}
+
+func broken(of invariant, at *position, format string, arguments ...any) *violation {
+	return &violation{invariant: of, text: fmt.Sprintf(format, arguments...), at: at}
+}
+
+// String tells what is broken and how that came about.
+func (v *violation) String() string {
+	return fmt.Sprintf("%s: %s%s", v.invariant, v.text, trace(v.at))
+}
+
+func (v *violation) as(flaw flaw) *violation {
+	v.flaw = flaw
+	return v
+}
+
+// observe checks what a request has done: q is p after it.
+func (e *explorer) observe(p, q *position, i int, asked *request, given answer, change *item) *violation {
+	actor := &q.actors[i]
+	if asked.admits {
+		actor.since = len(p.stored.events())
+	}
+	if given.err != nil {
+		return nil
+	}
+	if asked.acts() {
+		return e.acted(p, q, i, asked)
+	}
+	if change == nil {
+		return nil
+	}
+	switch object := change.object.(type) {
+	case *opsv1alpha1.AuditEvent:
+		return e.appended(p, q, i, object)
+	case *opsv1alpha1.Approval:
+		if asked.verb == verbStatus {
+			return moved(p, q, object)
+		}
+	}
+	return nil
+}
+
+// acted checks an action that went through. It counts also where it changed
+// nothing, as a second deletion of a Pod that is ending does.
+func (e *explorer) acted(p, q *position, i int, asked *request) *violation {
+	actor := &q.actors[i]
+	approval := actor.approval
+	if approval == nil {
+		return broken(approvedFirst, q, "%s acted, and reconciled nothing", actor.name)
+	}
+	named, snapshot := &approval.Spec.Proposal, &approval.Spec.Snapshot
+	q.acts = append(q.acts, act{approval: approval.Name, digest: named.Digest, at: q.clock})
+	e.executions++
+	if snapshot.ActionKind == srenix.ActionRunbook {
+		return broken(runbooksAreTxt, q, "%s: %s", actor.name, asked)
+	}
+	done := 0
+	for _, act := range q.acts {
+		if act.digest == named.Digest {
+			done++
+		}
+	}
+	if done > 1 {
+		return broken(actsOnce, q, "acted %d times on the digest %s", done, named.Digest).as(again(p))
+	}
+	if slices.Contains(p.withdrawn, approval.Name) && approval.UID != firstUID(approval.Name) {
+		return broken(tokensWorkOnce, q, "%s was carried out, which had been accepted, deleted and created again with the same token", shortName(approval.Name)).as(withdrawn)
+	}
+	if problem, flaw := e.unapproved(p, approval, asked, actor.began); problem != "" {
+		return broken(approvedFirst, q, "%s was carried out: %s", shortName(approval.Name), problem).as(flaw)
+	}
+	return nil
+}
+
+// again tells what an action came again of; p is the world before it.
+func again(p *position) flaw {
+	first := p.acts[0].approval
+	for _, event := range p.stored.events() {
+		if event.Spec.Type == opsv1alpha1.AuditActionFailed && event.Spec.References.Approval == first {
+			if p.meddled {
+				return overwritten
+			}
+			return freed
+		}
+	}
+	return flawNone
+}
+
+// unapproved tells what an action lacks. It does not ask the policy, but looks
+// for itself at what is stored.
+func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked *request, began circumstances) (string, flaw) {
+	named, snapshot := &approval.Spec.Proposal, &approval.Spec.Snapshot
+	accepted, intended, failed := int64(-1), int64(-1), int64(-1)
+	var intent *opsv1alpha1.AuditEventSpec
+	for _, event := range p.stored.events() {
+		if event.Spec.References.Approval != approval.Name {
+			continue
+		}
+		switch event.Spec.Type {
+		case opsv1alpha1.AuditApprovalAccepted:
+			if accepted < 0 {
+				accepted = event.Spec.Index
+			}
+		case opsv1alpha1.AuditActionIntended:
+			intent, intended = &event.Spec, event.Spec.Index
+		case opsv1alpha1.AuditActionFailed:
+			failed = event.Spec.Index
+		}
+	}
+	switch {
+	case intent == nil:
+		return "no intent is in the audit chain", flawNone
+	case accepted < 0 || accepted > intended:
+		return "it was not accepted before its intent", flawNone
+	case approval.Spec.Decision != srenix.DecisionApprove:
+		return "it is a denial", flawNone
+	case p.clock.Sub(intent.Time.Time) >= SettleAfter:
+		return fmt.Sprintf("its intent is %s old, when others may settle it", p.clock.Sub(intent.Time.Time)), flawNone
+	case failed >= 0:
+		return fmt.Sprintf("audit event %d says that nothing was done for it, and that nothing is tried again", failed), failedBefore
+	case !began.rights:
+		return "the approver had no right to it any more", flawNone
+	case began.digest != named.Digest:
+		return fmt.Sprintf("the proposal's digest was %q already when the execution began", began.digest), flawNone
+	}
+	for _, event := range p.stored.events() {
+		if event.Spec.Type == opsv1alpha1.AuditDenialRecorded && event.Spec.References.Digest == named.Digest && event.Spec.Index < intended {
+			return fmt.Sprintf("%s had denied it (audit event %d) before the intent (audit event %d)", event.Spec.References.Approver, event.Spec.Index, intended), deniedBefore
+		}
+	}
+	claims, err := token.NewVerifier(e.cluster.keys, clusterUID, clocktesting.NewFakePassiveClock(p.clock)).VerifyAt(approval.Spec.Token, intent.Time.Time)
+	if err != nil {
+		return err.Error(), staleJudgment
+	}
+	content, err := digest.Proposal(approval.Namespace, named.Name, named.UID, snapshot)
+	target := p.stored.get(asked.key())
+	switch {
+	case err != nil || content != named.Digest || claims.Binding.Digest != named.Digest:
+		return fmt.Sprintf("approved is %s, the token is for %s, and the content has %s", named.Digest, claims.Binding.Digest, content), flawNone
+	case token.ApprovalName(claims.ID) != approval.Name:
+		return "it has the name of another token", flawNone
+	case target.object.GetUID() != snapshot.Target.UID || claims.Binding.TargetUID != snapshot.Target.UID:
+		return fmt.Sprintf("approved was the target %s, and acted on was %s", snapshot.Target.UID, target.object.GetUID()), flawNone
+	case claims.Subject != intent.References.Approver:
+		return "the intent names another approver than the token", flawNone
+	}
+	return "", flawNone
+}
+
+// appended checks an audit event: that it continues the chain, and that it
+// accepts no token that was used before the judgment began.
+func (e *explorer) appended(p, q *position, i int, event *opsv1alpha1.AuditEvent) *violation {
+	before := p.stored.events()
+	if err := e.links(before, event); err != nil {
+		return broken(chainVerifies, q, "%v", err)
+	}
+	spec := &event.Spec
+	if !audit.IsDecision(spec.Type) {
+		return nil
+	}
+	for _, earlier := range before[:q.actors[i].since] {
+		if audit.IsDecision(earlier.Spec.Type) && earlier.Spec.References.JTI == spec.References.JTI {
+			return broken(tokensWorkOnce, q, "audit event %d accepts the token of event %d", spec.Index, earlier.Spec.Index)
+		}
+	}
+	return nil
+}
+
+// links verifies the last link of a chain. What comes before it was verified
+// when it was the last, and is never changed.
+func (e *explorer) links(before []*opsv1alpha1.AuditEvent, event *opsv1alpha1.AuditEvent) error {
+	if e.linked[event] {
+		return nil
+	}
+	var chain []*opsv1alpha1.AuditEvent
+	if n := len(before); n > 0 {
+		chain = append(chain, before[n-1])
+	}
+	_, err := audit.Verify(inOrder(append(chain, event)))
+	e.linked[event] = err == nil
+	return err
+}
+
+func inOrder(events []*opsv1alpha1.AuditEvent) iter.Seq2[opsv1alpha1.AuditEventSpec, error] {
+	return func(yield func(opsv1alpha1.AuditEventSpec, error) bool) {
+		for _, event := range events {
+			if !yield(event.Spec, nil) {
+				return
+			}
+		}
+	}
+}
+
+// moved checks a new status: what is at its end stays there, unless it turns out
+// later that something was done.
+func moved(p, q *position, after *opsv1alpha1.Approval) *violation {
+	before := p.approval(after.Name)
+	from, to := before.Status.Phase, after.Status.Phase
+	if !from.Finished() || from == to || (from == opsv1alpha1.PhaseFailed && to == opsv1alpha1.PhaseSucceeded) {
+		return nil
+	}
+	return broken(nothingIsLost, q, "%s was %s, and is %s now", shortName(after.Name), from, to)
+}
+
+// inspect checks what must hold in every world, however it came about.
+func inspect(p *position) *violation {
+	for _, act := range p.acts {
+		approval := p.approval(act.approval)
+		if approval == nil || p.stored.last(keyOf(approval)).births > 1 {
+			continue
+		}
+		status := &approval.Status
+		untouched := status.Phase == "" || status.Phase == opsv1alpha1.PhasePending || status.Phase == opsv1alpha1.PhaseAwaitingSecondApproval
+		if untouched || status.Execution == nil || status.Execution.Intent == "" {
+			return broken(nothingIsLost, p, "%s was acted on and looks untouched: phase %q", shortName(act.approval), status.Phase)
+		}
+	}
+	return nil
+}
+
+// ended checks the end that everything came to.
+func ended(p *position) *violation {
+	if _, err := audit.Verify(inOrder(p.stored.events())); err != nil {
+		return broken(chainVerifies, p, "%v", err)
+	}
+	for _, approval := range p.stored.approvals() {
+		status, name := &approval.Status, shortName(approval.Name)
+		done := 0
+		for _, act := range p.acts {
+			if act.approval == approval.Name {
+				done++
+			}
+		}
+		executed := meta.IsStatusConditionTrue(status.Conditions, opsv1alpha1.ConditionExecuted)
+		switch {
+		case !completed(approval):
+			return broken(nothingIsLost, p, "%s stays %q: %s", name, status.Phase, status.Message)
+		case done > 0 && status.Phase == opsv1alpha1.PhaseFailed && p.meddled:
+			// Nobody can tell any more, and Failed says so, too.
+		case done > 0 && (status.Phase != opsv1alpha1.PhaseSucceeded || !executed):
+			return broken(nothingIsLost, p, "%s was carried out, and says %q: %s", name, status.Phase, status.Message).as(unsettled)
+		case done == 0 && (status.Phase == opsv1alpha1.PhaseSucceeded || executed) && !p.meddled:
+			return broken(nothingIsLost, p, "%s was not carried out, and says %q: %s", name, status.Phase, status.Message).as(credited)
+		}
+	}
+	return nil
+}
