@@ -70,12 +70,16 @@ func bound(spec *opsv1alpha1.AuditEventSpec) {
 	}
 	spec.Message = cut(spec.Message, maximumText)
 	references.ProposalUID = types.UID(cut(string(references.ProposalUID), maximumField))
+	references.ApprovalUID = types.UID(cut(string(references.ApprovalUID), maximumField))
 	references.ActionKind = v1alpha1.ActionKind(cut(string(references.ActionKind), maximumField))
 	if target := references.Target; target != nil {
 		for _, field := range []*string{&target.APIVersion, &target.Kind, &target.Namespace, &target.Name} {
 			*field = cut(*field, maximumField)
 		}
 		target.UID = types.UID(cut(string(target.UID), maximumField))
+	}
+	if spec.Intent != nil {
+		spec.Intent.Value = cut(spec.Intent.Value, maximumField)
 	}
 	for i := range spec.Verdicts {
 		spec.Verdicts[i].Message = cut(spec.Verdicts[i].Message, maximumField)

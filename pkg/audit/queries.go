@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -51,6 +52,17 @@ func DecisionsOn(ctx context.Context, reader client.Reader, proposal types.UID, 
 	return events, nil
 }
 
+// AboutDigest returns every event about one digest of one proposal, oldest first.
+func AboutDigest(ctx context.Context, reader client.Reader, proposal types.UID, digest string) ([]opsv1alpha1.AuditEvent, error) {
+	events, err := list(ctx, reader, client.MatchingLabels{LabelProposalUID: string(proposal)}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+		return spec.References.ProposalUID == proposal && spec.References.Digest == digest
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit events of proposal %s: %w", proposal, err)
+	}
+	return events, nil
+}
+
 // AcceptedSince returns the accepted approvals of one approver for one
 // diagnostic class after a time, oldest first.
 func AcceptedSince(ctx context.Context, reader client.Reader, approver, class string, since time.Time) ([]opsv1alpha1.AuditEvent, error) {
@@ -69,6 +81,15 @@ func AcceptedSince(ctx context.Context, reader client.Reader, approver, class st
 // IsDecision tells whether an event of this type records a person's decision that counted.
 func IsDecision(t opsv1alpha1.AuditType) bool {
 	return t == opsv1alpha1.AuditApprovalAccepted || t == opsv1alpha1.AuditDenialRecorded
+}
+
+// ComponentExecutor begins the component of every event that an executor appends;
+// the pod's name may follow.
+const ComponentExecutor = "executor"
+
+// ByExecutor tells whether an executor appended the event.
+func ByExecutor(spec *opsv1alpha1.AuditEventSpec) bool {
+	return strings.HasPrefix(spec.Component, ComponentExecutor)
 }
 
 // list reads the events with the labels that match, and checks the hash of each:

@@ -15,16 +15,26 @@ import (
 	"github.com/srenix/srenix/pkg/token"
 )
 
-// reviewAccess asks the cluster whether the approver, with the groups that the
-// token carries, may approve the action kind and do the action by hand.
+// reviewAccess asks whether the approver may do what is approved.
 func (g *gathering) reviewAccess(ctx context.Context, claims *token.Claims) {
+	refusal, err := g.accessRefusal(ctx, claims)
+	if err != nil {
+		g.unknown(err, policy.Access)
+		return
+	}
+	g.in.AccessDenied = refusal
+}
+
+// accessRefusal asks the cluster whether an approver, with the groups that the
+// token carries, may approve the action kind and do the action by hand. It tells
+// what they may not, and is empty if they may.
+func (g *gathering) accessRefusal(ctx context.Context, claims *token.Claims) (string, error) {
 	spec := &g.in.Proposal.Spec
 	needed := []authorizationv1.ResourceAttributes{policy.ApprovePermission(spec.ActionKind, g.in.Proposal.Namespace)}
 	if permission, ok := policy.RequiredPermission(spec.ActionKind, spec.Target); ok {
 		needed = append(needed, permission)
 	} else if spec.ActionKind != v1alpha1.ActionRunbook {
-		g.unknown(fmt.Errorf("no right is known that %q needs", spec.ActionKind), policy.Access)
-		return
+		return "", fmt.Errorf("no right is known that %q needs", spec.ActionKind)
 	}
 	var refusals []string
 	for i := range needed {
@@ -32,14 +42,13 @@ func (g *gathering) reviewAccess(ctx context.Context, claims *token.Claims) {
 			User: claims.Subject, Groups: claims.Binding.Groups, ResourceAttributes: &needed[i],
 		}}
 		if err := g.Access.Create(ctx, review); err != nil {
-			g.unknown(fmt.Errorf("asking whether %s: %w", permits(claims.Subject, "may", &needed[i]), err), policy.Access)
-			return
+			return "", fmt.Errorf("asking whether %s: %w", permits(claims.Subject, "may", &needed[i]), err)
 		}
 		if !review.Status.Allowed || review.Status.Denied {
 			refusals = append(refusals, permits(claims.Subject, "may not", &needed[i]))
 		}
 	}
-	g.in.AccessDenied = strings.Join(refusals, ", and ")
+	return strings.Join(refusals, ", and "), nil
 }
 
 // permits writes "alice may delete pods web-0 in namespace shop".

@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -67,6 +68,9 @@ type Request struct {
 	// ApprovalName is the name of the Approval. Where none exists yet
 	// (proposals/approve) it is empty, and the one that the token calls for is used.
 	ApprovalName string
+	// ApprovalUID is that of the stored Approval, at execution: the acceptance that
+	// counts is the one of this very object.
+	ApprovalUID types.UID
 	// Caller is the authenticated user, where it is the approver who calls.
 	Caller string
 	// DryRun is the target after a dry run, where the action patches.
@@ -86,7 +90,7 @@ func ProposalOf(approval *opsv1alpha1.Approval) (policy.Proposal, error) {
 // Gather returns the input of policy.Evaluate. It ends when ctx does, and what
 // was not read by then is unknown.
 func (g *Gatherer) Gather(ctx context.Context, request Request) policy.Input {
-	facts := &gathering{Options: g.options, in: policy.Input{
+	facts := &gathering{Options: g.options, approvalUID: request.ApprovalUID, in: policy.Input{
 		Stage: request.Stage, Now: g.options.Clock.Now(), Config: g.options.Config, OwnNamespace: g.options.OwnNamespace,
 		Decision: request.Decision, Proposal: request.Proposal, CurrentDigest: request.CurrentDigest,
 		Token: request.Token, Verifier: g.options.Verifier, ApprovalName: request.ApprovalName, Caller: request.Caller,
@@ -108,12 +112,19 @@ func (g *Gatherer) Gather(ctx context.Context, request Request) policy.Input {
 	return facts.in
 }
 
+// Decisions returns the decisions that the token with this ID was used for, as
+// the chain has them now, oldest first.
+func (g *Gatherer) Decisions(ctx context.Context, jti string) ([]opsv1alpha1.AuditEvent, error) {
+	return audit.AcceptedByJTI(ctx, g.options.Reader, jti)
+}
+
 // gathering is one input on its way. Each reading writes fields of its own, and
 // what is unknown by way of unknown.
 type gathering struct {
 	Options
-	in policy.Input
-	mu sync.Mutex // guards in.Unknown
+	in          policy.Input
+	approvalUID types.UID
+	mu          sync.Mutex // guards in.Unknown
 }
 
 // reading gathers some facts, for these layers.

@@ -50,6 +50,8 @@ type world struct {
 	config   *config.PolicyConfiguration
 	// forbidden are "verb resource" pairs that nobody may do.
 	forbidden []string
+	// barred are people who may do nothing.
+	barred []string
 	reviews   []authorizationv1.SubjectAccessReviewSpec
 	// fail makes calls fail: "get Pod", "list AuditEvent", "create SubjectAccessReview".
 	fail map[string]error
@@ -134,7 +136,8 @@ func (w *world) create(ctx context.Context, c client.WithWatch, object client.Ob
 	}
 	w.reviews = append(w.reviews, review.Spec)
 	asked := review.Spec.ResourceAttributes
-	review.Status.Allowed = !slices.Contains(w.forbidden, asked.Verb+" "+asked.Resource)
+	review.Status.Allowed = !slices.Contains(w.forbidden, asked.Verb+" "+asked.Resource) &&
+		!slices.Contains(w.barred, review.Spec.User)
 	return nil
 }
 
@@ -166,22 +169,32 @@ func (w *world) request(stage policy.Stage, signed string, claims *token.Claims)
 		Stage: stage, Decision: v1alpha1.DecisionApprove, Proposal: w.proposal, CurrentDigest: w.proposal.Spec.Digest, Token: signed,
 	}
 	if claims != nil {
-		request.ApprovalName = token.ApprovalName(claims.ID)
+		request.ApprovalName, request.ApprovalUID = token.ApprovalName(claims.ID), approvalUID(claims)
 	}
 	return request
 }
 
+// approvalUID is that of the Approval that goes with a token.
+func approvalUID(claims *token.Claims) types.UID { return types.UID("uid-" + claims.ID) }
+
 // record appends what became of a token.
 func (w *world) record(t *testing.T, kind opsv1alpha1.AuditType, claims *token.Claims, change ...func(*opsv1alpha1.AuditReferences)) {
 	t.Helper()
+	w.recordBy(t, "apiserver", kind, claims, change...)
+}
+
+// recordBy appends it as a component.
+func (w *world) recordBy(t *testing.T, component string, kind opsv1alpha1.AuditType, claims *token.Claims, change ...func(*opsv1alpha1.AuditReferences)) {
+	t.Helper()
 	references := opsv1alpha1.AuditReferences{
 		Namespace: w.proposal.Namespace, Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: w.proposal.Spec.Digest,
-		Approval: token.ApprovalName(claims.ID), Approver: claims.Subject, JTI: claims.ID, DiagnosticClass: w.proposal.Spec.DiagnosticClass,
+		Approval: token.ApprovalName(claims.ID), ApprovalUID: approvalUID(claims), Approver: claims.Subject, JTI: claims.ID, DiagnosticClass: w.proposal.Spec.DiagnosticClass,
 	}
 	for _, change := range change {
 		change(&references)
 	}
-	if _, err := w.chain.Append(t.Context(), audit.Entry{Actor: claims.Subject, Type: kind, References: references}); err != nil {
+	chain := audit.NewChain(w, component, w.clock, nil)
+	if _, err := chain.Append(t.Context(), audit.Entry{Actor: claims.Subject, Type: kind, References: references}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -198,7 +211,7 @@ func (w *world) accept(t *testing.T, who string) (string, *token.Claims) {
 func (w *world) store(t *testing.T, signed string, claims *token.Claims) {
 	t.Helper()
 	if err := w.Create(t.Context(), &opsv1alpha1.Approval{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.proposal.Namespace, Name: token.ApprovalName(claims.ID)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.proposal.Namespace, Name: token.ApprovalName(claims.ID), UID: approvalUID(claims)},
 		Spec: opsv1alpha1.ApprovalSpec{
 			Decision: v1alpha1.DecisionApprove, Snapshot: w.proposal.Spec, Token: signed,
 			Proposal: opsv1alpha1.ProposalReference{Name: w.proposal.Name, UID: w.proposal.UID, Digest: w.proposal.Spec.Digest},
@@ -261,10 +274,11 @@ func TestFactThatCannotBeReadIsUnknownForEachLayerThatNeedsIt(t *testing.T) {
 		"get AuditEvent":             {policy.HashChainedAudit},
 		"get Approval":               {policy.DualApproval},
 		"list AuditEvent":            {policy.DualApproval, policy.HashChainedAudit, policy.RateBudget, policy.SignedToken},
-		"create SubjectAccessReview": {policy.Access},
+		"create SubjectAccessReview": {policy.Access, policy.DualApproval},
 	} {
 		t.Run(call, func(t *testing.T) {
 			w := newWorld(t)
+			w.config.Approvers = map[v1alpha1.ActionKind]int32{v1alpha1.ActionDeletePod: 2}
 			w.accept(t, "bob")
 			signed, claims := w.mint(t, "alice")
 			w.fail[call] = away

@@ -6,6 +6,7 @@ package evidence
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,21 +26,28 @@ func (g *gathering) readUse(ctx context.Context, claims *token.Claims) (accepted
 		g.unknown(err, policy.SignedToken, policy.HashChainedAudit)
 		return 0
 	}
+	var used []*opsv1alpha1.AuditEventSpec
 	for i := range events {
 		spec := &events[i].Spec
 		switch {
 		case g.in.Stage == policy.StageExecution && g.accepts(spec):
-			// The first counts; more of them are from requests that raced.
+			// The first counts; more of them are from an executor that was interrupted.
 			if g.in.AcceptedAt.IsZero() {
 				g.in.AcceptedAt, accepted = spec.Time.Time, spec.Index
 			}
 		case audit.IsDecision(spec.Type), g.in.Stage == policy.StageExecution && spec.Type == opsv1alpha1.AuditActionIntended:
-			if g.in.TokenUsedBy == "" {
-				g.in.TokenUsedBy = spec.References.Approval
-			}
-			if g.in.TokenUsedBy == "" {
-				g.in.TokenUsedBy = token.ApprovalName(claims.ID)
-			}
+			used = append(used, spec)
+		}
+	}
+	for _, spec := range used {
+		// Requests that race are each judged before either is recorded; the one that
+		// the chain has first counts, and the others were refused.
+		raced := accepted > 0 && audit.IsDecision(spec.Type) && spec.Index > accepted
+		if raced || g.in.TokenUsedBy != "" {
+			continue
+		}
+		if g.in.TokenUsedBy = spec.References.Approval; g.in.TokenUsedBy == "" {
+			g.in.TokenUsedBy = token.ApprovalName(claims.ID)
 		}
 	}
 	return accepted
@@ -52,32 +60,35 @@ func (g *gathering) accepts(event *opsv1alpha1.AuditEventSpec) bool {
 	if g.in.Decision == v1alpha1.DecisionDeny {
 		want = opsv1alpha1.AuditDenialRecorded
 	}
-	return event.Type == want && references.Approval == g.in.ApprovalName && references.Namespace == proposal.Namespace &&
+	return event.Type == want && references.Approval == g.in.ApprovalName && references.ApprovalUID == g.approvalUID &&
+		references.Namespace == proposal.Namespace &&
 		references.ProposalUID == proposal.UID && references.Digest == proposal.Spec.Digest
 }
 
 // readDecisions gathers the other decisions on the same digest. A denial counts
-// by the chain alone, so that deleting its Approval does not take it back; an
-// approval counts while it is stored, carries a token that was valid when it
-// was accepted, and was accepted by the chain.
+// by the chain alone, so that deleting its Approval does not take it back. An
+// approval counts, where more than one is needed, while it is stored and was not
+// ended by the executor, carries a token that was valid when the chain recorded
+// its acceptance, and is of somebody who may still do the action.
 func (g *gathering) readDecisions(ctx context.Context, claims *token.Claims) {
-	events, err := audit.DecisionsOn(ctx, g.Reader, g.in.Proposal.UID, g.in.Proposal.Spec.Digest)
+	events, err := audit.AboutDigest(ctx, g.Reader, g.in.Proposal.UID, g.in.Proposal.Spec.Digest)
 	if err != nil {
 		g.unknown(err, policy.DualApproval)
 		return
 	}
+	several := policy.ApproversNeeded(g.in.Proposal.Spec.ActionKind, g.Config) > 1
 	for i := range events {
 		spec := &events[i].Spec
 		record := policy.ApprovalRecord{
 			Name: spec.References.Approval, Approver: spec.References.Approver,
 			Decision: v1alpha1.DecisionApprove, Time: spec.Time.Time,
 		}
-		if spec.Type == opsv1alpha1.AuditDenialRecorded {
+		switch {
+		case spec.Type == opsv1alpha1.AuditDenialRecorded:
 			record.Decision = v1alpha1.DecisionDeny
 			g.in.Approvals = append(g.in.Approvals, record)
 			continue
-		}
-		if spec.References.JTI == claims.ID {
+		case !several, spec.Type != opsv1alpha1.AuditApprovalAccepted, spec.References.JTI == claims.ID, endedByExecutor(spec, events[i+1:]):
 			continue
 		}
 		counts, err := g.stillStands(ctx, spec)
@@ -91,7 +102,19 @@ func (g *gathering) readDecisions(ctx context.Context, claims *token.Claims) {
 	}
 }
 
-// stillStands tells whether an accepted approval is stored and is what the chain says.
+// endedByExecutor tells whether the executor refused an approval after its
+// acceptance, because its token had expired by then, for one. The webhook's
+// refusals do not count: whoever holds a used token can provoke those.
+func endedByExecutor(accepted *opsv1alpha1.AuditEventSpec, later []opsv1alpha1.AuditEvent) bool {
+	return slices.ContainsFunc(later, func(event opsv1alpha1.AuditEvent) bool {
+		references := &event.Spec.References
+		return event.Spec.Type == opsv1alpha1.AuditApprovalDenied && audit.ByExecutor(&event.Spec) &&
+			references.JTI == accepted.References.JTI && references.ApprovalUID == accepted.References.ApprovalUID
+	})
+}
+
+// stillStands tells whether an accepted approval is stored and is what the chain
+// says, and its approver may still do what was approved.
 func (g *gathering) stillStands(ctx context.Context, event *opsv1alpha1.AuditEventSpec) (bool, error) {
 	references := &event.References
 	stored := &opsv1alpha1.Approval{}
@@ -105,11 +128,16 @@ func (g *gathering) stillStands(ctx context.Context, event *opsv1alpha1.AuditEve
 	// One whose token does not verify does not count, which asks for one approver
 	// more and never for one less.
 	claims, err := g.Verifier.VerifyAt(stored.Spec.Token, event.Time.Time)
-	return err == nil && stored.Spec.Decision == v1alpha1.DecisionApprove &&
+	same := err == nil && stored.UID == references.ApprovalUID && stored.Spec.Decision == v1alpha1.DecisionApprove &&
 		stored.Spec.Proposal.UID == references.ProposalUID && stored.Spec.Proposal.Digest == references.Digest &&
 		claims.Binding.ProposalUID == references.ProposalUID && claims.Binding.Digest == references.Digest &&
 		claims.Binding.Decision == v1alpha1.DecisionApprove &&
-		claims.Subject == references.Approver && claims.ID == references.JTI, nil
+		claims.Subject == references.Approver && claims.ID == references.JTI
+	if !same {
+		return false, nil
+	}
+	refusal, err := g.accessRefusal(ctx, claims)
+	return refusal == "", err
 }
 
 // readBudget gathers the accepted approvals of this person and class: at

@@ -4,6 +4,7 @@
 package evidence
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -41,6 +42,17 @@ func TestTokenIsUsedUpByTheChain(t *testing.T) {
 		"execution under another name": {policy.StageExecution, []event{
 			{opsv1alpha1.AuditApprovalAccepted, []func(*opsv1alpha1.AuditReferences){other}},
 		}, true, false},
+		"execution of one that was deleted and made again": {policy.StageExecution, []event{
+			{opsv1alpha1.AuditApprovalAccepted, []func(*opsv1alpha1.AuditReferences){func(r *opsv1alpha1.AuditReferences) { r.ApprovalUID = "before" }}},
+		}, true, false},
+		"execution of the first of two that raced": {policy.StageExecution, []event{
+			{kind: opsv1alpha1.AuditApprovalAccepted},
+			{opsv1alpha1.AuditApprovalAccepted, []func(*opsv1alpha1.AuditReferences){func(r *opsv1alpha1.AuditReferences) { r.ApprovalUID = "raced" }}},
+		}, false, true},
+		"execution of the second of two that raced": {policy.StageExecution, []event{
+			{opsv1alpha1.AuditApprovalAccepted, []func(*opsv1alpha1.AuditReferences){func(r *opsv1alpha1.AuditReferences) { r.ApprovalUID = "raced" }}},
+			{kind: opsv1alpha1.AuditApprovalAccepted},
+		}, true, true},
 		"execution in another namespace": {policy.StageExecution, []event{
 			{opsv1alpha1.AuditApprovalAccepted, []func(*opsv1alpha1.AuditReferences){func(r *opsv1alpha1.AuditReferences) { r.Namespace = "bank" }}},
 		}, true, false},
@@ -80,6 +92,23 @@ func TestOtherDecisionsThatCount(t *testing.T) {
 			w.clock.SetTime(start.Add(2 * time.Hour))
 		}, []string{"bob Approve"}},
 		"two": {func(t *testing.T, w *world) { w.accept(t, "bob"); w.accept(t, "carol") }, []string{"bob Approve", "carol Approve"}},
+		"one of an Approval that was deleted and made again": {func(t *testing.T, w *world) {
+			signed, claims := w.mint(t, "bob")
+			w.record(t, opsv1alpha1.AuditApprovalAccepted, claims, func(r *opsv1alpha1.AuditReferences) { r.ApprovalUID = "before" })
+			w.store(t, signed, claims)
+		}, nil},
+		"one that the executor refused since": {func(t *testing.T, w *world) {
+			_, claims := w.accept(t, "bob")
+			w.recordBy(t, "executor/pod", opsv1alpha1.AuditApprovalDenied, claims)
+		}, nil},
+		"one whose token somebody tried again since": {func(t *testing.T, w *world) {
+			_, claims := w.accept(t, "bob")
+			w.record(t, opsv1alpha1.AuditApprovalDenied, claims)
+		}, []string{"bob Approve"}},
+		"one of somebody who lost the right since": {func(t *testing.T, w *world) {
+			w.accept(t, "bob")
+			w.barred = []string{"bob"}
+		}, nil},
 		"one that is not stored": {func(t *testing.T, w *world) {
 			_, claims := w.mint(t, "bob")
 			w.record(t, opsv1alpha1.AuditApprovalAccepted, claims)
@@ -114,6 +143,7 @@ func TestOtherDecisionsThatCount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
+			w.config.Approvers = map[v1alpha1.ActionKind]int32{v1alpha1.ActionDeletePod: 2}
 			test.prepare(t, w)
 			signed, claims := w.mint(t, "alice")
 			in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
@@ -124,8 +154,20 @@ func TestOtherDecisionsThatCount(t *testing.T) {
 	}
 }
 
+func TestOtherApprovalsAreNotReadWhereOneIsEnough(t *testing.T) {
+	w := newWorld(t)
+	w.accept(t, "bob")
+	w.fail["get Approval"] = errors.New("it must not be asked for")
+	signed, claims := w.mint(t, "alice")
+	in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
+	if len(in.Unknown) > 0 || len(in.Approvals) > 0 {
+		t.Errorf("unknown %v, approvals %v", in.Unknown, in.Approvals)
+	}
+}
+
 func TestTimeOfADecisionIsThatOfTheChain(t *testing.T) {
 	w := newWorld(t)
+	w.config.Approvers = map[v1alpha1.ActionKind]int32{v1alpha1.ActionDeletePod: 2}
 	w.clock.SetTime(start.Add(-40 * time.Minute))
 	w.accept(t, "bob")
 	w.clock.SetTime(start)

@@ -6,6 +6,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,9 +23,11 @@ const fieldOwner = client.FieldOwner(controllerName)
 type order struct {
 	target srenix.ObjectReference
 	patch  *srenix.Patch
-	claims *token.Claims
+	// value is what the action writes that is not in the proposal; empty for those
+	// that write nothing of the kind.
+	value string
 	// object is the target as it was judged. Its resourceVersion is a precondition
-	// of the action; nil while looking.
+	// of the action; nil where the target is gone, or is another object by now.
 	object client.Object
 }
 
@@ -33,24 +36,55 @@ type order struct {
 type action interface {
 	// newTarget returns an empty object of the kind that is acted on.
 	newTarget() client.Object
+	// value is what the action writes for this token that is not in the proposal.
+	value(claims *token.Claims) string
 	// do acts and returns what the API server answered. With client.DryRunAll
 	// among the options it only asks: the object is then what would be stored,
 	// and nil for a deletion.
 	do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error)
-	// look tells whether the action is there to see, and what was seen.
-	look(ctx context.Context, reader client.Reader, order order) (sight, error)
+	// done tells whether a target that has the UID of the order shows the action,
+	// and what it shows, as the rest of a sentence about it.
+	done(target client.Object, order order) (bool, string)
+	// deletes tells whether a target that is gone shows the action.
+	deletes() bool
 	// summary tells in a few words what do does, in the past tense.
 	summary(order order) string
 }
 
-// sight is what looking showed.
+// sight is what looking at a target tells of an action on it.
 type sight struct {
-	// done means that the action is there to see.
-	done bool
+	// done means that the action is there to see. unclear means that it is not,
+	// and that this does not say that it was not carried out.
+	done, unclear bool
 	// text tells what was seen, as the rest of a sentence about the target.
 	text string
 	// object is the target, if there is one of its name.
 	object client.Object
+}
+
+// look tells whether an action was carried out. The generation is the one that
+// the target had before: while it has it still, nothing was written to its spec.
+func look(ctx context.Context, reader client.Reader, act action, order order, generation int64) (sight, error) {
+	object := act.newTarget()
+	err := reader.Get(ctx, client.ObjectKey{Namespace: order.target.Namespace, Name: order.target.Name}, object)
+	switch {
+	case gone(err, order.target.Name):
+		return sight{done: act.deletes(), unclear: !act.deletes(), text: "is gone"}, nil
+	case err != nil:
+		return sight{}, fmt.Errorf("looking at %s %s/%s: %w", order.target.Kind, order.target.Namespace, order.target.Name, err)
+	case object.GetUID() != order.target.UID:
+		return sight{
+			done: act.deletes(), unclear: !act.deletes(), object: object,
+			text: fmt.Sprintf("is gone, and another one of its name has UID %s", object.GetUID()),
+		}, nil
+	}
+	seen := sight{object: object}
+	seen.done, seen.text = act.done(object, order)
+	if !seen.done && !act.deletes() && object.GetGeneration() != generation {
+		seen.unclear = true
+		seen.text += ", and was changed by somebody meanwhile"
+	}
+	return seen, nil
 }
 
 // newActions is the closed list. An action kind that is not in it is refused.

@@ -90,7 +90,7 @@ func TestIngressPatch(t *testing.T) {
 		object: ingress,
 	}
 	act := patchIngressTLS{}
-	if seen, err := act.look(t.Context(), c, order); err != nil || seen.done {
+	if seen, err := look(t.Context(), c, act, order, 0); err != nil || seen.done || seen.unclear {
 		t.Fatalf("before: %+v, %v; want not done", seen, err)
 	}
 	stored, err := act.do(t.Context(), c, order, false)
@@ -101,7 +101,7 @@ func TestIngressPatch(t *testing.T) {
 	if diff := cmp.Diff(want, stored.(*networkingv1.Ingress).Spec.TLS); diff != "" {
 		t.Errorf("spec.tls (-want +got):\n%s", diff)
 	}
-	if seen, err := act.look(t.Context(), c, order); err != nil || !seen.done {
+	if seen, err := look(t.Context(), c, act, order, 0); err != nil || !seen.done {
 		t.Errorf("after: %+v, %v; want done", seen, err)
 	}
 	if _, err := act.do(t.Context(), c, order, false); err == nil {
@@ -160,7 +160,7 @@ func TestADeletionUnderWayIsDone(t *testing.T) {
 	scheme.AddKnownTypes(batchv1.SchemeGroupVersion, &batchv1.Job{})
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(job).Build()
 	order := order{target: srenix.ObjectReference{Kind: "Job", Namespace: "shop", Name: "web", UID: targetUID}}
-	if seen, err := deleteJob().look(t.Context(), c, order); err != nil || !seen.done {
+	if seen, err := look(t.Context(), c, deleteJob(), order, 0); err != nil || !seen.done {
 		t.Errorf("%+v, %v; want done", seen, err)
 	}
 }

@@ -20,6 +20,9 @@ import (
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
+// pageSize is how many objects are asked for at a time.
+const pageSize = 500
+
 // BreakerAcknowledged is the annotation of a failed Approval by which a person
 // says to have looked at it: it, and whatever failed before it, opens no breaker.
 const BreakerAcknowledged = "ops.srenix.io/breaker-acknowledged"

@@ -29,7 +29,8 @@ type ruling struct {
 	// refusal is the API server's answer to the dry run, if it was no.
 	refusal error
 	// order is what may be done now; only of an action that is allowed.
-	order order
+	order  order
+	claims *token.Claims
 }
 
 func (r *ruling) allows() bool {
@@ -90,7 +91,7 @@ func (r *reconciler) judge(ctx context.Context, approval *opsv1alpha1.Approval, 
 	}
 	input := r.evidence.Gather(ctx, evidence.Request{
 		Stage: stage, Decision: approval.Spec.Decision, Proposal: proposal, CurrentDigest: digest,
-		Token: approval.Spec.Token, ApprovalName: approval.Name, DryRun: dryRun,
+		Token: approval.Spec.Token, ApprovalName: approval.Name, ApprovalUID: approval.UID, DryRun: dryRun,
 	})
 	for layer, err := range input.Unknown {
 		return input, policy.Decision{}, fmt.Errorf("gathering what %s needs: %w", layer, err)
@@ -109,7 +110,7 @@ func (r *reconciler) decide(ctx context.Context, approval *opsv1alpha1.Approval,
 	snapshot := &approval.Spec.Snapshot
 	act := r.actions[snapshot.ActionKind]
 	for range dryRunAttempts {
-		order := order{target: snapshot.Target, patch: snapshot.Patch, claims: claims}
+		order := order{target: snapshot.Target, patch: snapshot.Patch, value: act.value(claims)}
 		asked, refusal, err := r.tryOut(ctx, approval, act, &order)
 		if err != nil {
 			return nil, err
@@ -122,7 +123,7 @@ func (r *reconciler) decide(ctx context.Context, approval *opsv1alpha1.Approval,
 		if exists && (order.object == nil || judged.GetResourceVersion() != order.object.GetResourceVersion()) {
 			continue
 		}
-		return &ruling{Decision: decision, refusal: refusal, order: order}, nil
+		return &ruling{Decision: decision, refusal: refusal, order: order, claims: claims}, nil
 	}
 	return nil, fmt.Errorf("judging Approval %s/%s: its target changed %d times meanwhile", approval.Namespace, approval.Name, dryRunAttempts)
 }
@@ -162,12 +163,12 @@ func (r *reconciler) tryOut(ctx context.Context, approval *opsv1alpha1.Approval,
 // accept makes sure that the audit chain knows of the acceptance. An approval
 // that went around the webhook is judged here as it would have been there.
 func (r *reconciler) accept(ctx context.Context, approval *opsv1alpha1.Approval, past *history, digest string) (*policy.Decision, error) {
+	if past.accepted(approval) != nil {
+		return &policy.Decision{Allowed: true}, nil
+	}
 	kind := opsv1alpha1.AuditApprovalAccepted
 	if approval.Spec.Decision == srenix.DecisionDeny {
 		kind = opsv1alpha1.AuditDenialRecorded
-	}
-	if past.last(kind) != nil {
-		return &policy.Decision{Allowed: true}, nil
 	}
 	_, decision, err := r.judge(ctx, approval, policy.StageApproval, digest, nil, false)
 	if err != nil || !decision.Allowed {
@@ -201,7 +202,7 @@ func (r *reconciler) entry(approval *opsv1alpha1.Approval, kind opsv1alpha1.Audi
 		Actor: actor, Type: kind, Message: message, Verdicts: verdicts,
 		References: opsv1alpha1.AuditReferences{
 			Namespace: approval.Namespace, Proposal: approval.Spec.Proposal.Name, ProposalUID: approval.Spec.Proposal.UID,
-			Digest: approval.Spec.Proposal.Digest, Approval: approval.Name, Approver: approver, JTI: jtiOf(approval),
+			Digest: approval.Spec.Proposal.Digest, Approval: approval.Name, ApprovalUID: approval.UID, Approver: approver, JTI: jtiOf(approval),
 			DiagnosticClass: snapshot.DiagnosticClass, ActionKind: snapshot.ActionKind, Target: snapshot.Target.DeepCopy(),
 		},
 	}

@@ -9,6 +9,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/srenix/srenix/pkg/token"
 )
 
 // deletion deletes one object, so that its controller makes a fresh one.
@@ -42,20 +44,18 @@ func (d deletion) do(ctx context.Context, c client.Client, order order, dryRun b
 	return order.object, nil
 }
 
-func (d deletion) look(ctx context.Context, reader client.Reader, order order) (sight, error) {
-	object := d.new()
-	err := reader.Get(ctx, client.ObjectKey{Namespace: order.target.Namespace, Name: order.target.Name}, object)
-	switch {
-	case gone(err, order.target.Name):
-		return sight{done: true, text: "is gone"}, nil
-	case err != nil:
-		return sight{}, fmt.Errorf("looking whether %s %s/%s is gone: %w", order.target.Kind, order.target.Namespace, order.target.Name, err)
-	case object.GetUID() != order.target.UID:
-		return sight{done: true, text: fmt.Sprintf("is gone, and another one of its name has UID %s", object.GetUID()), object: object}, nil
-	case object.GetDeletionTimestamp() != nil:
-		return sight{done: true, text: "is being deleted", object: object}, nil
+// value implements action.
+func (d deletion) value(*token.Claims) string { return "" }
+
+// deletes implements action.
+func (d deletion) deletes() bool { return true }
+
+// done implements action. What is being deleted stays so.
+func (d deletion) done(target client.Object, _ order) (bool, string) {
+	if target.GetDeletionTimestamp() != nil {
+		return true, "is being deleted"
 	}
-	return sight{text: "is still there", object: object}, nil
+	return false, "is still there"
 }
 
 func (d deletion) summary(order order) string {

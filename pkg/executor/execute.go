@@ -40,15 +40,15 @@ func (r *reconciler) execute(ctx context.Context, approval *opsv1alpha1.Approval
 	if digest != approval.Spec.Proposal.Digest {
 		return r.conclude(ctx, approval, past, superseded(supersededBy(digest)))
 	}
-	other, err := r.actionBefore(ctx, approval, math.MaxInt64)
+	contest, err := r.contest(ctx, approval)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if other != nil {
-		if !other.done {
-			return ctrl.Result{RequeueAfter: waitRetry}, nil
+	if other := first(contest.rivals(approval, math.MaxInt64)); other != nil {
+		if other.outcome == "" {
+			return r.waitFor(ctx, approval, other)
 		}
-		return r.conclude(ctx, approval, past, superseded("the same was carried out already, by Approval "+other.approval))
+		return r.conclude(ctx, approval, past, other.end())
 	}
 	accepted, err := r.accept(ctx, approval, past, digest)
 	if err != nil {
@@ -70,28 +70,35 @@ func (r *reconciler) execute(ctx context.Context, approval *opsv1alpha1.Approval
 	return r.act(context.WithoutCancel(ctx), approval, past, ruling)
 }
 
-// act records the intent, and acts if it could be recorded for nobody else.
-// Whatever goes wrong from here on is settled by looking, never by acting again.
+// act records the intent, and acts if by then nobody denied it, its token had
+// not expired and it was recorded for nobody else. Whatever goes wrong from here
+// on is settled by looking, never by acting again.
 func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, past *history, ruling *ruling) (ctrl.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
 	defer cancel()
-	claims, kind := ruling.order.claims, approval.Spec.Snapshot.ActionKind
-	entry := r.entry(approval, opsv1alpha1.AuditActionIntended, fmt.Sprintf("%s is about to be carried out by %s", kind, r.identity), verdictsOf(ruling.Decision), claims.Subject)
+	approver, kind := ruling.claims.Subject, approval.Spec.Snapshot.ActionKind
+	entry := r.entry(approval, opsv1alpha1.AuditActionIntended, fmt.Sprintf("%s is about to be carried out by %s", kind, r.identity), verdictsOf(ruling.Decision), approver)
+	entry.Intent = &opsv1alpha1.AuditIntent{Generation: ruling.order.object.GetGeneration(), Value: ruling.order.value}
 	intent, err := r.chain.Append(ctx, entry)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	past.events = append(past.events, *intent)
 	past.intend(intent)
-	other, err := r.actionBefore(ctx, approval, intent.Spec.Index)
+	contest, err := r.contest(ctx, approval)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if other != nil {
-		return r.yield(ctx, approval, past, other)
+	if contest.intended(approval, intent.Spec.Index) {
+		return ctrl.Result{}, errOvertaken
+	}
+	rivals := contest.rivals(approval, intent.Spec.Index)
+	if end, stop := r.overtaken(approval, intent, contest, rivals); stop {
+		return r.giveUp(ctx, approval, past, end)
 	}
 	err = r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 		status.Execution.Intent = intent.Name
-		status.Approver = claims.Subject
+		status.Approver = approver
 		status.Message = fmt.Sprintf("%s is being carried out", kind)
 		for _, event := range past.events {
 			addAuditEvent(status, event.Name)
@@ -101,18 +108,40 @@ func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, pa
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	klog.FromContext(ctx).Info("Intent recorded", "auditEvent", intent.Name, "actionKind", kind, "approver", claims.Subject)
-	return r.attempt(ctx, approval, past, ruling)
+	klog.FromContext(ctx).Info("Intent recorded", "auditEvent", intent.Name, "actionKind", kind, "approver", approver)
+	return r.attempt(ctx, approval, past, ruling, rivals)
+}
+
+// overtaken tells whether something came between the judgment and the intent,
+// by the order of the chain, because of which nothing may be done.
+func (r *reconciler) overtaken(approval *opsv1alpha1.Approval, intent *opsv1alpha1.AuditEvent, contest contest, rivals []rival) (ending, bool) {
+	if denial := contest.denial(intent.Spec.Index); denial != nil {
+		return deniedByPerson(denial.References.Approver, denial.References.Approval), true
+	}
+	if _, err := r.verifier.VerifyAt(approval.Spec.Token, intent.Spec.Time.Time); err != nil {
+		return expired(err.Error() + ", before anything was done: approve anew with " + approveCommand(approval)), true
+	}
+	if other := first(rivals); other != nil {
+		return other.end(), true
+	}
+	return ending{}, false
 }
 
 // attempt sends the action, and again if the API server refused it because the
 // target had changed and it is still allowed on the target as it is now.
-func (r *reconciler) attempt(ctx context.Context, approval *opsv1alpha1.Approval, past *history, ruling *ruling) (ctrl.Result, error) {
+func (r *reconciler) attempt(ctx context.Context, approval *opsv1alpha1.Approval, past *history, ruling *ruling, rivals []rival) (ctrl.Result, error) {
 	act := r.actions[approval.Spec.Snapshot.ActionKind]
 	var refusal error
 	for n := range actAttempts {
 		if r.clock.Since(past.intentTime) > actWithin {
 			return ctrl.Result{}, fmt.Errorf("the intent %s is older than %s: it is settled by looking", past.intent, actWithin)
+		}
+		if late := carriedOutLate(act, rivals, ruling.order); late != nil {
+			if err := r.recordFor(ctx, late, sight{done: true, text: "shows it after all"}); err != nil {
+				return ctrl.Result{}, err
+			}
+			late.outcome = opsv1alpha1.AuditActionDone
+			return r.giveUp(ctx, approval, past, late.end())
 		}
 		sending, cancel := context.WithTimeout(ctx, actTimeout)
 		object, err := act.do(sending, r.client, ruling.order, false)
@@ -125,7 +154,7 @@ func (r *reconciler) attempt(ctx context.Context, approval *opsv1alpha1.Approval
 		}
 		// The refusal may answer a second try of the client, after a first one that
 		// went through and whose answer was lost.
-		seen, lookErr := act.look(ctx, r.client, ruling.order)
+		seen, lookErr := look(ctx, r.client, act, ruling.order, past.intended.Generation)
 		if lookErr != nil {
 			return ctrl.Result{}, errors.Join(err, lookErr)
 		}
@@ -136,33 +165,51 @@ func (r *reconciler) attempt(ctx context.Context, approval *opsv1alpha1.Approval
 		if !targetMoved(err) || n == actAttempts-1 {
 			break
 		}
-		next, err := r.decide(ctx, approval, ruling.order.claims, approval.Spec.Proposal.Digest, true)
+		next, stop, err := r.judgeAgain(ctx, approval, ruling)
 		if err != nil {
 			return ctrl.Result{}, err
 		}
-		if !next.allows() {
-			refusal = errors.New(next.message())
+		if stop != "" {
+			refusal = errors.New(stop)
 			break
 		}
 		ruling = next
 	}
-	return r.recordFailed(ctx, approval, past, "Refused", "nothing was done, because the action was refused: "+refusal.Error())
+	return r.recordNotDone(ctx, approval, past, opsv1alpha1.AuditActionFailed, "Refused", "nothing was done, because the action was refused: "+refusal.Error())
 }
 
-// yield gives way to another approval of the same digest, whose intent is older.
-func (r *reconciler) yield(ctx context.Context, approval *opsv1alpha1.Approval, past *history, other *otherAction) (ctrl.Result, error) {
-	if other.approval == approval.Name {
-		return ctrl.Result{}, errOvertaken
+// judgeAgain judges the approval on the target as it is now, or tells why it
+// does not count any more.
+func (r *reconciler) judgeAgain(ctx context.Context, approval *opsv1alpha1.Approval, before *ruling) (next *ruling, stop string, err error) {
+	digest, err := r.currentDigest(ctx, approval)
+	if err != nil {
+		return nil, "", err
 	}
-	message := fmt.Sprintf("Approval %s of the same digest was faster, so that nothing was done for this one", other.approval)
+	if digest != approval.Spec.Proposal.Digest {
+		return nil, supersededBy(digest), nil
+	}
+	next, err = r.decide(ctx, approval, before.claims, digest, true)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case !next.allows():
+		return nil, next.message(), nil
+	case next.Awaiting:
+		return nil, "an approval that it needs beside this one does not count any more", nil
+	}
+	return next, "", nil
+}
+
+// giveUp records that nothing was done for an intent, and nothing will be.
+func (r *reconciler) giveUp(ctx context.Context, approval *opsv1alpha1.Approval, past *history, end ending) (ctrl.Result, error) {
 	if past.own(opsv1alpha1.AuditActionFailed) == nil {
-		event, err := r.chain.Append(ctx, r.entry(approval, opsv1alpha1.AuditActionFailed, message, nil, approverOf(approval, past)))
+		event, err := r.chain.Append(ctx, r.entry(approval, opsv1alpha1.AuditActionFailed, "nothing was done: "+end.message, nil, approverOf(approval, past)))
 		if err != nil {
 			return ctrl.Result{}, err
 		}
 		past.events = append(past.events, *event)
 	}
-	return r.conclude(ctx, approval, past, superseded(message))
+	return r.conclude(ctx, approval, past, end)
 }
 
 // concludeToken ends an approval whose token does not count, or leaves it if

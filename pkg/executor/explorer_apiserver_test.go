@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/klog/v2"
@@ -151,6 +152,8 @@ func (p *replica) apply(who string, with minted) error {
 // store is what kube-apiserver does with a new Approval: it asks the webhook, and
 // then lets the name decide.
 func (p *replica) store(who string, approval *opsv1alpha1.Approval) error {
+	// kube-apiserver gives an object its UID before it asks validating webhooks.
+	approval.UID = types.UID(approval.Name + "-" + p.operation)
 	judged := approval.DeepCopy()
 	judged.SetGroupVersionKind(opsv1alpha1.SchemeGroupVersion.WithKind("Approval"))
 	p.line.admitting = true

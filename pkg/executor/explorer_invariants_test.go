@@ -6,9 +6,9 @@ package executor
 import (
 	"fmt"
 	"iter"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -127,13 +127,20 @@ func (e *explorer) acted(p, q *position, i int, asked *request) *violation {
 	if done > 1 {
 		return broken(actsOnce, q, "acted %d times on the digest %s", done, named.Digest).as(again(p))
 	}
-	if slices.Contains(p.withdrawn, approval.Name) && approval.UID != firstUID(approval.Name) {
-		return broken(tokensWorkOnce, q, "%s was carried out, which had been accepted, deleted and created again with the same token", shortName(approval.Name)).as(withdrawn)
-	}
 	if problem, flaw := e.unapproved(p, approval, asked, actor.began); problem != "" {
 		return broken(approvedFirst, q, "%s was carried out: %s", shortName(approval.Name), problem).as(flaw)
 	}
 	return nil
+}
+
+// firstDecision is the UID of the Approval for which a token was used first.
+func firstDecision(p *position, approval string) types.UID {
+	for _, event := range p.stored.events() {
+		if references := &event.Spec.References; audit.IsDecision(event.Spec.Type) && references.Approval == approval {
+			return references.ApprovalUID
+		}
+	}
+	return ""
 }
 
 // again tells what an action came again of; p is the world before it.
@@ -176,6 +183,8 @@ func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked
 		return "no intent is in the audit chain", flawNone
 	case accepted < 0 || accepted > intended:
 		return "it was not accepted before its intent", flawNone
+	case firstDecision(p, approval.Name) != intent.References.ApprovalUID:
+		return "its token was accepted for another Approval, with UID " + string(firstDecision(p, approval.Name)), withdrawn
 	case approval.Spec.Decision != srenix.DecisionApprove:
 		return "it is a denial", flawNone
 	case p.clock.Sub(intent.Time.Time) >= SettleAfter:

@@ -66,9 +66,7 @@ type position struct {
 	// meddled tells whether somebody else touched the target, so that what looking
 	// at it shows need not be srenix's doing.
 	meddled bool
-	// withdrawn are the approvals that were deleted after their token was accepted.
-	withdrawn []string
-	actors    []actor
+	actors  []actor
 	// born counts executors, for their identities.
 	born int
 
@@ -163,9 +161,6 @@ func (p *position) world() sum {
 	for _, act := range p.acts {
 		name(act.approval)
 		name(act.digest)
-	}
-	for _, approval := range p.withdrawn {
-		name(approval)
 	}
 	p.known, p.worldSum = true, p.stored.mark.xor(sumOf(string(text)))
 	return p.worldSum

@@ -66,7 +66,7 @@ func scenarios() []scenario {
 		name: "two executors that stall", kind: restart, executors: 2,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
 		events:   []event{clockMoves(tookOver, 1), clockMoves(settles, 1)},
-		switches: 2, known: []flaw{failedBefore}, long: true,
+		switches: 2, long: true,
 	}, {
 		name: "two executors that crash", kind: deletePod, executors: 2,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
@@ -80,7 +80,17 @@ func scenarios() []scenario {
 		name: "two approvals of one digest, deleting a Pod", kind: deletePod, executors: 1,
 		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
 		events:  []event{clockMoves(settles, 1)},
-		crashes: 2, switches: unlimited, known: []flaw{credited},
+		crashes: 2, switches: unlimited,
+	}, {
+		name: "an Approval is deleted around its action, and another one", kind: restart, executors: 1,
+		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
+		events:  []event{deletes("jane mints", 1), clockMoves(settles, 1)},
+		crashes: 1, switches: unlimited,
+	}, {
+		name: "an Approval is deleted around its deletion of a Pod, and another one", kind: deletePod, executors: 1,
+		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
+		events:  []event{deletes("jane mints", 1), clockMoves(settles, 1)},
+		crashes: 1, switches: unlimited,
 	}, {
 		name: "a token used twice", kind: restart, executors: 1,
 		script: []personal{
@@ -89,7 +99,7 @@ func scenarios() []scenario {
 		},
 		prologue: []string{"jane mints"},
 		events:   []event{deletes("jane mints", 1)},
-		switches: 1, known: []flaw{withdrawn},
+		switches: 1,
 	}, {
 		name: "approving while requests fail", kind: restart, executors: 1,
 		script:  []personal{janeMints, janeApproves, approves("jane approves again", replicaB, jane, "jane mints")},
@@ -98,7 +108,7 @@ func scenarios() []scenario {
 		name: "a denial that races", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves, joeMintsNo, joeDenies}, prologue: []string{"jane mints", "joe mints a no"},
 		events:   []event{goesAround("joe mints a no", srenix.DecisionDeny, 1)},
-		switches: 2, short: true, known: []flaw{deniedBefore},
+		switches: 2, short: true,
 	}, {
 		name: "a runbook", kind: srenix.ActionRunbook, executors: 1,
 		script: []personal{janeMints, janeApproves, joeMints, joeApproves}, prologue: janeApproved,
@@ -108,7 +118,7 @@ func scenarios() []scenario {
 		name: "past the webhook", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves}, prologue: []string{"jane mints"},
 		events:   []event{goesAround("jane mints", srenix.DecisionApprove, 2), deletes("jane mints", 1)},
-		switches: 2, known: []flaw{withdrawn},
+		switches: 2,
 	}, {
 		name: "a target that changes", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
@@ -118,7 +128,7 @@ func scenarios() []scenario {
 		name: "somebody restarts by hand", kind: restart, executors: 1,
 		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
 		events:  []event{restartedByHand(), clockMoves(settles, 1)},
-		crashes: 1, switches: unlimited, known: []flaw{overwritten, credited},
+		crashes: 1, switches: unlimited,
 	}, {
 		name: "a Pod that changes", kind: deletePod, executors: 1,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
@@ -128,12 +138,12 @@ func scenarios() []scenario {
 		name: "rights that go, tokens that expire", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
 		events:  []event{rightsGo(), clockMoves(tookOver, 1), clockMoves(expires, 1), deletes("jane mints", 1)},
-		revokes: true, crashes: 1, switches: unlimited, known: []flaw{staleJudgment, unsettled},
+		revokes: true, crashes: 1, switches: unlimited,
 	}, {
 		name: "a token that expires, and another one", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves, joeMints, joeApproves}, prologue: janeApproved,
 		events:  []event{clockMoves(expires, 1)},
-		crashes: 1, switches: 0, known: []flaw{staleJudgment, unsettled, freed},
+		crashes: 1, switches: 0,
 	}, {
 		name: "two approvers are needed", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves, joeMints, joeApproves}, prologue: []string{"jane mints"},
@@ -141,6 +151,6 @@ func scenarios() []scenario {
 		configure: func(c *config.SrenixConfiguration) {
 			c.Policy.Approvers = map[srenix.ActionKind]int32{restart: 2}
 		},
-		switches: 1, known: []flaw{staleJudgment},
+		switches: 1,
 	}}
 }

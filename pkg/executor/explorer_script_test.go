@@ -4,7 +4,6 @@
 package executor
 
 import (
-	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,7 +12,6 @@ import (
 
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
-	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/token"
 )
@@ -124,12 +122,6 @@ func deletes(with string, times int) event {
 		if minted == nil || p.approval(token.ApprovalName(minted.jti)) == nil {
 			return false
 		}
-		for _, event := range p.stored.events() {
-			if audit.IsDecision(event.Spec.Type) && event.Spec.References.JTI == minted.jti {
-				p.withdrawn = append(slices.Clip(p.withdrawn), token.ApprovalName(minted.jti))
-				break
-			}
-		}
 		p.stored = p.stored.remove(keyFor("approvals", "shop", token.ApprovalName(minted.jti)))
 		return true
 	}}
@@ -207,6 +199,7 @@ func restartedByHand() event {
 	return changesTarget("somebody restarts the Deployment by hand", func(target client.Object) client.Object {
 		deployment := target.(*appsv1.Deployment)
 		metav1.SetMetaDataAnnotation(&deployment.Spec.Template.ObjectMeta, policy.RestartedAtAnnotation, "2026-03-01T13:14:15Z")
+		deployment.Generation++
 		return deployment
 	})
 }

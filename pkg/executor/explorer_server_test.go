@@ -170,18 +170,18 @@ func (r *request) list(stored shelf) answer {
 
 func (r *request) created(last *item, now time.Time) *item {
 	object := r.object.DeepCopyObject().(client.Object)
-	object.SetUID(firstUID(r.name))
-	if last != nil {
+	switch {
+	case object.GetUID() != "":
+		// It went through admission, which sees the UID already.
+	case last != nil:
 		object.SetUID(types.UID(fmt.Sprintf("%s-%d", r.name, last.births+1)))
+	default:
+		object.SetUID(types.UID(r.name + "-1"))
 	}
 	object.SetCreationTimestamp(metav1.NewTime(now.UTC().Truncate(time.Second)))
 	return newItem(last, r.key(), object)
 }
 
-// firstUID is that of the first object that had a name.
-func firstUID(name string) types.UID { return types.UID(name + "-1") }
-
-// updated replaces the status of an Approval, if nothing of it changed since it was read.
 func (r *request) updated(have *item) (answer, *item) {
 	asked := r.object.(*opsv1alpha1.Approval)
 	if asked.ResourceVersion != have.version || asked.UID != have.object.GetUID() {
@@ -226,6 +226,7 @@ func (r *request) patched(have *item) (answer, *item) {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, next); err != nil {
 		panic(err)
 	}
+	next.Generation++
 	if !r.dryRun {
 		return changed(newItem(have, r.key(), next))
 	}

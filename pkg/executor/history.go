@@ -4,24 +4,16 @@
 package executor
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/audit"
 )
 
-// pageSize is how many objects are asked for at a time.
-const pageSize = 500
-
 // component is the executor's name in the audit chain, before the pod's.
-const component = "executor"
+const component = audit.ComponentExecutor
 
 // history is what the audit chain, and after it the status, know of one approval.
 type history struct {
@@ -34,6 +26,9 @@ type history struct {
 	// the status where the chain does not have it any more.
 	intentIndex int64
 	intentTime  time.Time
+	// intended is what the intent says would be written; nil where that is not
+	// known any more.
+	intended *opsv1alpha1.AuditIntent
 }
 
 // recall reads the history of an approval by the token that its name calls for.
@@ -52,7 +47,7 @@ func (r *reconciler) recall(ctx context.Context, approval *opsv1alpha1.Approval)
 		}
 		past.events = append(past.events, event)
 		if event.Spec.Type == opsv1alpha1.AuditActionIntended && past.intent == "" {
-			past.intent, past.intentIndex, past.intentTime = event.Name, event.Spec.Index, event.Spec.Time.Time
+			past.intend(&event)
 		}
 	}
 	if record := approval.Status.Execution; record != nil && record.Intent != "" {
@@ -62,11 +57,31 @@ func (r *reconciler) recall(ctx context.Context, approval *opsv1alpha1.Approval)
 		past.intent = record.Intent
 		for _, event := range past.events {
 			if event.Name == record.Intent {
-				past.intentIndex, past.intentTime = event.Spec.Index, event.Spec.Time.Time
+				past.intend(&event)
 			}
 		}
 	}
 	return past, nil
+}
+
+// intend makes an event the intent.
+func (h *history) intend(event *opsv1alpha1.AuditEvent) {
+	h.intent, h.intentIndex, h.intentTime, h.intended = event.Name, event.Spec.Index, event.Spec.Time.Time, event.Spec.Intent
+}
+
+// accepted returns the acceptance of this very Approval, or nil. One of an
+// Approval of the same name that was deleted since is not it.
+func (h *history) accepted(approval *opsv1alpha1.Approval) *opsv1alpha1.AuditEvent {
+	kind := opsv1alpha1.AuditApprovalAccepted
+	if approval.Spec.Decision == srenix.DecisionDeny {
+		kind = opsv1alpha1.AuditDenialRecorded
+	}
+	for i := range h.events {
+		if spec := &h.events[i].Spec; spec.Type == kind && spec.References.ApprovalUID == approval.UID {
+			return &h.events[i]
+		}
+	}
+	return nil
 }
 
 // last returns the newest event of a type, or nil.
@@ -82,75 +97,8 @@ func (h *history) last(t opsv1alpha1.AuditType) *opsv1alpha1.AuditEvent {
 // own returns the newest event of a type that an executor appended, or nil.
 // Refusals by the webhook have the same type as those by the executor.
 func (h *history) own(t opsv1alpha1.AuditType) *opsv1alpha1.AuditEvent {
-	if event := h.last(t); event != nil && strings.HasPrefix(event.Spec.Component, component) {
+	if event := h.last(t); event != nil && audit.ByExecutor(&event.Spec) {
 		return event
 	}
 	return nil
-}
-
-// otherAction is an action, done or perhaps under way, for the same digest.
-type otherAction struct {
-	approval string
-	done     bool
-}
-
-// actionBefore returns the first action for the digest of an approval whose
-// intent is older than the event with an index, this approval's own apart from
-// one with that very index. Actions that came to nothing do not count: they were
-// recorded as failed. The chain's order is the same for everybody, so of two
-// approvals of one digest exactly one finds none.
-func (r *reconciler) actionBefore(ctx context.Context, approval *opsv1alpha1.Approval, index int64) (*otherAction, error) {
-	uid, digest := approval.Spec.Proposal.UID, approval.Spec.Proposal.Digest
-	var events []opsv1alpha1.AuditEvent
-	for next := ""; ; {
-		page := &opsv1alpha1.AuditEventList{}
-		if err := r.client.List(ctx, page, client.MatchingLabels{audit.LabelProposalUID: string(uid)}, client.Limit(pageSize), client.Continue(next)); err != nil {
-			return nil, fmt.Errorf("reading the actions for proposal %s: %w", uid, err)
-		}
-		events = append(events, page.Items...)
-		if next = page.Continue; next == "" {
-			break
-		}
-	}
-	slices.SortFunc(events, func(a, b opsv1alpha1.AuditEvent) int { return cmp.Compare(a.Spec.Index, b.Spec.Index) })
-
-	var first *otherAction
-	for i := range events {
-		intent := &events[i].Spec
-		if intent.Type != opsv1alpha1.AuditActionIntended || intent.References.Digest != digest || intent.Index >= index {
-			continue
-		}
-		outcome := outcomeOf(intent.References.JTI, events[i+1:])
-		if outcome == opsv1alpha1.AuditActionFailed {
-			continue
-		}
-		found := &otherAction{approval: intent.References.Approval, done: outcome == opsv1alpha1.AuditActionDone}
-		if found.done {
-			return found, nil
-		}
-		if first == nil {
-			first = found
-		}
-	}
-	return first, nil
-}
-
-// outcomeOf is what became of an intent, by the events after it; empty while
-// nothing is known. An action that was done stays so, even if somebody who could
-// not see it yet had recorded that it failed.
-func outcomeOf(jti string, later []opsv1alpha1.AuditEvent) opsv1alpha1.AuditType {
-	var outcome opsv1alpha1.AuditType
-	for i := range later {
-		spec := &later[i].Spec
-		if spec.References.JTI != jti {
-			continue
-		}
-		switch spec.Type {
-		case opsv1alpha1.AuditActionDone:
-			return spec.Type
-		case opsv1alpha1.AuditActionFailed:
-			outcome = spec.Type
-		}
-	}
-	return outcome
 }

@@ -43,18 +43,3 @@ func sendPatch(ctx context.Context, c client.Client, order order, object client.
 	}
 	return object, nil
 }
-
-// lookAt reads the target of a patch. The sight is complete unless it is the
-// very object that was to be patched.
-func lookAt(ctx context.Context, reader client.Reader, order order, object client.Object) (seen sight, same bool, err error) {
-	err = reader.Get(ctx, client.ObjectKey{Namespace: order.target.Namespace, Name: order.target.Name}, object)
-	switch {
-	case gone(err, order.target.Name):
-		return sight{text: "is gone, so that it cannot be told whether it was patched"}, false, nil
-	case err != nil:
-		return sight{}, false, fmt.Errorf("looking whether %s %s/%s was patched: %w", order.target.Kind, order.target.Namespace, order.target.Name, err)
-	case object.GetUID() != order.target.UID:
-		return sight{text: "was replaced by another one of its name, so that it cannot be told whether it was patched", object: object}, false, nil
-	}
-	return sight{object: object}, true, nil
-}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/token"
 )
 
 // annotationsPath points at the annotations of the pod template (RFC 6901).
@@ -36,30 +37,35 @@ func (patchDeploymentAnnotation) do(ctx context.Context, c client.Client, order 
 		operations = append(operations, operation{Op: "add", Path: annotationsPath, Value: map[string]string{}})
 	}
 	escaped := strings.NewReplacer("~", "~0", "/", "~1").Replace(policy.RestartedAtAnnotation)
-	operations = append(operations, operation{Op: "add", Path: annotationsPath + "/" + escaped, Value: policy.RestartedAt(order.claims)})
+	operations = append(operations, operation{Op: "add", Path: annotationsPath + "/" + escaped, Value: order.value})
 	return sendPatch(ctx, c, order, &appsv1.Deployment{}, dryRun, operations...)
 }
 
-func (patchDeploymentAnnotation) look(ctx context.Context, reader client.Reader, order order) (sight, error) {
-	deployment := &appsv1.Deployment{}
-	seen, same, err := lookAt(ctx, reader, order, deployment)
-	if err != nil || !same {
-		return seen, err
+// value implements action.
+func (patchDeploymentAnnotation) value(claims *token.Claims) string {
+	return policy.RestartedAt(claims)
+}
+
+// deletes implements action.
+func (patchDeploymentAnnotation) deletes() bool { return false }
+
+// done implements action.
+func (patchDeploymentAnnotation) done(target client.Object, order order) (bool, string) {
+	deployment, ok := target.(*appsv1.Deployment)
+	if !ok {
+		return false, fmt.Sprintf("is a %T", target)
 	}
 	value, set := deployment.Spec.Template.Annotations[policy.RestartedAtAnnotation]
-	want := policy.RestartedAt(order.claims)
 	switch {
 	case !set:
-		seen.text = "does not have the annotation " + policy.RestartedAtAnnotation
-	case value != want:
-		seen.text = fmt.Sprintf("has the annotation %s with another value than %s", policy.RestartedAtAnnotation, want)
-	default:
-		seen.done, seen.text = true, fmt.Sprintf("has the annotation %s=%s", policy.RestartedAtAnnotation, want)
+		return false, "does not have the annotation " + policy.RestartedAtAnnotation
+	case value != order.value || order.value == "":
+		return false, fmt.Sprintf("has the annotation %s with another value than %q", policy.RestartedAtAnnotation, order.value)
 	}
-	return seen, nil
+	return true, fmt.Sprintf("has the annotation %s=%s", policy.RestartedAtAnnotation, order.value)
 }
 
 func (patchDeploymentAnnotation) summary(order order) string {
 	return fmt.Sprintf("Set %s=%s on the pod template of Deployment %s/%s",
-		policy.RestartedAtAnnotation, policy.RestartedAt(order.claims), order.target.Namespace, order.target.Name)
+		policy.RestartedAtAnnotation, order.value, order.target.Namespace, order.target.Name)
 }

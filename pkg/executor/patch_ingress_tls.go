@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/token"
 )
 
 // patchIngressTLS points one TLS entry of an Ingress at another Secret, by the
@@ -36,22 +37,23 @@ func (patchIngressTLS) do(ctx context.Context, c client.Client, order order, dry
 	return sendPatch(ctx, c, order, &networkingv1.Ingress{}, dryRun, operations...)
 }
 
-func (patchIngressTLS) look(ctx context.Context, reader client.Reader, order order) (sight, error) {
+// value implements action.
+func (patchIngressTLS) value(*token.Claims) string { return "" }
+
+// deletes implements action.
+func (patchIngressTLS) deletes() bool { return false }
+
+// done implements action.
+func (patchIngressTLS) done(target client.Object, order order) (bool, string) {
 	index, want, err := secretNameReplaced(order.patch)
 	if err != nil {
-		return sight{}, err
+		return false, err.Error()
 	}
-	ingress := &networkingv1.Ingress{}
-	seen, same, err := lookAt(ctx, reader, order, ingress)
-	if err != nil || !same {
-		return seen, err
+	ingress, ok := target.(*networkingv1.Ingress)
+	if ok && index < len(ingress.Spec.TLS) && ingress.Spec.TLS[index].SecretName == want {
+		return true, fmt.Sprintf("has spec.tls[%d].secretName %s", index, want)
 	}
-	if index < len(ingress.Spec.TLS) && ingress.Spec.TLS[index].SecretName == want {
-		seen.done, seen.text = true, fmt.Sprintf("has spec.tls[%d].secretName %s", index, want)
-		return seen, nil
-	}
-	seen.text = fmt.Sprintf("does not have spec.tls[%d].secretName %s", index, want)
-	return seen, nil
+	return false, fmt.Sprintf("does not have spec.tls[%d].secretName %s", index, want)
 }
 
 func (patchIngressTLS) summary(order order) string {

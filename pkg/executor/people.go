@@ -22,7 +22,7 @@ const reasonDeniedByPerson = "DeniedByPerson"
 // concludeDenial ends a person's no. It acts on nothing; it counts by its event
 // in the audit chain, which the webhook appended, or is appended here.
 func (r *reconciler) concludeDenial(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
-	if past.last(opsv1alpha1.AuditDenialRecorded) == nil {
+	if past.accepted(approval) == nil {
 		if _, err := r.verifyToken(approval); err != nil {
 			return r.concludeToken(ctx, approval, past, err)
 		}
@@ -76,6 +76,10 @@ func (r *reconciler) releaseRunbook(ctx context.Context, approval *opsv1alpha1.A
 	return r.conclude(ctx, approval, past, released())
 }
 
+func deniedByPerson(who, approval string) ending {
+	return refused(reasonDeniedByPerson, fmt.Sprintf("%s denied the proposal (Approval %s)", who, approval))
+}
+
 func released() ending {
 	return ending{
 		phase: opsv1alpha1.PhaseReleased, condition: opsv1alpha1.ConditionAccepted, value: metav1.ConditionTrue,
@@ -114,7 +118,7 @@ func (r *reconciler) await(ctx context.Context, approval *opsv1alpha1.Approval, 
 	for i := range decisions {
 		references := &decisions[i].Spec.References
 		if decisions[i].Spec.Type == opsv1alpha1.AuditDenialRecorded {
-			return r.conclude(ctx, approval, past, refused(reasonDeniedByPerson, fmt.Sprintf("%s denied the proposal (Approval %s)", references.Approver, references.Approval)))
+			return r.conclude(ctx, approval, past, deniedByPerson(references.Approver, references.Approval))
 		}
 		if references.Approval == approval.Name {
 			continue

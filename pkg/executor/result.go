@@ -73,14 +73,15 @@ func (r *reconciler) recordDone(ctx context.Context, approval *opsv1alpha1.Appro
 	return ctrl.Result{RequeueAfter: r.pollInterval()}, nil
 }
 
-// recordFailed writes down that the action was not carried out, or that this
-// cannot be told, unless somebody has recorded meanwhile that it was.
-func (r *reconciler) recordFailed(ctx context.Context, approval *opsv1alpha1.Approval, past *history, reason, message string) (ctrl.Result, error) {
+// recordNotDone writes down that the action was not carried out (ActionFailed),
+// or that nobody can tell (ActionUnsettled), unless somebody has recorded
+// meanwhile that it was.
+func (r *reconciler) recordNotDone(ctx context.Context, approval *opsv1alpha1.Approval, past *history, outcome opsv1alpha1.AuditType, reason, message string) (ctrl.Result, error) {
 	approver, kind := approverOf(approval, past), approval.Spec.Snapshot.ActionKind
-	event := past.own(opsv1alpha1.AuditActionFailed)
+	event := past.own(outcome)
 	if event == nil {
 		var err error
-		if event, err = r.chain.Append(ctx, r.entry(approval, opsv1alpha1.AuditActionFailed, message, nil, approver)); err != nil {
+		if event, err = r.chain.Append(ctx, r.entry(approval, outcome, message, nil, approver)); err != nil {
 			return ctrl.Result{}, err
 		}
 		past.events = append(past.events, *event)

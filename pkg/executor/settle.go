@@ -6,6 +6,8 @@ package executor
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -22,41 +24,79 @@ func (r *reconciler) settle(ctx context.Context, approval *opsv1alpha1.Approval,
 	}
 	act := r.actions[approval.Spec.Snapshot.ActionKind]
 	if act == nil {
-		return r.recordFailed(ctx, approval, past, "Unsettled", "it cannot be told whether anything was done: this version of srenix does not know the action")
+		return r.recordNotDone(ctx, approval, past, opsv1alpha1.AuditActionUnsettled, "Unsettled", "it cannot be told whether anything was done: this version of srenix does not know the action")
 	}
-	if record := approval.Status.Execution; past.intentIndex >= 0 && (record == nil || record.Intent == "") {
-		// An intent that came second was given up before it went into the status.
-		other, err := r.actionBefore(ctx, approval, past.intentIndex)
-		if err != nil {
-			return ctrl.Result{}, err
-		}
-		if other != nil && other.approval != approval.Name {
-			return r.yield(ctx, approval, past, other)
-		}
-	}
-	// The intent was recorded under a token that was valid then, which says what would be seen.
-	claims, err := r.verifier.VerifyAt(approval.Spec.Token, past.intentTime)
-	if err != nil && r.keys.Err() != nil {
-		return ctrl.Result{}, fmt.Errorf("reading the keys that tokens are verified with: %w", r.keys.Err())
-	}
-	if err != nil {
-		return r.recordFailed(ctx, approval, past, "Unsettled", "it cannot be told whether anything was done: "+err.Error())
-	}
-	order := order{target: approval.Spec.Snapshot.Target, patch: approval.Spec.Snapshot.Patch, claims: claims}
-	seen, err := act.look(ctx, r.client, order)
+	contest, err := r.contest(ctx, approval)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	klog.FromContext(ctx).Info("Settling an approval by looking", "auditEvent", past.intent, "done", seen.done)
+	if other := contest.precedes(approval, past); other != nil {
+		return r.giveUp(ctx, approval, past, other.end())
+	}
+	order := order{target: approval.Spec.Snapshot.Target, patch: approval.Spec.Snapshot.Patch}
+	seen := sight{unclear: true, text: "was judged, and what for is not known any more"}
+	if past.intended != nil {
+		order.value = past.intended.Value
+		if seen, err = look(ctx, r.client, act, order, past.intended.Generation); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	klog.FromContext(ctx).Info("Settling an approval by looking", "auditEvent", past.intent, "done", seen.done, "unclear", seen.unclear)
+	if seen.done && contest.succeeds(approval, past) {
+		// What shows is the other one's doing, which cannot always be told by looking:
+		// who deleted a target, for one.
+		seen = sight{text: seen.text + ", for another approval of the same digest", object: seen.object}
+	}
 	if seen.done {
 		return r.recordDone(ctx, approval, past, settled(order, seen))
 	}
-	if wait := past.intentTime.Add(SettleAfter).Sub(r.clock.Now()); wait > 0 {
-		return ctrl.Result{RequeueAfter: min(wait, SettleAfter)}, nil
+	if wait := r.untilSettled(past.intentTime); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	return r.recordFailed(ctx, approval, past, "NotActed", fmt.Sprintf(
-		"the executor stopped between its intent (audit event %s) and the action: %s %s/%s %s. Nothing is tried again: approve anew with %s",
-		past.intent, order.target.Kind, order.target.Namespace, order.target.Name, seen.text, approveCommand(approval)))
+	stopped := fmt.Sprintf("the executor stopped around the action (audit event %s): %s %s/%s %s", past.intent, order.target.Kind, order.target.Namespace, order.target.Name, seen.text)
+	if seen.unclear {
+		return r.recordNotDone(ctx, approval, past, seen.outcome(), "Unsettled",
+			stopped+". So it cannot be told whether anything was done, and nothing is done for this digest again: look at it, and do by hand what is still needed")
+	}
+	return r.recordNotDone(ctx, approval, past, seen.outcome(), "NotActed", stopped+". Nothing is tried again: approve anew with "+approveCommand(approval))
+}
+
+// precedes returns the approval of the same digest because of which nothing can
+// have been done for this one: its intent is older, and it was never said that
+// nothing was done for it. Before that is said, nobody else acts.
+func (c contest) precedes(approval *opsv1alpha1.Approval, past *history) *rival {
+	for _, other := range c.rivals(approval, past.intentIndex) {
+		if !other.failed {
+			return &other
+		}
+	}
+	return nil
+}
+
+// succeeds tells whether another approval of the same digest came after it was
+// said of this one that nothing was done for it.
+func (c contest) succeeds(approval *opsv1alpha1.Approval, past *history) bool {
+	given := past.own(opsv1alpha1.AuditActionFailed)
+	return given != nil && slices.ContainsFunc(c.rivals(approval, math.MaxInt64), func(other rival) bool {
+		return other.intent.Index > given.Spec.Index && other.outcome != opsv1alpha1.AuditActionFailed
+	})
+}
+
+// untilSettled is how long to wait until "there is nothing to see" counts; at
+// most SettleAfter, also where clocks differ.
+func (r *reconciler) untilSettled(intent time.Time) time.Duration {
+	return min(intent.Add(SettleAfter).Sub(r.clock.Now()), SettleAfter)
+}
+
+// outcome is what an audit event says of what was seen.
+func (s sight) outcome() opsv1alpha1.AuditType {
+	switch {
+	case s.done:
+		return opsv1alpha1.AuditActionDone
+	case s.unclear:
+		return opsv1alpha1.AuditActionUnsettled
+	}
+	return opsv1alpha1.AuditActionFailed
 }
 
 // settled is the result of an action that nobody answered for and that is there to see.
@@ -66,12 +106,6 @@ func settled(order order, seen sight) result {
 		reason:  "SettledByLooking",
 		object:  seen.object,
 	}
-}
-
-// intend adds this executor's own intent.
-func (h *history) intend(event *opsv1alpha1.AuditEvent) {
-	h.events = append(h.events, *event)
-	h.intent, h.intentIndex, h.intentTime = event.Name, event.Spec.Index, event.Spec.Time.Time
 }
 
 // acceptedAt is when the approval was accepted, as the chain has it.

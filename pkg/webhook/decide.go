@@ -11,6 +11,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -25,8 +26,10 @@ type decision struct {
 	user   string
 	reason string
 	dryRun bool
-	// final is true where the Approval itself is about to be stored.
+	// final is true where the Approval itself is about to be stored, and then
+	// uid is the one that it will have.
 	final bool
+	uid   types.UID
 
 	// viewErr is why the live view could not tell how the proposal stands.
 	viewErr error
@@ -53,8 +56,8 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 		return h.refuse(ctx, &d)
 	}
 	if d.final && !d.dryRun {
-		if _, err := h.chain.Append(ctx, d.entry(d.acceptedType(), d.acceptedMessage())); err != nil {
-			return refused(http.StatusForbidden, d.told(fmt.Sprintf("%s: the decision could not be recorded: %v (try again with another token)", policy.HashChainedAudit, err)))
+		if err := h.accept(ctx, &d); err != nil {
+			return refused(http.StatusForbidden, d.told(fmt.Sprintf("%v (try again with another token)", err)))
 		}
 	}
 	response := admission.Allowed("")
@@ -62,6 +65,24 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 		response.Warnings = append(response.Warnings, "this approval counts, and another person has to approve too: "+d.awaiting())
 	}
 	return response
+}
+
+// accept records a decision that counts, and makes sure that it is the first one
+// for its token: of requests that were judged at the same time, the order of the
+// chain picks one.
+func (h *Handlers) accept(ctx context.Context, d *decision) error {
+	event, err := h.chain.Append(ctx, d.entry(d.acceptedType(), d.acceptedMessage()))
+	if err != nil {
+		return fmt.Errorf("%s: the decision could not be recorded: %w", policy.HashChainedAudit, err)
+	}
+	decisions, err := h.gatherer.Decisions(ctx, event.Spec.References.JTI)
+	if err != nil {
+		return fmt.Errorf("%s: whether the token was used meanwhile cannot be told: %w", policy.SignedToken, err)
+	}
+	if len(decisions) == 0 || decisions[0].Spec.Index != event.Spec.Index {
+		return fmt.Errorf("%s: the token was used meanwhile", policy.SignedToken)
+	}
+	return nil
 }
 
 // refuse records a refusal, unless it is of a dry run, and answers with it.

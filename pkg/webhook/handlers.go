@@ -79,6 +79,6 @@ func (h *Handlers) approval(ctx context.Context, request admission.Request) admi
 			Stage: policy.StageApproval, Decision: stored.Spec.Decision, Proposal: proposal,
 			Token: stored.Spec.Token, ApprovalName: stored.Name,
 		},
-		user: request.UserInfo.Username, reason: stored.Spec.Reason, dryRun: ptr.Deref(request.DryRun, false), final: true,
+		user: request.UserInfo.Username, reason: stored.Spec.Reason, dryRun: ptr.Deref(request.DryRun, false), final: true, uid: stored.UID,
 	})
 }

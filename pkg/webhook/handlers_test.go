@@ -45,7 +45,7 @@ func expectRefused(t *testing.T, response *admissionv1.AdmissionResponse, code i
 
 func expectEvents(t *testing.T, w *world, want ...opsv1alpha1.AuditType) {
 	t.Helper()
-	if diff := cmp.Diff(want, types(w.events(t))); diff != "" {
+	if diff := cmp.Diff(want, kindsOf(w.events(t))); diff != "" {
 		t.Errorf("audit events (-want +have):\n%s", diff)
 	}
 }

@@ -49,7 +49,7 @@ func (d *decision) entry(kind opsv1alpha1.AuditType, message string) audit.Entry
 		Actor: d.user, Type: kind, Message: message,
 		References: opsv1alpha1.AuditReferences{
 			Namespace: proposal.Namespace, Proposal: proposal.Name, ProposalUID: proposal.UID, Digest: proposal.Spec.Digest,
-			Approval: d.in.ApprovalName, DiagnosticClass: proposal.Spec.DiagnosticClass,
+			Approval: d.in.ApprovalName, ApprovalUID: d.uid, DiagnosticClass: proposal.Spec.DiagnosticClass,
 			ActionKind: proposal.Spec.ActionKind, Target: &target,
 		},
 		Verdicts: append(d.outcome.Verdicts[:len(d.outcome.Verdicts):len(d.outcome.Verdicts)], d.outcome.Access),

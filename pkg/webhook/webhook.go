@@ -50,6 +50,8 @@ type Proposals interface {
 // Gatherer gathers the facts for one decision.
 type Gatherer interface {
 	Gather(ctx context.Context, request evidence.Request) policy.Input
+	// Decisions returns those that a token was used for, oldest first.
+	Decisions(ctx context.Context, jti string) ([]opsv1alpha1.AuditEvent, error)
 }
 
 // Appender appends to the audit chain.

@@ -234,7 +234,7 @@ func (w *world) events(t *testing.T) []opsv1alpha1.AuditEventSpec {
 	return events
 }
 
-func types(events []opsv1alpha1.AuditEventSpec) (kinds []opsv1alpha1.AuditType) {
+func kindsOf(events []opsv1alpha1.AuditEventSpec) (kinds []opsv1alpha1.AuditType) {
 	for _, event := range events {
 		kinds = append(kinds, event.Type)
 	}

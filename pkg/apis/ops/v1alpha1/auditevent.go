@@ -11,7 +11,7 @@ import (
 )
 
 // AuditType says what an audit event records.
-// +kubebuilder:validation:Enum=ChainStarted;TokenMinted;ApprovalAccepted;ApprovalDenied;DenialRecorded;ActionIntended;ActionDone;ActionFailed;Verified;NotVerified;Superseded;ConfigurationChanged;ModelCalled;Checkpoint
+// +kubebuilder:validation:Enum=ChainStarted;TokenMinted;ApprovalAccepted;ApprovalDenied;DenialRecorded;ActionIntended;ActionDone;ActionFailed;ActionUnsettled;Verified;NotVerified;Superseded;ConfigurationChanged;ModelCalled;Checkpoint
 type AuditType string
 
 const (
@@ -29,8 +29,11 @@ const (
 	AuditActionIntended AuditType = "ActionIntended"
 	// AuditActionDone is the API server's confirmation of the action.
 	AuditActionDone AuditType = "ActionDone"
-	// AuditActionFailed is an action that was refused or could not be settled.
+	// AuditActionFailed is an intent for which nothing was done.
 	AuditActionFailed AuditType = "ActionFailed"
+	// AuditActionUnsettled is an intent of which nobody can tell any more whether
+	// it was carried out. Nothing is done for the same digest again.
+	AuditActionUnsettled AuditType = "ActionUnsettled"
 	// AuditVerified is a finding that cleared after the action and stayed so.
 	AuditVerified AuditType = "Verified"
 	// AuditNotVerified is a finding that did not clear in time.
@@ -62,6 +65,10 @@ type AuditReferences struct {
 	// approval is the approval's name.
 	// +optional
 	Approval string `json:"approval,omitempty"`
+	// approvalUID is the UID of the stored Approval, where there is one. An
+	// acceptance is that of the Approval with this UID and of no other.
+	// +optional
+	ApprovalUID types.UID `json:"approvalUID,omitempty"`
 	// approver is the user name in the token.
 	// +optional
 	Approver string `json:"approver,omitempty"`
@@ -82,6 +89,18 @@ type AuditReferences struct {
 	Target *srenix.ObjectReference `json:"target,omitempty"`
 }
 
+// AuditIntent is what whoever finds an intent needs in order to tell, by looking
+// at the target, whether it was carried out.
+type AuditIntent struct {
+	// generation of the target that was judged. While the target still has it,
+	// nothing that the action writes was written.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
+	// value that the action writes, where it writes one that is not in the proposal.
+	// +optional
+	Value string `json:"value,omitempty"`
+}
+
 // AuditEventSpec is one link of the chain.
 type AuditEventSpec struct {
 	// index counts from 0; the object's name is the index, zero-padded to 20 digits.
@@ -98,6 +117,9 @@ type AuditEventSpec struct {
 	// references are what it is about.
 	// +optional
 	References AuditReferences `json:"references,omitzero"`
+	// intent is what is about to be written, in an event of type ActionIntended.
+	// +optional
+	Intent *AuditIntent `json:"intent,omitempty"`
 	// message tells it in a sentence.
 	// +optional
 	Message string `json:"message,omitempty"`
