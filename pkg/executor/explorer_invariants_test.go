@@ -30,36 +30,9 @@ const (
 	tokensWorkOnce invariant = "6: a used token is never accepted again"
 )
 
-// flaw is one way in which an invariant is broken, so that a scenario can say
-// which ones are known.
-type flaw string
-
-const (
-	flawNone flaw = ""
-	// deniedBefore is a denial that the chain has before the intent.
-	deniedBefore flaw = "acts in spite of a denial that the chain has before the intent"
-	// staleJudgment is an action on what was true when a run began to judge, and
-	// is not when it records its intent.
-	staleJudgment flaw = "acts on a token that had expired when the intent was recorded"
-	// withdrawn is an approval that was accepted and deleted, and comes again.
-	withdrawn flaw = "acts for a token whose accepted Approval had been deleted"
-	// overwritten is an action that could not be seen any more.
-	overwritten flaw = "acts again where somebody else has overwritten what the first action wrote"
-	// failedBefore is an action for an approval of which the chain says already
-	// that nothing was done.
-	failedBefore flaw = "acts for an approval that was settled as failed"
-	// credited is the action of another approval of the same digest.
-	credited flaw = "takes the action of another approval for its own"
-	// unsettled is an action that was there to see, and was called failed; freed is
-	// one that came after it, because what failed does not stand in the way.
-	unsettled flaw = "calls an action failed that was carried out"
-	freed     flaw = "acts again after an action that was called failed"
-)
-
 // violation is an invariant that does not hold, how, and where.
 type violation struct {
 	invariant
-	flaw
 	text string
 	at   *position
 }
@@ -71,11 +44,6 @@ func broken(of invariant, at *position, format string, arguments ...any) *violat
 // String tells what is broken and how that came about.
 func (v *violation) String() string {
 	return fmt.Sprintf("%s: %s%s", v.invariant, v.text, trace(v.at))
-}
-
-func (v *violation) as(flaw flaw) *violation {
-	v.flaw = flaw
-	return v
 }
 
 // observe checks what a request has done: q is p after it.
@@ -125,10 +93,10 @@ func (e *explorer) acted(p, q *position, i int, asked *request) *violation {
 		}
 	}
 	if done > 1 {
-		return broken(actsOnce, q, "acted %d times on the digest %s", done, named.Digest).as(again(p))
+		return broken(actsOnce, q, "acted %d times on the digest %s", done, named.Digest)
 	}
-	if problem, flaw := e.unapproved(p, approval, asked, actor.began); problem != "" {
-		return broken(approvedFirst, q, "%s was carried out: %s", shortName(approval.Name), problem).as(flaw)
+	if problem := e.unapproved(p, approval, asked, actor.began); problem != "" {
+		return broken(approvedFirst, q, "%s was carried out: %s", shortName(approval.Name), problem)
 	}
 	return nil
 }
@@ -143,23 +111,9 @@ func firstDecision(p *position, approval string) types.UID {
 	return ""
 }
 
-// again tells what an action came again of; p is the world before it.
-func again(p *position) flaw {
-	first := p.acts[0].approval
-	for _, event := range p.stored.events() {
-		if event.Spec.Type == opsv1alpha1.AuditActionFailed && event.Spec.References.Approval == first {
-			if p.meddled {
-				return overwritten
-			}
-			return freed
-		}
-	}
-	return flawNone
-}
-
 // unapproved tells what an action lacks. It does not ask the policy, but looks
 // for itself at what is stored.
-func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked *request, began circumstances) (string, flaw) {
+func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked *request, began circumstances) string {
 	named, snapshot := &approval.Spec.Proposal, &approval.Spec.Snapshot
 	accepted, intended, failed := int64(-1), int64(-1), int64(-1)
 	var intent *opsv1alpha1.AuditEventSpec
@@ -180,44 +134,44 @@ func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked
 	}
 	switch {
 	case intent == nil:
-		return "no intent is in the audit chain", flawNone
+		return "no intent is in the audit chain"
 	case accepted < 0 || accepted > intended:
-		return "it was not accepted before its intent", flawNone
+		return "it was not accepted before its intent"
 	case firstDecision(p, approval.Name) != intent.References.ApprovalUID:
-		return "its token was accepted for another Approval, with UID " + string(firstDecision(p, approval.Name)), withdrawn
+		return "its token was accepted for another Approval, with UID " + string(firstDecision(p, approval.Name))
 	case approval.Spec.Decision != srenix.DecisionApprove:
-		return "it is a denial", flawNone
+		return "it is a denial"
 	case p.clock.Sub(intent.Time.Time) >= SettleAfter:
-		return fmt.Sprintf("its intent is %s old, when others may settle it", p.clock.Sub(intent.Time.Time)), flawNone
+		return fmt.Sprintf("its intent is %s old, when others may settle it", p.clock.Sub(intent.Time.Time))
 	case failed >= 0:
-		return fmt.Sprintf("audit event %d says that nothing was done for it, and that nothing is tried again", failed), failedBefore
+		return fmt.Sprintf("audit event %d says that nothing was done for it, and that nothing is tried again", failed)
 	case !began.rights:
-		return "the approver had no right to it any more", flawNone
+		return "the approver had no right to it any more"
 	case began.digest != named.Digest:
-		return fmt.Sprintf("the proposal's digest was %q already when the execution began", began.digest), flawNone
+		return fmt.Sprintf("the proposal's digest was %q already when the execution began", began.digest)
 	}
 	for _, event := range p.stored.events() {
 		if event.Spec.Type == opsv1alpha1.AuditDenialRecorded && event.Spec.References.Digest == named.Digest && event.Spec.Index < intended {
-			return fmt.Sprintf("%s had denied it (audit event %d) before the intent (audit event %d)", event.Spec.References.Approver, event.Spec.Index, intended), deniedBefore
+			return fmt.Sprintf("%s had denied it (audit event %d) before the intent (audit event %d)", event.Spec.References.Approver, event.Spec.Index, intended)
 		}
 	}
 	claims, err := token.NewVerifier(e.cluster.keys, clusterUID, clocktesting.NewFakePassiveClock(p.clock)).VerifyAt(approval.Spec.Token, intent.Time.Time)
 	if err != nil {
-		return err.Error(), staleJudgment
+		return err.Error()
 	}
 	content, err := digest.Proposal(approval.Namespace, named.Name, named.UID, snapshot)
 	target := p.stored.get(asked.key())
 	switch {
 	case err != nil || content != named.Digest || claims.Binding.Digest != named.Digest:
-		return fmt.Sprintf("approved is %s, the token is for %s, and the content has %s", named.Digest, claims.Binding.Digest, content), flawNone
+		return fmt.Sprintf("approved is %s, the token is for %s, and the content has %s", named.Digest, claims.Binding.Digest, content)
 	case token.ApprovalName(claims.ID) != approval.Name:
-		return "it has the name of another token", flawNone
+		return "it has the name of another token"
 	case target.object.GetUID() != snapshot.Target.UID || claims.Binding.TargetUID != snapshot.Target.UID:
-		return fmt.Sprintf("approved was the target %s, and acted on was %s", snapshot.Target.UID, target.object.GetUID()), flawNone
+		return fmt.Sprintf("approved was the target %s, and acted on was %s", snapshot.Target.UID, target.object.GetUID())
 	case claims.Subject != intent.References.Approver:
-		return "the intent names another approver than the token", flawNone
+		return "the intent names another approver than the token"
 	}
-	return "", flawNone
+	return ""
 }
 
 // appended checks an audit event: that it continues the chain, and that it
@@ -311,9 +265,9 @@ func ended(p *position) *violation {
 		case done > 0 && status.Phase == opsv1alpha1.PhaseFailed && p.meddled:
 			// Nobody can tell any more, and Failed says so, too.
 		case done > 0 && (status.Phase != opsv1alpha1.PhaseSucceeded || !executed):
-			return broken(nothingIsLost, p, "%s was carried out, and says %q: %s", name, status.Phase, status.Message).as(unsettled)
+			return broken(nothingIsLost, p, "%s was carried out, and says %q: %s", name, status.Phase, status.Message)
 		case done == 0 && (status.Phase == opsv1alpha1.PhaseSucceeded || executed) && !p.meddled:
-			return broken(nothingIsLost, p, "%s was not carried out, and says %q: %s", name, status.Phase, status.Message).as(credited)
+			return broken(nothingIsLost, p, "%s was not carried out, and says %q: %s", name, status.Phase, status.Message)
 		}
 	}
 	return nil

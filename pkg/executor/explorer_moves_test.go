@@ -132,7 +132,7 @@ func (e *explorer) step(p *position, i, cost int, fate fate) (*position, *violat
 		if change != nil {
 			q.stored = q.stored.put(change)
 		}
-		broken = e.judge(e.observe(p, q, i, asked, given, change))
+		broken = e.observe(p, q, i, asked, given, change)
 	}
 	q.step.err = given.err
 	switch {

@@ -66,12 +66,12 @@ func scenarios() []scenario {
 		name: "two executors that stall", kind: restart, executors: 2,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
 		events:   []event{clockMoves(tookOver, 1), clockMoves(settles, 1)},
-		switches: 2, long: true,
+		switches: 2,
 	}, {
 		name: "two executors that crash", kind: deletePod, executors: 2,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
 		events:  []event{clockMoves(tookOver, 1)},
-		crashes: 1, switches: 2, long: true,
+		crashes: 1, switches: 2,
 	}, {
 		name: "two approvals of one digest", kind: restart, executors: 2,
 		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,

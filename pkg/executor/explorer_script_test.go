@@ -42,12 +42,8 @@ type scenario struct {
 	// revokes tells that the approver's rights may go.
 	revokes   bool
 	configure func(*config.SrenixConfiguration)
-	// known are the flaws that the shipped code has. They must show: a scenario
-	// fails that knows of a mended one.
-	known []flaw
-	// short scenarios are walked through with -short, too, and long ones only with
-	// -explorer.long.
-	short, long bool
+	// short scenarios are walked through with -short, too.
+	short bool
 }
 
 // personal is one request of a person to a replica of the apiserver.

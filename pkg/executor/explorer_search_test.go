@@ -40,9 +40,6 @@ type explorer struct {
 	// good are worlds from which everything comes to a good end.
 	good   map[sum]struct{}
 	linked map[*opsv1alpha1.AuditEvent]bool
-	// shown counts how often a known flaw was met, and example is the first time.
-	shown   map[flaw]int
-	example map[flaw]*violation
 
 	transitions, executions, paths, deepest, cut int
 }
@@ -52,7 +49,6 @@ func newExplorer(t *testing.T, s scenario) *explorer {
 	e := &explorer{
 		scenario: s, cluster: newCluster(t, s.kind), trie: &trie{roots: map[string]*node{}},
 		good: map[sum]struct{}{}, seen: map[sum]struct{}{}, linked: map[*opsv1alpha1.AuditEvent]bool{},
-		shown: map[flaw]int{}, example: map[flaw]*violation{},
 	}
 	// Where requests may fail, or rights may go, every request is worth a stop.
 	e.cluster.stops = s.failures > 0 || s.revokes
@@ -122,11 +118,11 @@ func (e *explorer) visit(p *position) *violation {
 	e.seen[identity] = struct{}{}
 	e.deepest = max(e.deepest, p.depth)
 	if found := inspect(p); found != nil {
-		return e.judge(found)
+		return found
 	}
 	if p.depth >= maximumDepth {
 		e.cut++
-		return e.judge(e.finish(p))
+		return e.finish(p)
 	}
 	moves := e.moves(p)
 	if len(moves) == 0 {
@@ -142,18 +138,7 @@ func (e *explorer) visit(p *position) *violation {
 			return found
 		}
 	}
-	return e.judge(e.finish(p))
-}
-
-// judge forgives a flaw that is known. What comes of it is looked at all the same.
-func (e *explorer) judge(found *violation) *violation {
-	if found == nil || !slices.Contains(e.known, found.flaw) {
-		return found
-	}
-	if e.shown[found.flaw]++; e.shown[found.flaw] == 1 {
-		e.example[found.flaw] = found
-	}
-	return nil
+	return e.finish(p)
 }
 
 // shortest looks, breadth first, for the shortest way to the like of what was
@@ -175,7 +160,7 @@ func (e *explorer) shortest(first *position, like *violation) *violation {
 						found = e.finish(q)
 					}
 				}
-				if found != nil && found.invariant == like.invariant && found.flaw == like.flaw {
+				if found != nil && found.invariant == like.invariant {
 					return found
 				}
 				if found == nil {

@@ -4,16 +4,9 @@
 package executor
 
 import (
-	"flag"
 	"runtime/debug"
-	"slices"
 	"testing"
 	"testing/synctest"
-)
-
-var (
-	exploreLong   = flag.Bool("explorer.long", false, "walk through the scenarios that take minutes, too")
-	exploreTraces = flag.Bool("explorer.traces", false, "show the shortest way to each flaw that is known")
 )
 
 // TestExplorer walks through everything that can happen in each scenario: it is
@@ -36,7 +29,7 @@ func TestExplorer(t *testing.T) {
 		if testing.Short() {
 			s.crashes, s.failures = min(s.crashes, 1), min(s.failures, 1)
 		}
-		if testing.Short() && !s.short || s.long && !*exploreLong {
+		if testing.Short() && !s.short {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
@@ -60,16 +53,5 @@ func explore(t *testing.T, s scenario) {
 	}
 	if e.cut > 0 {
 		t.Errorf("%d paths have more than %d steps and were cut", e.cut, maximumDepth)
-	}
-	for _, known := range s.known {
-		if e.shown[known] == 0 {
-			t.Errorf("this flaw is known and does not show any more: %s", known)
-			continue
-		}
-		t.Logf("a known flaw shows %d times: %s", e.shown[known], known)
-		if *exploreTraces {
-			e.known = slices.DeleteFunc(slices.Clone(s.known), func(flaw flaw) bool { return flaw == known })
-			t.Log(e.shortest(first, e.example[known]))
-		}
 	}
 }
