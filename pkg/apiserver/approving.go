@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -18,7 +19,9 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/proposals"
 	"github.com/srenix/srenix/pkg/registry/proposal"
 	"github.com/srenix/srenix/pkg/token"
@@ -29,7 +32,13 @@ type minter struct {
 	signer  *token.Signer
 	chain   *audit.Chain
 	longest time.Duration
+	access  evidence.AccessReviewer
+	limit   *audit.Limiter
 }
+
+// tokensPerHour is how many tokens one person gets from one replica within an
+// hour: far more than they may approve, and few enough for the audit chain.
+const tokensPerHour = 300
 
 var _ proposal.Minter = minter{}
 
@@ -37,6 +46,14 @@ var _ proposal.Minter = minter{}
 func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal, decision v1alpha1.Decision, lifetime time.Duration) (proposal.Minted, error) {
 	if lifetime > m.longest {
 		return proposal.Minted{}, apierrors.NewBadRequest(fmt.Sprintf("a token of %s was asked for, and the configuration allows %s: ask for less with spec.expirationSeconds", lifetime, m.longest))
+	}
+	if err := m.restricted(ctx, caller, p, decision); err != nil {
+		return proposal.Minted{}, err
+	}
+	if wait := m.limit.Take(caller.GetName()); wait > 0 {
+		return proposal.Minted{}, apierrors.NewTooManyRequests(
+			fmt.Sprintf("%s was given %d tokens within an hour, and that is the most: try again in %s", caller.GetName(), tokensPerHour, wait.Round(time.Second)),
+			int(wait.Seconds())+1)
 	}
 	binding := token.Binding{
 		Namespace: p.Namespace, Proposal: p.Name, ProposalUID: p.UID, Digest: p.Spec.Digest, Decision: decision,
@@ -66,6 +83,32 @@ func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal
 }
 
 // recorder stores approvals in the server's own name.
+// restricted refuses a token to a caller whose identity carries more than name
+// and groups, if with all of that they may not do the action. A token keeps only
+// name and groups, and must not be worth more than what it was minted with.
+func (m minter) restricted(ctx context.Context, caller user.Info, p *v1alpha1.Proposal, decision v1alpha1.Decision) error {
+	extra := map[string]authorizationv1.ExtraValue{}
+	for key, values := range caller.GetExtra() {
+		extra[key] = values
+	}
+	permission, needed := policy.RequiredPermission(p.Spec.ActionKind, p.Spec.Target)
+	if len(extra) == 0 || !needed || decision != v1alpha1.DecisionApprove {
+		return nil
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: caller.GetName(), UID: caller.GetUID(), Groups: caller.GetGroups(), Extra: extra, ResourceAttributes: &permission,
+	}}
+	if err := m.access.Create(ctx, review); err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("no token, because what its owner may do cannot be told: %w", err))
+	}
+	if review.Status.Allowed && !review.Status.Denied {
+		return nil
+	}
+	return apierrors.NewForbidden(srenix.Resource("proposals/token"), p.Name,
+		fmt.Errorf("%s, as authenticated now, may not %s %s %s in namespace %s: approving takes the right to do the action by hand",
+			caller.GetName(), permission.Verb, permission.Resource, permission.Name, permission.Namespace))
+}
+
 type recorder struct {
 	client   client.Client
 	verifier *token.Verifier

@@ -151,6 +151,7 @@ func (s *Server) install(ctx context.Context) error {
 	if err := s.installStorage(minter{
 		signer: token.NewSigner(signing, cluster, s.extra.clock()), chain: chain,
 		longest: s.extra.Configuration.Policy.MaxTokenLifetime.Duration,
+		access:  kube, limit: audit.NewLimiter(tokensPerHour, s.extra.clock()),
 	}, recorder{client: kube, verifier: verifier}); err != nil {
 		return err
 	}
@@ -163,7 +164,7 @@ func (s *Server) install(ctx context.Context) error {
 			Reader: kube, Access: kube, Chain: chain, Verifier: verifier,
 			Config: &s.extra.Configuration.Policy, OwnNamespace: s.extra.Namespace, Clock: s.extra.clock(), Concurrent: true,
 		}),
-		Chain: chain, Proposals: standing{s.engine}, Scheme: scheme,
+		Chain: chain, Proposals: standing{s.engine}, Verifier: verifier, Clock: s.extra.clock(), Scheme: scheme,
 	})
 	handlers.Register(s.webhook)
 	return nil

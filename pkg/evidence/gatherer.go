@@ -87,15 +87,30 @@ func ProposalOf(approval *opsv1alpha1.Approval) (policy.Proposal, error) {
 	return policy.Proposal{Namespace: approval.Namespace, Name: named.Name, UID: named.UID, Spec: approval.Spec.Snapshot}, nil
 }
 
-// Gather returns the input of policy.Evaluate. It ends when ctx does, and what
-// was not read by then is unknown.
-func (g *Gatherer) Gather(ctx context.Context, request Request) policy.Input {
-	facts := &gathering{Options: g.options, approvalUID: request.ApprovalUID, in: policy.Input{
+// Nothing returns the input of policy.Evaluate for a request whose token does not
+// verify: nothing is read for whoever that is, so that every layer which needs
+// something denies.
+func (g *Gatherer) Nothing(request Request, why error) policy.Input {
+	facts := g.begin(request)
+	facts.unknown(fmt.Errorf("nothing was looked at: %w", why),
+		policy.TargetScope, policy.NamespaceProtection, policy.GitOpsManaged, policy.DualApproval,
+		policy.HashChainedAudit, policy.RateBudget, policy.Access)
+	return facts.in
+}
+
+func (g *Gatherer) begin(request Request) *gathering {
+	return &gathering{Options: g.options, approvalUID: request.ApprovalUID, in: policy.Input{
 		Stage: request.Stage, Now: g.options.Clock.Now(), Config: g.options.Config, OwnNamespace: g.options.OwnNamespace,
 		Decision: request.Decision, Proposal: request.Proposal, CurrentDigest: request.CurrentDigest,
 		Token: request.Token, Verifier: g.options.Verifier, ApprovalName: request.ApprovalName, Caller: request.Caller,
 		DryRun: request.DryRun, Unknown: map[policy.Layer]error{},
 	}}
+}
+
+// Gather returns the input of policy.Evaluate. It ends when ctx does, and what
+// was not read by then is unknown.
+func (g *Gatherer) Gather(ctx context.Context, request Request) policy.Input {
+	facts := g.begin(request)
 	var readings []reading
 	// A person's denial is judged by its token and the chain alone, and must not
 	// fail because a target cannot be read.

@@ -51,8 +51,8 @@ type world struct {
 	// forbidden are "verb resource" pairs that nobody may do.
 	forbidden []string
 	// barred are people who may do nothing.
-	barred []string
-	reviews   []authorizationv1.SubjectAccessReviewSpec
+	barred  []string
+	reviews []authorizationv1.SubjectAccessReviewSpec
 	// fail makes calls fail: "get Pod", "list AuditEvent", "create SubjectAccessReview".
 	fail map[string]error
 }

@@ -5,13 +5,17 @@ package executor
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/policy"
 )
 
 var actingKinds = []srenix.ActionKind{srenix.ActionDeletePod, srenix.ActionPatchDeploymentAnnotation}
@@ -169,6 +173,78 @@ func TestARecreatedApprovalDoesNotActAgain(t *testing.T) {
 			wipe(w, approval)
 			w.newProcess("executor-1").run(approval)
 			w.checkOnce(approval)
+		})
+	}
+}
+
+// stoppedAfterIntent is a world in which the executor stopped between its intent
+// and the result, right before its action or right after it.
+func stoppedAfterIntent(t *testing.T, kind srenix.ActionKind, acted bool) (*world, *opsv1alpha1.Approval) {
+	t.Helper()
+	for call := range callsOf(t, kind) {
+		w := newWorld(t, kind)
+		approval, first := w.approve(approver), w.newProcess("executor-0")
+		first.dieAt, first.answered = call, true
+		first.run(approval)
+		if w.has(approval, opsv1alpha1.AuditActionIntended) && (len(w.acts) == 1) == acted {
+			return w, approval
+		}
+	}
+	t.Fatal("the executor cannot be stopped there")
+	return nil, nil
+}
+
+func TestAnIntentWhoseApprovalWasDeletedIsSettledByTheNext(t *testing.T) {
+	for _, kind := range actingKinds {
+		for _, acted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/acted %t", kind, acted), func(t *testing.T) {
+				w, deleted := stoppedAfterIntent(t, kind, acted)
+				next := w.approve("joe@example.com")
+				if err := w.store.Delete(t.Context(), w.get(deleted)); err != nil {
+					t.Fatal(err)
+				}
+				w.newProcess("executor-1").run(next)
+				want := opsv1alpha1.PhaseSucceeded
+				if acted {
+					want = opsv1alpha1.PhaseSuperseded
+				}
+				if have := w.get(next).Status; have.Phase != want {
+					t.Errorf("the next approval is %s: %s; want %s", have.Phase, have.Message, want)
+				}
+				if len(w.acts) != 1 {
+					t.Errorf("acted %d times: %v", len(w.acts), w.acts)
+				}
+				if w.has(deleted, opsv1alpha1.AuditActionDone) != acted || w.has(deleted, opsv1alpha1.AuditActionFailed) == acted {
+					t.Errorf("the audit chain says of the deleted approval: %v", w.audited(deleted))
+				}
+			})
+		}
+	}
+}
+
+// Somebody else restarts the Deployment while the executor is away: whether it
+// had restarted it before cannot be seen any more.
+func TestWhatNobodyCanTellIsNotDoneAgain(t *testing.T) {
+	for _, acted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("acted %t", acted), func(t *testing.T) {
+			w, approval := stoppedAfterIntent(t, srenix.ActionPatchDeploymentAnnotation, acted)
+			change(w, newTarget(srenix.ActionPatchDeploymentAnnotation).(*appsv1.Deployment), func(deployment *appsv1.Deployment) {
+				metav1.SetMetaDataAnnotation(&deployment.Spec.Template.ObjectMeta, policy.RestartedAtAnnotation, "2026-03-01T13:14:15Z")
+				deployment.Generation += 2
+			})
+			second := w.newProcess("executor-1")
+			second.run(approval)
+			if have := w.get(approval).Status; have.Phase != opsv1alpha1.PhaseFailed || !w.has(approval, opsv1alpha1.AuditActionUnsettled) || !strings.Contains(have.Message, "cannot be told") {
+				t.Errorf("the approval is %s: %s", have.Phase, have.Message)
+			}
+			next := w.approve("joe@example.com")
+			second.run(next)
+			if have := w.get(next).Status; have.Phase != opsv1alpha1.PhaseDenied || !strings.Contains(have.Message, "by hand") {
+				t.Errorf("the next approval is %s: %s", have.Phase, have.Message)
+			}
+			if acted != (len(w.acts) == 1) {
+				t.Errorf("acted %d times: %v", len(w.acts), w.acts)
+			}
 		})
 	}
 }

@@ -58,7 +58,7 @@ func (c *cluster) serve(name, operation string, head *opsv1alpha1.AuditEvent, as
 		connection, chain, gatherer := c.connect(ctx, r, "apiserver/"+name, head)
 		p := &replica{ctx: ctx, cluster: c, line: connection, chain: chain, hooks: hooks{}, verifier: c.verifier(r), operation: operation}
 		p.tokens, p.approve = proposal.NewTokenREST(getter{p}, p), proposal.NewApproveREST(getter{p}, p)
-		webhook.New(webhook.Options{Gatherer: gatherer, Chain: chain, Proposals: view{p}, Scheme: c.scheme}).Register(server{hooks: p.hooks})
+		webhook.New(webhook.Options{Gatherer: gatherer, Chain: chain, Proposals: view{p}, Verifier: p.verifier, Clock: r.clock, Scheme: c.scheme}).Register(server{hooks: p.hooks})
 		token, err := ask(p)
 		return outcome{err: err, minted: token, head: headOf(chain)}
 	}

@@ -5,9 +5,11 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +19,7 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/token"
 )
 
 // decision is one judgement on its way.
@@ -31,6 +34,8 @@ type decision struct {
 	final bool
 	uid   types.UID
 
+	// stranger is whoever has no token that srenix signed.
+	stranger bool
 	// viewErr is why the live view could not tell how the proposal stands.
 	viewErr error
 	in      policy.Input
@@ -39,6 +44,16 @@ type decision struct {
 
 // decide gathers, evaluates, records and answers.
 func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
+	if _, err := h.verifier.Verify(d.request.Token); err != nil && !errors.Is(err, token.ErrExpired) {
+		// Whoever that is learns nothing but this, and makes nobody read anything.
+		d.stranger = true
+		if wait := h.refusals.Take(""); wait > 0 {
+			return tooMany(wait)
+		}
+		d.in = h.gatherer.Nothing(d.request, err)
+		d.outcome = policy.Evaluate(d.in)
+		return h.refuse(ctx, &d)
+	}
 	named := &d.request.Proposal
 	standing, exists, err := h.proposals.Get(named.Namespace, named.Name)
 	if d.viewErr = err; err == nil && exists && standing.UID == named.UID {
@@ -53,6 +68,9 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 	}
 	d.outcome = policy.Evaluate(d.in)
 	if !d.outcome.Allowed {
+		if wait := h.refusals.Take(d.approver()); wait > 0 {
+			return tooMany(wait)
+		}
 		return h.refuse(ctx, &d)
 	}
 	if d.final && !d.dryRun {
@@ -87,7 +105,7 @@ func (h *Handlers) accept(ctx context.Context, d *decision) error {
 
 // refuse records a refusal, unless it is of a dry run, and answers with it.
 func (h *Handlers) refuse(ctx context.Context, d *decision) admission.Response {
-	message := d.told(d.outcome.Message())
+	message := d.told(d.why())
 	if !d.dryRun {
 		if _, err := h.chain.Append(ctx, d.entry(deniedType, message)); err != nil {
 			message += fmt.Sprintf("; %s: the refusal could not be recorded: %v", policy.HashChainedAudit, err)
@@ -100,6 +118,8 @@ func (h *Handlers) refuse(ctx context.Context, d *decision) admission.Response {
 // 503 where that cannot be told yet, and 403 for every other refusal.
 func (d *decision) code() int32 {
 	switch {
+	case d.stranger:
+		return http.StatusForbidden
 	case d.viewErr != nil:
 		return http.StatusServiceUnavailable
 	case d.request.CurrentDigest == "":
@@ -133,6 +153,19 @@ func (d *decision) told(why string) string {
 	return prefix + why
 }
 
+// why tells every reason, and to a stranger only that they are one.
+func (d *decision) why() string {
+	if !d.stranger {
+		return d.outcome.Message()
+	}
+	for _, verdict := range d.outcome.Denials() {
+		if verdict.Layer == string(policy.SignedToken) {
+			return policy.Decision{Verdicts: []v1alpha1.Verdict{verdict}}.Message()
+		}
+	}
+	return d.outcome.Message()
+}
+
 func (d *decision) awaiting() string {
 	for _, verdict := range d.outcome.Verdicts {
 		if verdict.Result == v1alpha1.VerdictPending {
@@ -140,6 +173,11 @@ func (d *decision) awaiting() string {
 		}
 	}
 	return ""
+}
+
+// tooMany answers whoever was refused too often. It is not recorded.
+func tooMany(wait time.Duration) admission.Response {
+	return refused(http.StatusTooManyRequests, fmt.Sprintf("too many refused approvals: try again in %s", wait.Round(time.Second)))
 }
 
 // refused is a denial as the API server hands it on.
@@ -152,6 +190,7 @@ func refused(code int32, message string) admission.Response {
 		http.StatusUnprocessableEntity: metav1.StatusReasonInvalid,
 		http.StatusInternalServerError: metav1.StatusReasonInternalError,
 		http.StatusServiceUnavailable:  metav1.StatusReasonServiceUnavailable,
+		http.StatusTooManyRequests:     metav1.StatusReasonTooManyRequests,
 	}[code]
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{
 		Result: &metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message},

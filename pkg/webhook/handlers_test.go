@@ -19,6 +19,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/token"
 )
 
@@ -72,6 +73,45 @@ func TestInteractiveApprovalIsRecordedOnceWhereItIsStored(t *testing.T) {
 	}
 	if have.Actor != "alice" || have.Message != "alice approved DeletePod of Pod shop/web-0: it is stuck" || len(have.Verdicts) != 9 {
 		t.Errorf("actor %q, message %q, %d verdicts", have.Actor, have.Message, len(have.Verdicts))
+	}
+}
+
+func TestOfRequestsThatRaceTheFirstInTheChainCounts(t *testing.T) {
+	w := newWorld(t)
+	signed, claims := w.mint(t, "alice")
+	w.before = func(audit.Entry) {
+		w.before = nil
+		if response := w.review(t, "argocd", w.stored(signed, claims)); !response.Allowed {
+			t.Error(response.Result.Message)
+		}
+	}
+	expectRefused(t, w.review(t, apiserver, w.stored(signed, claims)), http.StatusForbidden, "SignedToken", "meanwhile", "another token")
+}
+
+func TestAStrangerLearnsNothingAndCannotFillTheChain(t *testing.T) {
+	w := newWorld(t)
+	signed, claims := w.mint(t, "alice")
+	forged := signed[:len(signed)-6] + "AAAAAA"
+	w.gone = true
+	for i := range refusalsPerHour {
+		response := w.review(t, "mallory", w.stored(forged, claims))
+		if i == 0 {
+			expectRefused(t, response, http.StatusForbidden, "SignedToken")
+			for _, secret := range []string{"gone", "TargetScope", "NamespaceProtection", w.proposal.Spec.Digest} {
+				if strings.Contains(response.Result.Message, secret) {
+					t.Errorf("it tells %q: %s", secret, response.Result.Message)
+				}
+			}
+		}
+	}
+	recorded := len(w.events(t))
+	expectRefused(t, w.review(t, "mallory", w.stored(forged, claims)), http.StatusTooManyRequests, "too many", "again in")
+	if have := len(w.events(t)); recorded != refusalsPerHour || have != recorded {
+		t.Errorf("%d refusals are recorded, and %d after one too many; want %d", recorded, have, refusalsPerHour)
+	}
+	w.gone = false
+	if response := w.review(t, "argocd", w.stored(signed, claims)); !response.Allowed {
+		t.Errorf("the owner of a token is refused for the strangers' sake: %s", response.Result.Message)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/utils/clock"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -27,6 +28,7 @@ import (
 	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/token"
 )
 
 const (
@@ -50,6 +52,8 @@ type Proposals interface {
 // Gatherer gathers the facts for one decision.
 type Gatherer interface {
 	Gather(ctx context.Context, request evidence.Request) policy.Input
+	// Nothing is Gather for a token that does not verify: it reads nothing.
+	Nothing(request evidence.Request, why error) policy.Input
 	// Decisions returns those that a token was used for, oldest first.
 	Decisions(ctx context.Context, jti string) ([]opsv1alpha1.AuditEvent, error)
 }
@@ -64,6 +68,10 @@ type Options struct {
 	Gatherer  Gatherer
 	Chain     Appender
 	Proposals Proposals
+	// Verifier tells whether a token counts at all, before anything is read for it.
+	Verifier *token.Verifier
+	// Clock is for bounding how often refusals are recorded.
+	Clock clock.PassiveClock
 	// Scheme has srenix.io/v1alpha1 and ops.srenix.io/v1alpha1.
 	Scheme *runtime.Scheme
 }
@@ -73,13 +81,21 @@ type Handlers struct {
 	gatherer  Gatherer
 	chain     Appender
 	proposals Proposals
+	verifier  *token.Verifier
+	refusals  *audit.Limiter
 	strict    runtime.Decoder
 }
+
+// refusalsPerHour is how many refusals of one person are recorded within an
+// hour, and of all together who have no token that verifies. More than that is no
+// person at work, and the audit chain is not theirs to fill.
+const refusalsPerHour = 300
 
 // New returns the handlers.
 func New(options Options) *Handlers {
 	return &Handlers{
 		gatherer: options.Gatherer, chain: options.Chain, proposals: options.Proposals,
+		verifier: options.Verifier, refusals: audit.NewLimiter(refusalsPerHour, options.Clock),
 		strict: serializer.NewCodecFactory(options.Scheme, serializer.EnableStrict).UniversalDeserializer(),
 	}
 }

@@ -48,12 +48,22 @@ type world struct {
 	proposal *v1alpha1.Proposal
 	server   http.Handler
 
+	// before is called before something is appended to the chain.
+	before func(audit.Entry)
+
 	// What the fakes answer.
 	viewErr   error
 	gone      bool
 	forbidden bool
 	createErr error
 	panics    bool
+}
+
+// appender is an Appender.
+type appender func(ctx context.Context, entry audit.Entry) (*opsv1alpha1.AuditEvent, error)
+
+func (a appender) Append(ctx context.Context, entry audit.Entry) (*opsv1alpha1.AuditEvent, error) {
+	return a(ctx, entry)
 }
 
 // standing is the live view.
@@ -111,12 +121,19 @@ func newWorld(t *testing.T) *world {
 	seal(t, w.proposal)
 	chain := audit.NewChain(w, "apiserver", w.clock, nil)
 	server := ctrlwebhook.NewServer(ctrlwebhook.Options{})
+	verifier := token.NewVerifier(keys, "cluster", w.clock)
 	New(Options{
 		Gatherer: evidence.New(evidence.Options{
-			Reader: w, Access: w, Chain: chain, Verifier: token.NewVerifier(keys, "cluster", w.clock),
+			Reader: w, Access: w, Chain: chain, Verifier: verifier,
 			Config: w.config, OwnNamespace: "srenix-system", Clock: w.clock,
 		}),
-		Chain: chain, Proposals: view(w.standing), Scheme: scheme,
+		Chain: appender(func(ctx context.Context, entry audit.Entry) (*opsv1alpha1.AuditEvent, error) {
+			if w.before != nil {
+				w.before(entry)
+			}
+			return chain.Append(ctx, entry)
+		}),
+		Proposals: view(w.standing), Verifier: verifier, Clock: w.clock, Scheme: scheme,
 	}).Register(server)
 	w.server = server.WebhookMux()
 	return w

@@ -1,0 +1,14 @@
+// The modules that tests take real CustomResourceDefinitions from. Nothing here
+// is compiled: `go mod download -json MODULE` in this folder, which
+// test/harness runs, fetches a module's files and checks them against go.sum.
+module github.com/srenix/srenix/hack/crds
+
+go 1.26.0
+
+require (
+	github.com/argoproj/argo-cd/v3 v3.1.0
+	github.com/cert-manager/cert-manager v1.21.2
+	github.com/cloudnative-pg/cloudnative-pg v1.27.0
+	github.com/external-secrets/external-secrets v1.3.2
+	github.com/fluxcd/kustomize-controller v1.6.0
+)

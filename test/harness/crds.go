@@ -1,0 +1,53 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/srenix/srenix/test/plane"
+)
+
+// CRDs are the CustomResourceDefinitions of a project, as its Go module has them.
+type CRDs struct{ module, folder string }
+
+// The projects whose resources srenix reads or acts on. Versions are pinned in
+// hack/crds/go.mod.
+var (
+	ArgoCD          = CRDs{"github.com/argoproj/argo-cd/v3", "manifests/crds"}
+	CertManager     = CRDs{"github.com/cert-manager/cert-manager", "deploy/crds"}
+	CloudNativePG   = CRDs{"github.com/cloudnative-pg/cloudnative-pg", "config/crd/bases"}
+	ExternalSecrets = CRDs{"github.com/external-secrets/external-secrets", "deploy/crds"}
+	Flux            = CRDs{"github.com/fluxcd/kustomize-controller", "config/crd/bases"}
+)
+
+// Files fetches the module, unless it is there already, and returns the paths of
+// its manifests, sorted.
+func (c CRDs) Files() ([]string, error) {
+	root, err := plane.Root()
+	if err != nil {
+		return nil, err
+	}
+	download := exec.Command("go", "mod", "download", "-json", c.module)
+	download.Dir = filepath.Join(root, "hack", "crds")
+	output, err := download.Output()
+	var module struct{ Dir, Error string }
+	if decodeErr := json.Unmarshal(output, &module); decodeErr != nil || module.Error != "" || module.Dir == "" {
+		return nil, fmt.Errorf("fetching module %s: %w: %s", c.module, err, strings.TrimSpace(module.Error))
+	}
+	files, err := filepath.Glob(filepath.Join(module.Dir, filepath.FromSlash(c.folder), "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	files = slices.DeleteFunc(files, func(file string) bool { return strings.HasPrefix(filepath.Base(file), "kustomization") })
+	if len(files) == 0 {
+		return nil, fmt.Errorf("module %s has no manifests in %s", c.module, c.folder)
+	}
+	return files, nil
+}
