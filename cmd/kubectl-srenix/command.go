@@ -11,6 +11,7 @@ import (
 	"k8s.io/component-base/version"
 
 	"github.com/srenix/srenix/pkg/cli/audit"
+	"github.com/srenix/srenix/pkg/cli/runbook"
 )
 
 // newCommand returns the root of the command tree.
@@ -27,7 +28,7 @@ to a proposal with "kubectl create approval".`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
-	command.AddCommand(audit.NewCommand(streams), newVersionCommand(streams))
+	command.AddCommand(audit.NewCommand(streams), runbook.NewCommand(streams), newVersionCommand(streams))
 	return command
 }
 

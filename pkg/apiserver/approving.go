@@ -150,3 +150,13 @@ func (s standing) Get(namespace, name string) (*v1alpha1.Proposal, bool, error) 
 	found, exists := live.Get(s.engine, proposals.Proposals, live.Key{Namespace: namespace, Name: name})
 	return found, exists, nil
 }
+
+// runbooks are those of the live view.
+type runbooks struct{ engine *live.Engine }
+
+var _ proposal.Runbooks = runbooks{}
+
+// Runbook implements proposal.Runbooks.
+func (r runbooks) Runbook(p *v1alpha1.Proposal) (*v1alpha1.ProposalRunbook, bool) {
+	return proposals.RunbookOf(r.engine, p)
+}

@@ -205,6 +205,7 @@ func (s *Server) installStorage(minter proposal.Minter, recorder proposal.Record
 		"proposals":         proposalREST,
 		"proposals/token":   proposal.NewTokenREST(proposalREST, minter),
 		"proposals/approve": proposal.NewApproveREST(proposalREST, recorder),
+		"proposals/runbook": proposal.NewRunbookREST(proposalREST, runbooks{s.engine}, s.generic.Authorizer),
 	}
 	if err := s.generic.InstallAPIGroup(&group); err != nil {
 		return fmt.Errorf("installing %s: %w", v1alpha1.SchemeGroupVersion, err)

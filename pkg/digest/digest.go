@@ -43,15 +43,33 @@ type boundProposal struct {
 	ActionKind      v1alpha1.ActionKind       `json:"actionKind"`
 	Target          v1alpha1.ObjectReference  `json:"target"`
 	Patch           *v1alpha1.Patch           `json:"patch,omitempty"`
+	Runbook         *boundRunbook             `json:"runbook,omitempty"`
 	DiagnosticClass string                    `json:"diagnosticClass"`
 	Plan            *v1alpha1.PlanStep        `json:"plan,omitempty"`
 }
 
+// boundRunbook is what is released, wherever its text is kept.
+type boundRunbook struct {
+	Digest string `json:"digest"`
+}
+
+// Runbook computes the digest of a runbook's title and text.
+func Runbook(title, text string) (string, error) {
+	return Of(struct {
+		Title string `json:"title"`
+		Text  string `json:"text"`
+	}{title, text})
+}
+
 // Proposal computes what spec.digest of the named proposal must be.
 func Proposal(namespace, name string, uid types.UID, spec *v1alpha1.ProposalSpec) (string, error) {
+	var runbook *boundRunbook
+	if spec.Runbook != nil {
+		runbook = &boundRunbook{Digest: spec.Runbook.Digest}
+	}
 	return Of(boundProposal{
 		Namespace: namespace, Name: name, UID: uid,
 		Finding: spec.Finding, Tier: spec.Tier, ActionKind: spec.ActionKind, Target: spec.Target,
-		Patch: spec.Patch, DiagnosticClass: spec.DiagnosticClass, Plan: spec.Plan,
+		Patch: spec.Patch, Runbook: runbook, DiagnosticClass: spec.DiagnosticClass, Plan: spec.Plan,
 	})
 }

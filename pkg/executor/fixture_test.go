@@ -125,6 +125,7 @@ func (w *world) newProposal(kind srenix.ActionKind) *srenix.Proposal {
 	case srenix.ActionPatchDeploymentAnnotation:
 		proposal.Spec.Patch = &srenix.Patch{SetAnnotation: &srenix.SetAnnotation{Name: policy.RestartedAtAnnotation}}
 	case srenix.ActionRunbook:
+		proposal.Spec.Runbook = &srenix.RunbookReference{Title: "unseal", Investigation: "vault", Digest: "sha256:text"}
 		proposal.Spec.Tier = srenix.TierRunbook
 	}
 	sum, err := digest.Proposal(proposal.Namespace, proposal.Name, proposal.UID, &proposal.Spec)

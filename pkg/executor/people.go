@@ -73,7 +73,9 @@ func (r *reconciler) releaseRunbook(ctx context.Context, approval *opsv1alpha1.A
 	case decision.Awaiting:
 		return r.awaitAnother(ctx, approval, claims)
 	}
-	return r.conclude(ctx, approval, past, released())
+	end := released()
+	end.audit = opsv1alpha1.AuditRunbookReleased
+	return r.conclude(ctx, approval, past, end)
 }
 
 func deniedByPerson(who, approval string) ending {

@@ -61,6 +61,7 @@ func proposal(t testing.TB, kind v1alpha1.ActionKind) Proposal {
 		}}
 	case v1alpha1.ActionRunbook:
 		p.Spec.Tier = v1alpha1.TierRunbook
+		p.Spec.Runbook = &v1alpha1.RunbookReference{Title: "unseal", Investigation: "vault", Digest: "sha256:text"}
 		p.Spec.Target.APIVersion, p.Spec.Target.Kind = "v1", "PersistentVolumeClaim"
 	}
 	seal(t, &p)

@@ -30,6 +30,9 @@ func targetScope(f *facts) v1alpha1.Verdict {
 		if spec.Patch != nil {
 			return denied("a runbook changes nothing, and this one carries a patch", defect)
 		}
+		if spec.Runbook == nil || spec.Runbook.Digest == "" {
+			return denied("it is not said which text is released", defect)
+		}
 		return allowed("a runbook changes nothing by itself")
 	}
 	if problem := referenceProblem(f.Proposal.Namespace, spec); problem != "" {
@@ -67,6 +70,8 @@ func referenceProblem(namespace string, spec *v1alpha1.ProposalSpec) string {
 // payloadProblem checks the patch as it is written.
 func payloadProblem(spec *v1alpha1.ProposalSpec) string {
 	switch patch := spec.Patch; {
+	case spec.Runbook != nil:
+		return fmt.Sprintf("%s releases no runbook", spec.ActionKind)
 	case !Patches(spec.ActionKind):
 		if patch != nil {
 			return fmt.Sprintf("%s takes no patch", spec.ActionKind)

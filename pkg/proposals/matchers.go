@@ -19,9 +19,13 @@ import (
 
 // fix is what a matcher chooses.
 type fix struct {
-	action    v1alpha1.ActionKind
+	action v1alpha1.ActionKind
+	// tier and source are T1 and Rule if empty.
+	tier      v1alpha1.Tier
+	source    v1alpha1.Source
 	target    v1alpha1.ObjectReference
 	patch     *v1alpha1.Patch
+	runbook   *v1alpha1.RunbookReference
 	rationale string
 }
 

@@ -4,6 +4,7 @@
 package proposals
 
 import (
+	"cmp"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,7 +27,7 @@ type proposer struct {
 // reads are all kinds that a proposal can depend on.
 func reads() []live.KindRef {
 	return []live.KindRef{
-		Approvals.Ref(), Denials.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
+		Approvals.Ref(), Denials.Ref(), Investigations.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
 		inputs.ReplicaSets.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref(), inputs.Namespaces.Ref(),
 	}
 }
@@ -36,27 +37,35 @@ func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, e
 	if !exists {
 		return nil, nil
 	}
-	match, known := matchers()[[2]string{finding.Spec.Analyzer, finding.Spec.Reason}]
-	if !known {
-		return nil, nil
-	}
-	chosen, offered := match(view, finding)
-	if !offered {
-		return nil, nil
-	}
-	proposal, err := propose(finding, chosen)
+	fixes, err := runbooks(view, finding)
 	if err != nil {
-		return nil, fmt.Errorf("proposing %s for finding %s: %w", chosen.action, subject, err)
+		return nil, err
 	}
-	proposal.Status = p.status(view, finding, proposal)
-	return []live.Output{live.Emit(Proposals, proposal)}, nil
+	if match, known := matchers()[[2]string{finding.Spec.Analyzer, finding.Spec.Reason}]; known {
+		if chosen, offered := match(view, finding); offered {
+			fixes = append(fixes, chosen)
+		}
+	}
+	var outputs []live.Output
+	for _, chosen := range fixes {
+		proposal, err := propose(finding, chosen)
+		if err != nil {
+			return nil, fmt.Errorf("proposing %s for finding %s: %w", chosen.action, subject, err)
+		}
+		proposal.Status = p.status(view, finding, proposal)
+		outputs = append(outputs, live.Emit(Proposals, proposal))
+	}
+	return outputs, nil
 }
 
 // propose makes the proposal without its status. Name and UID are the same on
 // every replica and after every restart.
 func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) {
-	target := chosen.target
+	target, tier, source := chosen.target, cmp.Or(chosen.tier, v1alpha1.TierFix), cmp.Or(chosen.source, v1alpha1.SourceRule)
 	identity := []string{finding.Namespace, finding.Name, string(chosen.action), target.APIVersion, target.Kind, target.Namespace, target.Name}
+	if chosen.runbook != nil {
+		identity = append(identity, chosen.runbook.Investigation)
+	}
 	proposal := &v1alpha1.Proposal{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:         finding.Namespace,
@@ -66,13 +75,13 @@ func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) 
 			Labels: map[string]string{
 				analyzers.AnalyzerLabel: finding.Spec.Analyzer,
 				ActionKindLabel:         string(chosen.action),
-				TierLabel:               string(v1alpha1.TierFix),
+				TierLabel:               string(tier),
 			},
 		},
 		Spec: v1alpha1.ProposalSpec{
 			Finding: v1alpha1.FindingReference{Name: finding.Name, UID: finding.UID, Since: finding.Spec.Since},
-			Tier:    v1alpha1.TierFix, ActionKind: chosen.action, Target: target, Patch: chosen.patch,
-			Rationale: chosen.rationale, Source: v1alpha1.SourceRule, DiagnosticClass: finding.Spec.Analyzer,
+			Tier:    tier, ActionKind: chosen.action, Target: target, Patch: chosen.patch, Runbook: chosen.runbook,
+			Rationale: chosen.rationale, Source: source, DiagnosticClass: finding.Spec.Analyzer,
 		},
 	}
 	var err error

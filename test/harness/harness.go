@@ -42,6 +42,8 @@ type Options struct {
 	Configuration string
 	// Detached lets the programs outlive this process.
 	Detached bool
+	// Programs is the directory with the servers' binaries; bin/ if empty.
+	Programs string
 	// Replicas of the aggregated server, behind a Balancer if more than one.
 	Replicas int
 }
@@ -207,7 +209,7 @@ func (s *Srenix) apply(ctx context.Context, apiPort, webhookPort int) error {
 		return fmt.Errorf("installing srenix: %w", err)
 	}
 	if _, _, err := s.Plane.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=30s",
-		"crd/approvals.ops.srenix.io", "crd/auditevents.ops.srenix.io"); err != nil {
+		"crd/approvals.ops.srenix.io", "crd/auditevents.ops.srenix.io", "crd/investigations.ops.srenix.io"); err != nil {
 		return fmt.Errorf("waiting for the CRDs: %w", err)
 	}
 	return nil
@@ -254,9 +256,12 @@ func (s *Srenix) NewExecutor(ctx context.Context, name string) (*Process, error)
 }
 
 func (s *Srenix) newProcess(name, program string, arguments ...string) (*Process, error) {
-	binary, err := plane.Binary(program)
-	if err != nil {
-		return nil, err
+	binary := filepath.Join(s.options.Programs, program)
+	if s.options.Programs == "" {
+		var err error
+		if binary, err = plane.Binary(program); err != nil {
+			return nil, err
+		}
 	}
 	return &Process{
 		Name: name, binary: binary, arguments: arguments, detached: s.options.Detached,

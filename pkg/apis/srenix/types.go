@@ -206,6 +206,13 @@ type PlanStep struct {
 	DependsOn int32
 }
 
+// RunbookReference pins the text that a Runbook releases.
+type RunbookReference struct {
+	Title         string
+	Investigation string
+	Digest        string
+}
+
 // FindingReference names the finding that a proposal would mend.
 type FindingReference struct {
 	// name of the finding, in the proposal's namespace.
@@ -229,6 +236,7 @@ type ProposalSpec struct {
 	// patch is what would be written; absent for deletes.
 	Patch *Patch
 	// rationale says why this should help.
+	Runbook   *RunbookReference
 	Rationale string
 	// source says who chose the action.
 	Source Source
@@ -417,4 +425,22 @@ type ProposalApproval struct {
 	Spec ProposalApprovalSpec
 	// status is filled in by the server.
 	Status ProposalApprovalStatus
+}
+
+// ProposalRunbookSpec is the text of a runbook.
+type ProposalRunbookSpec struct {
+	Title    string
+	Text     string
+	Digest   string
+	Released bool
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ProposalRunbook is what proposals/NAME/runbook answers.
+type ProposalRunbook struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+
+	Spec ProposalRunbookSpec
 }

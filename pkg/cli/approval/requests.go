@@ -83,6 +83,16 @@ func (p *proposals) approve(ctx context.Context, name string, decision v1alpha1.
 	return answer, nil
 }
 
+// runbook reads the text that a proposal releases.
+func (p *proposals) runbook(ctx context.Context, name string) (*v1alpha1.ProposalRunbook, error) {
+	runbook := &v1alpha1.ProposalRunbook{}
+	err := p.client.Get().Namespace(p.namespace).Resource(resource).Name(name).SubResource("runbook").Do(ctx).Into(runbook)
+	if err != nil {
+		return nil, p.explain(fmt.Errorf("reading the runbook of proposal %q: %w", name, err), name)
+	}
+	return runbook, nil
+}
+
 // createOptions are strict: a server that does not know a field of a decision
 // must refuse it, and not decide without it.
 func createOptions(dryRun bool) *metav1.CreateOptions {

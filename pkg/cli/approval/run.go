@@ -35,7 +35,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := checkDigest(proposal); err != nil {
 		return err
 	}
-	if err := show(o.ErrOut, proposal); err != nil {
+	runbook, err := o.readRunbook(ctx, proposal)
+	if err != nil {
+		return err
+	}
+	if err := show(o.ErrOut, proposal, runbook); err != nil {
 		return fmt.Errorf("showing the proposal: %w", err)
 	}
 	if o.DryRun == dryRunClient && o.Output == "" {
@@ -49,6 +53,29 @@ func (o *Options) Run(ctx context.Context) error {
 		return o.printManifest(ctx, proposal)
 	}
 	return o.post(ctx, proposal)
+}
+
+// readRunbook reads the text that would be released, and makes sure that it is
+// the one of the proposal: nobody approves what they have not seen. Saying no
+// takes no reading.
+func (o *Options) readRunbook(ctx context.Context, proposal *v1alpha1.Proposal) (*v1alpha1.ProposalRunbook, error) {
+	if proposal.Spec.Runbook == nil || o.Deny {
+		return nil, nil
+	}
+	runbook, err := during(o, "reading the runbook", func() (*v1alpha1.ProposalRunbook, error) {
+		return o.proposals.runbook(ctx, o.name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	computed, err := digest.Runbook(runbook.Spec.Title, runbook.Spec.Text)
+	if err != nil {
+		return nil, err
+	}
+	if want := proposal.Spec.Runbook.Digest; computed != want {
+		return nil, fmt.Errorf("the runbook of proposal %q has changed meanwhile: its text has digest %s, and the proposal names %s. Nothing was decided: look again", proposal.Name, computed, want)
+	}
+	return runbook, nil
 }
 
 // checkDigest makes sure that what is shown is what would be signed.

@@ -23,7 +23,7 @@ func (p *page) line(format string, arguments ...any) {
 }
 
 // show writes all that a person needs for a decision, in one write.
-func show(w io.Writer, proposal *v1alpha1.Proposal) error {
+func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRunbook) error {
 	p, spec := &page{}, &proposal.Spec
 	p.line("Proposal %s in namespace %s: %s", proposal.Name, proposal.Namespace, cmp.Or(string(proposal.Status.Phase), "phase unknown"))
 	p.line("")
@@ -42,6 +42,13 @@ func show(w io.Writer, proposal *v1alpha1.Proposal) error {
 	p.line("")
 	p.line("Change:")
 	change(p, spec)
+	if runbook != nil {
+		p.line("")
+		p.line("Runbook: %s", runbook.Spec.Title)
+		for line := range strings.Lines(runbook.Spec.Text) {
+			p.line("  | %s", strings.TrimRight(line, "\r\n"))
+		}
+	}
 	p.line("")
 	p.line("Policy:")
 	verdicts(p, proposal.Status.Verdicts)

@@ -22,7 +22,7 @@ func TestShow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			if err := show(&out, readProposal(t, proposal)); err != nil {
+			if err := show(&out, readProposal(t, proposal), nil); err != nil {
 				t.Fatal(err)
 			}
 			golden := filepath.Join("testdata", proposal+".txt")

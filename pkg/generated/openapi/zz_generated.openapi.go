@@ -36,11 +36,14 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.ProposalApprovalSpec{}.OpenAPIModelName():   schema_pkg_apis_srenix_v1alpha1_ProposalApprovalSpec(ref),
 		v1alpha1.ProposalApprovalStatus{}.OpenAPIModelName(): schema_pkg_apis_srenix_v1alpha1_ProposalApprovalStatus(ref),
 		v1alpha1.ProposalList{}.OpenAPIModelName():           schema_pkg_apis_srenix_v1alpha1_ProposalList(ref),
+		v1alpha1.ProposalRunbook{}.OpenAPIModelName():        schema_pkg_apis_srenix_v1alpha1_ProposalRunbook(ref),
+		v1alpha1.ProposalRunbookSpec{}.OpenAPIModelName():    schema_pkg_apis_srenix_v1alpha1_ProposalRunbookSpec(ref),
 		v1alpha1.ProposalSpec{}.OpenAPIModelName():           schema_pkg_apis_srenix_v1alpha1_ProposalSpec(ref),
 		v1alpha1.ProposalStatus{}.OpenAPIModelName():         schema_pkg_apis_srenix_v1alpha1_ProposalStatus(ref),
 		v1alpha1.ProposalTokenRequest{}.OpenAPIModelName():   schema_pkg_apis_srenix_v1alpha1_ProposalTokenRequest(ref),
 		v1alpha1.RelatedObject{}.OpenAPIModelName():          schema_pkg_apis_srenix_v1alpha1_RelatedObject(ref),
 		v1alpha1.Remediation{}.OpenAPIModelName():            schema_pkg_apis_srenix_v1alpha1_Remediation(ref),
+		v1alpha1.RunbookReference{}.OpenAPIModelName():       schema_pkg_apis_srenix_v1alpha1_RunbookReference(ref),
 		v1alpha1.SetAnnotation{}.OpenAPIModelName():          schema_pkg_apis_srenix_v1alpha1_SetAnnotation(ref),
 		v1alpha1.TokenRequestSpec{}.OpenAPIModelName():       schema_pkg_apis_srenix_v1alpha1_TokenRequestSpec(ref),
 		v1alpha1.TokenRequestStatus{}.OpenAPIModelName():     schema_pkg_apis_srenix_v1alpha1_TokenRequestStatus(ref),
@@ -972,6 +975,95 @@ func schema_pkg_apis_srenix_v1alpha1_ProposalList(ref common.ReferenceCallback) 
 	}
 }
 
+func schema_pkg_apis_srenix_v1alpha1_ProposalRunbook(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ProposalRunbook is what proposals/NAME/runbook answers.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Default: map[string]interface{}{},
+							Ref:     ref(v1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"spec": {
+						SchemaProps: spec.SchemaProps{
+							Description: "spec is the text.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.ProposalRunbookSpec{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"spec"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.ProposalRunbookSpec{}.OpenAPIModelName(), v1.ObjectMeta{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_srenix_v1alpha1_ProposalRunbookSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ProposalRunbookSpec is the text of a runbook.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"title": {
+						SchemaProps: spec.SchemaProps{
+							Description: "title says in a line what it is for.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"text": {
+						SchemaProps: spec.SchemaProps{
+							Description: "text is for people to read and follow. Nothing executes it.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"digest": {
+						SchemaProps: spec.SchemaProps{
+							Description: "digest is that of title and text, which the proposal's digest binds.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"released": {
+						SchemaProps: spec.SchemaProps{
+							Description: "released tells whether enough people have approved it.",
+							Default:     false,
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"title", "text", "digest", "released"},
+			},
+		},
+	}
+}
+
 func schema_pkg_apis_srenix_v1alpha1_ProposalSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -1015,6 +1107,12 @@ func schema_pkg_apis_srenix_v1alpha1_ProposalSpec(ref common.ReferenceCallback) 
 						SchemaProps: spec.SchemaProps{
 							Description: "patch is what would be written; absent for deletes.",
 							Ref:         ref(v1alpha1.Patch{}.OpenAPIModelName()),
+						},
+					},
+					"runbook": {
+						SchemaProps: spec.SchemaProps{
+							Description: "runbook is what is released; of a Runbook only.",
+							Ref:         ref(v1alpha1.RunbookReference{}.OpenAPIModelName()),
 						},
 					},
 					"rationale": {
@@ -1061,7 +1159,7 @@ func schema_pkg_apis_srenix_v1alpha1_ProposalSpec(ref common.ReferenceCallback) 
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.FindingReference{}.OpenAPIModelName(), v1alpha1.ObjectReference{}.OpenAPIModelName(), v1alpha1.Patch{}.OpenAPIModelName(), v1alpha1.PlanStep{}.OpenAPIModelName()},
+			v1alpha1.FindingReference{}.OpenAPIModelName(), v1alpha1.ObjectReference{}.OpenAPIModelName(), v1alpha1.Patch{}.OpenAPIModelName(), v1alpha1.PlanStep{}.OpenAPIModelName(), v1alpha1.RunbookReference{}.OpenAPIModelName()},
 	}
 }
 
@@ -1299,6 +1397,44 @@ func schema_pkg_apis_srenix_v1alpha1_Remediation(ref common.ReferenceCallback) c
 					},
 				},
 				Required: []string{"text"},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_srenix_v1alpha1_RunbookReference(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RunbookReference pins the text that a Runbook releases. The text itself is read at proposals/runbook, by those who may approve it, and by everybody else who may read there once it is released.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"title": {
+						SchemaProps: spec.SchemaProps{
+							Description: "title says in a line what the runbook is for.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"investigation": {
+						SchemaProps: spec.SchemaProps{
+							Description: "investigation is the one of ops.srenix.io, in the proposal's namespace, that has the text.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"digest": {
+						SchemaProps: spec.SchemaProps{
+							Description: "digest is \"sha256:\" and the hex SHA-256 of the canonical JSON (RFC 8785) of title and text.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"title", "investigation", "digest"},
 			},
 		},
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
-// subresource is what token and approve have in common: both are posted for one
-// proposal, by one person, as that person saw it.
+// subresource is what token, approve and runbook have in common: each is about
+// one proposal as it stands, for one person.
 type subresource struct {
 	proposals rest.Getter
 }
@@ -26,6 +26,20 @@ type subresource struct {
 // current returns the proposal as it stands and the caller, or 404 if it is
 // gone, or 409 naming both digests if it is no longer what the caller saw.
 func (s subresource) current(ctx context.Context, name, seenDigest string) (*v1alpha1.Proposal, user.Info, error) {
+	proposal, caller, err := s.standing(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if seenDigest != proposal.Spec.Digest {
+		return nil, nil, apierrors.NewConflict(srenix.Resource("proposals"), name, fmt.Errorf(
+			"the proposal has changed: you saw digest %s, it is now %s; look again with: kubectl describe proposal.srenix.io %s -n %s",
+			seenDigest, proposal.Spec.Digest, name, proposal.Namespace))
+	}
+	return proposal, caller, nil
+}
+
+// standing returns the proposal as it stands and the caller, or 404 if it is gone.
+func (s subresource) standing(ctx context.Context, name string) (*v1alpha1.Proposal, user.Info, error) {
 	caller, ok := genericapirequest.UserFrom(ctx)
 	if !ok {
 		return nil, nil, apierrors.NewUnauthorized("the request carries no user")
@@ -41,11 +55,6 @@ func (s subresource) current(ctx context.Context, name, seenDigest string) (*v1a
 	proposal := &v1alpha1.Proposal{}
 	if err := v1alpha1.Convert_srenix_Proposal_To_v1alpha1_Proposal(internal, proposal, nil); err != nil {
 		return nil, nil, apierrors.NewInternalError(fmt.Errorf("converting proposal %q: %w", name, err))
-	}
-	if seenDigest != proposal.Spec.Digest {
-		return nil, nil, apierrors.NewConflict(srenix.Resource("proposals"), name, fmt.Errorf(
-			"the proposal has changed: you saw digest %s, it is now %s; look again with: kubectl describe proposal.srenix.io %s -n %s",
-			seenDigest, proposal.Spec.Digest, name, proposal.Namespace))
 	}
 	return proposal, caller, nil
 }

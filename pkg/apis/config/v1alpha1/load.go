@@ -21,8 +21,6 @@ import (
 var SchemeGroupVersion = schema.GroupVersion{Group: "config.srenix.io", Version: "v1alpha1"}
 
 const (
-	// DefaultApprovalInterval is the least time between two approvals of a runbook.
-	DefaultApprovalInterval = 30 * time.Minute
 	// DefaultApprovalsPerHour is the budget of a pair of approver and diagnostic class.
 	DefaultApprovalsPerHour = 10
 	// DefaultMaxTokenLifetime bounds a token that travels through Git.

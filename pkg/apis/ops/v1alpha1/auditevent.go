@@ -11,7 +11,7 @@ import (
 )
 
 // AuditType says what an audit event records.
-// +kubebuilder:validation:Enum=ChainStarted;TokenMinted;ApprovalAccepted;ApprovalDenied;DenialRecorded;ActionIntended;ActionDone;ActionFailed;ActionUnsettled;Verified;NotVerified;Superseded;ConfigurationChanged;ModelCalled;Checkpoint
+// +kubebuilder:validation:Enum=ChainStarted;TokenMinted;ApprovalAccepted;ApprovalDenied;DenialRecorded;ActionIntended;ActionDone;ActionFailed;ActionUnsettled;RunbookReleased;Verified;NotVerified;Superseded;ConfigurationChanged;ModelCalled;Checkpoint
 type AuditType string
 
 const (
@@ -34,6 +34,8 @@ const (
 	// AuditActionUnsettled is an intent of which nobody can tell any more whether
 	// it was carried out. Nothing is done for the same digest again.
 	AuditActionUnsettled AuditType = "ActionUnsettled"
+	// AuditRunbookReleased is a runbook that enough people approved.
+	AuditRunbookReleased AuditType = "RunbookReleased"
 	// AuditVerified is a finding that cleared after the action and stayed so.
 	AuditVerified AuditType = "Verified"
 	// AuditNotVerified is a finding that did not clear in time.

@@ -23,6 +23,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(SchemeGroupVersion,
 		&Approval{}, &ApprovalList{},
 		&AuditEvent{}, &AuditEventList{},
+		&Investigation{}, &InvestigationList{},
 	)
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil

@@ -33,7 +33,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Finding{}, &FindingList{},
 		&ClusterFinding{}, &ClusterFindingList{},
 		&Proposal{}, &ProposalList{},
-		&ProposalTokenRequest{}, &ProposalApproval{},
+		&ProposalTokenRequest{}, &ProposalApproval{}, &ProposalRunbook{},
 	)
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil

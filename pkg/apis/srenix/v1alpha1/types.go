@@ -233,6 +233,18 @@ type PlanStep struct {
 	DependsOn int32 `json:"dependsOn,omitempty"`
 }
 
+// RunbookReference pins the text that a Runbook releases. The text itself is read
+// at proposals/runbook, by those who may approve it, and by everybody else who
+// may read there once it is released.
+type RunbookReference struct {
+	// title says in a line what the runbook is for.
+	Title string `json:"title"`
+	// investigation is the one of ops.srenix.io, in the proposal's namespace, that has the text.
+	Investigation string `json:"investigation"`
+	// digest is "sha256:" and the hex SHA-256 of the canonical JSON (RFC 8785) of title and text.
+	Digest string `json:"digest"`
+}
+
 // FindingReference names the finding that a proposal would mend.
 type FindingReference struct {
 	// name of the finding, in the proposal's namespace.
@@ -256,6 +268,9 @@ type ProposalSpec struct {
 	// patch is what would be written; absent for deletes.
 	// +optional
 	Patch *Patch `json:"patch,omitempty"`
+	// runbook is what is released; of a Runbook only.
+	// +optional
+	Runbook *RunbookReference `json:"runbook,omitempty"`
 	// rationale says why this should help.
 	Rationale string `json:"rationale"`
 	// source says who chose the action.
@@ -476,4 +491,27 @@ type ProposalApproval struct {
 	// status is filled in by the server.
 	// +optional
 	Status ProposalApprovalStatus `json:"status,omitzero"`
+}
+
+// ProposalRunbookSpec is the text of a runbook.
+type ProposalRunbookSpec struct {
+	// title says in a line what it is for.
+	Title string `json:"title"`
+	// text is for people to read and follow. Nothing executes it.
+	Text string `json:"text"`
+	// digest is that of title and text, which the proposal's digest binds.
+	Digest string `json:"digest"`
+	// released tells whether enough people have approved it.
+	Released bool `json:"released"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ProposalRunbook is what proposals/NAME/runbook answers.
+type ProposalRunbook struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec is the text.
+	Spec ProposalRunbookSpec `json:"spec"`
 }

@@ -94,6 +94,16 @@ func (in ProposalList) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ProposalRunbook) OpenAPIModelName() string {
+	return "io.srenix.v1alpha1.ProposalRunbook"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ProposalRunbookSpec) OpenAPIModelName() string {
+	return "io.srenix.v1alpha1.ProposalRunbookSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ProposalSpec) OpenAPIModelName() string {
 	return "io.srenix.v1alpha1.ProposalSpec"
 }
@@ -116,6 +126,11 @@ func (in RelatedObject) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Remediation) OpenAPIModelName() string {
 	return "io.srenix.v1alpha1.Remediation"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RunbookReference) OpenAPIModelName() string {
+	return "io.srenix.v1alpha1.RunbookReference"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
