@@ -60,6 +60,9 @@ type Server struct {
 // Complete fills in what is derived and makes the server.
 func (c *Config) Complete(ctx context.Context) (*Server, error) {
 	firstObserved := observations.NewStore(c.Extra.clock())
+	if err := legacyregistry.Registerer().Register(firstObserved); err != nil {
+		return nil, fmt.Errorf("registering the metrics of first-observed times: %w", err)
+	}
 	engine, source, err := newEngine(ctx, &c.Extra, firstObserved)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,8 @@ type Store struct {
 	dirty chan struct{} // has one element if there may be something to write
 
 	mu sync.Mutex
+	// writes counts attempts to write, by result.
+	writes map[string]int
 	// held is what the engine observes.
 	held map[string]condition
 	// ended is what it does not observe any more, until that is written.
@@ -65,6 +67,7 @@ func NewStore(c clock.WithTicker) *Store {
 		clock: c, dirty: make(chan struct{}, 1),
 		held: map[string]condition{}, ended: map[string]struct{}{},
 		stored: map[string]time.Time{}, orphans: map[string]time.Time{},
+		writes: map[string]int{},
 	}
 }
 

@@ -109,7 +109,10 @@ func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterfac
 		if ctx.Err() != nil {
 			return
 		}
-		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
+		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+			s.wrote(writeConflict)
+		} else {
+			s.wrote(writeFailed)
 			logger.Error(err, "First-observed times are not stored; a restart now would lose them", "retryAfter", retry)
 		}
 		sleep(ctx, s.clock, retry)
@@ -145,6 +148,7 @@ func (s *Store) flush(ctx context.Context, client corev1client.ConfigMapInterfac
 	if err != nil {
 		return fmt.Errorf("writing ConfigMap %s: %w", Name, err)
 	}
+	s.wrote(writeSucceeded)
 	learn(stored.Data)
 	return nil
 }

@@ -161,9 +161,17 @@ func qualified(resource, group string) string {
 
 // shorten lists at most five: a message is a sentence.
 func shorten(resources []string) string {
-	const most = 5
-	if len(resources) <= most {
-		return strings.Join(resources, ", ")
+	const most, longest = 5, 100
+	shown := slices.Clone(resources[:min(most, len(resources))])
+	for i, name := range shown {
+		// Nothing bounds what a rule calls a resource.
+		if len(name) > longest {
+			shown[i] = strings.ToValidUTF8(name[:longest], "") + "..."
+		}
 	}
-	return strings.Join(resources[:most], ", ") + " and others"
+	text := strings.Join(shown, ", ")
+	if len(resources) > most {
+		text += " and others"
+	}
+	return text
 }

@@ -1,0 +1,61 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package observations
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/utils/clock"
+
+	"github.com/srenix/srenix/pkg/live"
+)
+
+func TestWritesAreCountedByTheirResult(t *testing.T) {
+	// The first attempt fails, the second loses against another replica.
+	failures := []error{errors.New("no space left"), apierrors.NewAlreadyExists(schema.GroupResource{Resource: "configmaps"}, Name)}
+	client := fake.NewClientset()
+	client.PrependReactor("create", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if len(failures) == 0 {
+			return false, nil, nil
+		}
+		err := failures[0]
+		failures = failures[1:]
+		return true, nil, err
+	})
+	s := NewStore(quick{clock.RealClock{}})
+	s.Begin(about("a"), epoch)
+	ctx := t.Context()
+	go func() { _ = s.Run(ctx, client.CoreV1().ConfigMaps("srenix-system"), func(string, live.Key) {}) }()
+	want := `
+# HELP srenix_first_observed_conditions Conditions that hold now and that no object dates.
+# TYPE srenix_first_observed_conditions gauge
+srenix_first_observed_conditions 1
+# HELP srenix_first_observed_writes_total Attempts to store first-observed times, by result: Succeeded, Conflict (another replica was faster) or Failed (a restart now would lose some).
+# TYPE srenix_first_observed_writes_total counter
+srenix_first_observed_writes_total{result="Conflict"} 1
+srenix_first_observed_writes_total{result="Failed"} 1
+srenix_first_observed_writes_total{result="Succeeded"} 1
+`
+	var err error
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if err = testutil.CollectAndCompare(s, strings.NewReader(want)); err == nil {
+			return
+		}
+	}
+	t.Error(err)
+}
+
+// quick is a clock whose waits are over at once.
+type quick struct{ clock.RealClock }
+
+func (quick) NewTimer(time.Duration) clock.Timer { return clock.RealClock{}.NewTimer(0) }
