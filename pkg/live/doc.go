@@ -44,7 +44,8 @@
 // about the cluster as it is. An evaluation that reads such an input is
 // discarded: what the subject put out before stays, and the subject is evaluated
 // again once the input is known. Objects of an input that is lost stay as they
-// were. Inputs are retried forever and heal by themselves.
+// were. Inputs are retried forever and heal by themselves. An Advisory input is
+// the exception: what people have noted down about trouble must not hide it.
 //
 // Statuses is the collection that tells which rules are degraded and why: an
 // input that is not known, a panic, an error, or a conflict between two writers

@@ -189,7 +189,7 @@ func (r *rule) inputTrouble() (reason, message string, missing []rbacv1.PolicyRu
 	var others []string
 	for _, c := range r.inputs {
 		condition := c.input.current()
-		if condition.known(c.kind) {
+		if condition.sound(c.kind) {
 			continue
 		}
 		if condition.state == stateForbidden {

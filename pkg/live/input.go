@@ -53,9 +53,14 @@ type condition struct {
 	synced bool // there was a first list
 }
 
-// known tells whether reads of the input say something about the cluster as it is.
-func (c condition) known(k *kind) bool {
+// sound tells whether the input holds what the cluster has.
+func (c condition) sound(k *kind) bool {
 	return c.state == stateSynced || c.state == stateNotInstalled && k.optional
+}
+
+// known tells whether rules go by what the input holds.
+func (c condition) known(k *kind) bool {
+	return c.sound(k) || k.advisory && (c.state == stateForbidden || c.state == stateFailing)
 }
 
 // fault is what listing, or watching, last ended with. The zero fault is success.
@@ -232,7 +237,7 @@ func (in *input) move(happened func()) (before, after condition) {
 // settle tells the rules, and lets those start that waited for a first state.
 func (in *input) settle(after condition) {
 	logger := in.c.engine.options.Logger.WithValues("input", in.c.kind.name, "state", after.state)
-	if after.known(in.c.kind) {
+	if after.sound(in.c.kind) {
 		logger.V(1).Info("Input is known")
 	} else {
 		logger.Info("Input is not known", "err", after.err)

@@ -43,6 +43,7 @@ type kind struct {
 	resource schema.GroupVersionResource
 	derived  bool
 	optional bool
+	advisory bool
 	selector string   // label selector of what is read of an input, "" for all
 	versions []string // in order of preference; those of resource, of an input
 	indexes  []index
@@ -72,6 +73,11 @@ type InputOptions[T Object] struct {
 	// CRD: "not installed" is then a known state, in which the collection is
 	// empty. Without it, absence is unknown like any other failure.
 	Optional bool
+	// Advisory says that the objects only add to what is so, and nothing follows
+	// from their absence that must not be said: while they cannot be read, rules go
+	// on with what was read last, or with none, and are reported as degraded all
+	// the same. It is for annotations that people make, never for what is looked for.
+	Advisory bool
 	// LabelSelector limits what is read to objects with such labels, as kubectl
 	// writes it; everything if empty.
 	LabelSelector string
@@ -87,7 +93,7 @@ type InputOptions[T Object] struct {
 func NewInput[T Object](resource schema.GroupVersionResource, options InputOptions[T]) Kind[T] {
 	k := newKind(resource.GroupResource().String(), options.Indexes)
 	k.resource = resource
-	k.optional = options.Optional
+	k.optional, k.advisory = options.Optional, options.Advisory
 	k.selector = options.LabelSelector
 	k.versions = append([]string{resource.Version}, options.Versions...)
 	switch k.example().(type) {

@@ -119,6 +119,33 @@ func TestAnOptionalInputThatIsNotInstalledIsKnownToBeEmpty(t *testing.T) {
 	f.eventuallyStatus("widgets", "")
 }
 
+func TestAnAdvisoryInputThatCannotBeReadHoldsNothingUp(t *testing.T) {
+	advisory := live.NewInput(widgetResource, live.InputOptions[*metav1.PartialObjectMetadata]{Optional: true, Advisory: true})
+	f := newFixture(t, countsWidgets(advisory))
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.cluster.Set(widgetResource, widget("w"))
+	f.cluster.Forbid(widgetResource)
+	f.run()
+	status := f.eventuallyStatus("widgets", live.ReasonInputForbidden)
+	if status.State != live.Degraded || len(status.Missing) == 0 {
+		t.Errorf("got status %s, missing %v", status.State, status.Missing)
+	}
+	livetest.Settle(t, f.engine, f.cluster, pods)
+	noted(t, f, map[string]string{"ns/a": "no widget"})
+
+	f.cluster.Serve(widgetResource)
+	f.eventuallyStatus("widgets", "")
+	livetest.Settle(t, f.engine, f.cluster, advisory)
+	noted(t, f, map[string]string{"ns/a": "has widgets"})
+
+	// What was read last stays, and what is new is judged by it.
+	f.cluster.Fail(widgetResource, apierrors.NewInternalError(errors.New("etcd is away")))
+	f.eventuallyStatus("widgets", live.ReasonInputFailing)
+	f.cluster.Set(podResource, pod("ns", "b", nil))
+	livetest.Settle(t, f.engine, f.cluster, pods)
+	noted(t, f, map[string]string{"ns/a": "has widgets", "ns/b": "has widgets"})
+}
+
 func TestARequiredInputThatIsNotInstalledIsUnknown(t *testing.T) {
 	required := live.NewInput(widgetResource, live.InputOptions[*metav1.PartialObjectMetadata]{})
 	f := newFixture(t, countsWidgets(required))
