@@ -23,6 +23,8 @@ const (
 	AnalyzerLabel = "srenix.io/analyzer"
 	ReasonLabel   = "srenix.io/reason"
 	SeverityLabel = "srenix.io/severity"
+	// SilencedLabel is "true" on findings that a Silence matches, and absent from others.
+	SilencedLabel = "srenix.io/silenced"
 )
 
 // DetectedFindings and DetectedClusterFindings are what analyzers say, before
@@ -108,11 +110,22 @@ func metadata(spec *v1alpha1.FindingSpec) metav1.ObjectMeta {
 	}
 }
 
+// NewFinding makes the finding that an analyzer says, about a namespaced subject.
+func NewFinding(analyzer string, spec v1alpha1.FindingSpec) *v1alpha1.Finding {
+	spec.Analyzer = analyzer
+	wholeSeconds(&spec)
+	return &v1alpha1.Finding{ObjectMeta: metadata(&spec), Spec: spec}
+}
+
+// wholeSeconds is what the API has: what is served must equal what is computed.
+func wholeSeconds(spec *v1alpha1.FindingSpec) {
+	spec.Since = metav1.NewTime(spec.Since.Truncate(1e9).UTC())
+}
+
 // emit makes the finding of the kind that the subject's scope calls for. A
 // finding about a Namespace lives in that namespace, where its people see it.
 func emit(spec v1alpha1.FindingSpec) live.Output {
-	// The API has whole seconds; what is served must equal what is computed.
-	spec.Since = metav1.NewTime(spec.Since.Truncate(1e9).UTC())
+	wholeSeconds(&spec)
 	meta := metadata(&spec)
 	if spec.Subject.Kind == "Namespace" && spec.Subject.APIVersion == "v1" {
 		meta.Namespace = spec.Subject.Name

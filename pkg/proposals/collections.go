@@ -18,6 +18,7 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/silences"
 )
 
 // Labels by which proposals can be selected, beside the analyzer's.
@@ -77,13 +78,14 @@ func findingKey(namespace, name string) string { return namespace + "/" + name }
 func Rules(configuration *config.SrenixConfiguration, ownNamespace string) []live.Rule {
 	p := &proposer{policy: &configuration.Policy, ownNamespace: ownNamespace}
 	return []live.Rule{
+		silences.Rule(Findings),
 		{
 			Name: "proposals", Group: "proposals", Subject: analyzers.DetectedFindings.Ref(),
 			Reads: reads(), Outputs: []live.KindRef{Proposals.Ref()}, Evaluate: p.evaluate,
 		},
 		{
 			Name: "findings", Group: "proposals", Subject: analyzers.DetectedFindings.Ref(),
-			Reads: []live.KindRef{Proposals.Ref()}, Outputs: []live.KindRef{Findings.Ref()}, Evaluate: completeFinding,
+			Reads: []live.KindRef{Proposals.Ref(), silences.Silences.Ref()}, Outputs: []live.KindRef{Findings.Ref()}, Evaluate: completeFinding,
 		},
 		{
 			Name: "clusterfindings", Group: "proposals", Subject: analyzers.DetectedClusterFindings.Ref(),
@@ -100,6 +102,9 @@ func completeFinding(view *live.View, subject live.Key) ([]live.Output, error) {
 	finding := detected.DeepCopy()
 	for _, proposal := range Proposals.ByIndex(view, byFinding, findingKey(subject.Namespace, subject.Name)) {
 		finding.Status.Proposals = append(finding.Status.Proposals, proposal.Name)
+	}
+	if finding.Status.SilencedBy = silences.By(view, detected); finding.Status.SilencedBy != "" {
+		finding.Labels[analyzers.SilencedLabel] = "true"
 	}
 	return []live.Output{live.Emit(Findings, finding)}, nil
 }

@@ -23,13 +23,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	testingclock "k8s.io/utils/clock/testing"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/catalog"
+	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
+	"github.com/srenix/srenix/pkg/silences"
 )
 
 // The oracle of the whole view: after every step of a random history, findings
@@ -108,6 +112,8 @@ func caughtUp(t testing.TB, engine *live.Engine, cluster *livetest.Cluster) {
 		livetest.Settle(t, engine, cluster, inputs.ClusterRoles)
 		livetest.Settle(t, engine, cluster, Approvals)
 		livetest.Settle(t, engine, cluster, Denials)
+		livetest.Settle(t, engine, cluster, Investigations)
+		livetest.Settle(t, engine, cluster, silences.Silences)
 	}
 	livetest.Eventually(t, "no rule is degraded", func() bool {
 		for _, status := range live.List(engine, live.Statuses()) {
@@ -153,10 +159,13 @@ func TestFindingsAndProposalsEqualThoseComputedAfresh(t *testing.T) {
 		seeds = 10
 	}
 	const shards = 5
-	var found, proposed, decided atomicSet
+	var found, proposed, decided, silenced atomicSet
 	note := func(engine *live.Engine) {
 		for _, f := range live.List(engine, Findings) {
 			found.add(f.Spec.Reason)
+			if f.Status.SilencedBy != "" {
+				silenced.add(f.Spec.Reason)
+			}
 		}
 		for _, p := range live.List(engine, Proposals) {
 			proposed.add(string(p.Spec.ActionKind) + " " + string(p.Status.Phase))
@@ -187,7 +196,7 @@ func TestFindingsAndProposalsEqualThoseComputedAfresh(t *testing.T) {
 		return
 	}
 	// Histories in which nothing happens would prove nothing.
-	for what, seen := range map[string]*atomicSet{"reasons of findings": &found, "actions and phases of proposals": &proposed, "phases of approvals": &decided} {
+	for what, seen := range map[string]*atomicSet{"reasons of findings": &found, "actions and phases of proposals": &proposed, "phases of approvals": &decided, "reasons of silenced findings": &silenced} {
 		t.Logf("%s that came about: %v", what, seen.all())
 		if seen.len() < 3 {
 			t.Errorf("few %s came about: %v", what, seen.all())
@@ -320,6 +329,49 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 			h.cluster.Delete(inputs.Pods.Ref().Resource(), live.Key{Namespace: namespace, Name: "db-0"})
 			h.clock.Step(time.Minute)
 			h.cluster.Serve(lost)
+		}}
+	},
+	// Somebody silences something for a while, or takes it back.
+	func(random *rand.Rand, namespace string) event {
+		name, lasts := []string{"a", "b"}[random.IntN(2)], time.Duration(random.IntN(60)-10)*time.Minute
+		match := []opsv1alpha1.SilenceMatch{
+			{},
+			{Reasons: []string{workloadstatedrift.OrdinalZeroNotReady}},
+			{Analyzers: []string{configdrift.Name}},
+			{Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}},
+			{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "StatefulSet", Name: "db"}}},
+			{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{analyzers.SeverityLabel: "Critical"}}},
+			{Selector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Nonsense"}}}},
+		}[random.IntN(7)]
+		return event{fmt.Sprintf("Silence %s/%s of %v for %s", namespace, name, match, lasts), func(h *history) {
+			h.cluster.Set(silences.Silences.Ref().Resource(), &opsv1alpha1.Silence{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(name), CreationTimestamp: metav1.NewTime(now)},
+				Spec: opsv1alpha1.SilenceSpec{
+					Owner: "team", Reason: "known", Expires: metav1.NewTime(h.clock.Now().Add(lasts)), Match: match,
+				},
+			})
+		}}
+	},
+	func(random *rand.Rand, namespace string) event {
+		name := []string{"a", "b"}[random.IntN(2)]
+		return event{"delete Silence " + namespace + "/" + name, func(h *history) {
+			h.cluster.Delete(silences.Silences.Ref().Resource(), live.Key{Namespace: namespace, Name: name})
+		}}
+	},
+	// A runbook is drafted for whatever there is, or taken back.
+	func(random *rand.Rand, _ string) event {
+		text := []string{"", "unseal", "unseal again"}[random.IntN(3)]
+		return event{fmt.Sprintf("runbook %q", text), func(h *history) {
+			for _, finding := range live.List(h.engine, Findings) {
+				investigation := &opsv1alpha1.Investigation{
+					ObjectMeta: metav1.ObjectMeta{Namespace: finding.Namespace, Name: "i-" + string(finding.UID)[:8]},
+					Spec:       opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Name: finding.Name, UID: finding.UID}},
+				}
+				if text != "" {
+					investigation.Status.Runbook = &opsv1alpha1.Runbook{Title: "Unseal", Text: text}
+				}
+				h.cluster.Set(Investigations.Ref().Resource(), investigation)
+			}
 		}}
 	},
 	// The CRD of approvals goes, or is there again.

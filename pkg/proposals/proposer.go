@@ -16,6 +16,7 @@ import (
 	"github.com/srenix/srenix/pkg/digest"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/silences"
 )
 
 // proposer turns findings into proposals.
@@ -27,14 +28,15 @@ type proposer struct {
 // reads are all kinds that a proposal can depend on.
 func reads() []live.KindRef {
 	return []live.KindRef{
-		Approvals.Ref(), Denials.Ref(), Investigations.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
+		Approvals.Ref(), Denials.Ref(), Investigations.Ref(), silences.Silences.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
 		inputs.ReplicaSets.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref(), inputs.Namespaces.Ref(),
 	}
 }
 
 func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, error) {
 	finding, exists := analyzers.DetectedFindings.Get(view, subject)
-	if !exists {
+	// Nobody is bothered with fixes for what is known and left for now.
+	if !exists || silences.By(view, finding) != "" {
 		return nil, nil
 	}
 	fixes, err := runbooks(view, finding)

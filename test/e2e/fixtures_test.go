@@ -75,6 +75,16 @@ func apply(t *testing.T, manifest string) {
 	}
 }
 
+// notStored fails the test if a manifest is accepted.
+func notStored(t *testing.T, manifest string) {
+	t.Helper()
+	command := srenix.Plane.KubectlCommand(t.Context(), srenix.Plane.Kubeconfig(), "apply", "-f", "-")
+	command.Stdin = strings.NewReader(manifest)
+	if output, err := command.CombinedOutput(); err == nil {
+		t.Errorf("it was stored: %s\n%s", output, manifest)
+	}
+}
+
 // namespace makes a namespace that goes away with the test.
 func namespace(t *testing.T) string {
 	t.Helper()

@@ -88,6 +88,8 @@ func table[T any](c clock.PassiveClock, spec func(T) *srenix.FindingSpec, name f
 			Cell: func(t T, _ time.Time) any { return spec(t).Subject.Kind + "/" + spec(t).Subject.Name }},
 		{Name: "Since", Type: "string", Description: "How long ago the trouble began.",
 			Cell: func(t T, now time.Time) any { return virtual.Age(spec(t).Since, now) }},
+		{Name: "Silenced", Type: "string", Wide: true, Description: "The silence that it is under.",
+			Cell: func(t T, _ time.Time) any { return orNone(status(t).SilencedBy) }},
 		{Name: "Proposals", Type: "string", Wide: true, Description: "Proposals that would mend it.",
 			Cell: func(t T, _ time.Time) any { return orNone(strings.Join(status(t).Proposals, ",")) }},
 		{Name: "Analyzer", Type: "string", Wide: true, Description: "The analyzer that found it.",

@@ -46,8 +46,8 @@ const (
 	AuditConfigurationChanged AuditType = "ConfigurationChanged"
 	// AuditModelCalled is one call of a model.
 	AuditModelCalled AuditType = "ModelCalled"
-	// AuditCheckpoint is a signed checkpoint of the chain.
-	AuditCheckpoint AuditType = "Checkpoint"
+	// AuditCheckpointSigned is a signed checkpoint of the chain; the message is the note.
+	AuditCheckpointSigned AuditType = "Checkpoint"
 )
 
 // AuditReferences are what an event is about. Never a value of a Secret.

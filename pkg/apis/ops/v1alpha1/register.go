@@ -22,8 +22,10 @@ var (
 func addKnownTypes(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(SchemeGroupVersion,
 		&Approval{}, &ApprovalList{},
+		&AuditCheckpoint{}, &AuditCheckpointList{},
 		&AuditEvent{}, &AuditEventList{},
 		&Investigation{}, &InvestigationList{},
+		&Silence{}, &SilenceList{},
 	)
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil

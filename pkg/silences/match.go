@@ -1,0 +1,100 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package silences
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// Silences are all that there are. While they cannot be read, those that were
+// read last hold until they expire, and findings are served all the same.
+var Silences = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("silences"), live.InputOptions[*opsv1alpha1.Silence]{
+	Optional: true, Advisory: true,
+	Trim: func(in *opsv1alpha1.Silence) *opsv1alpha1.Silence {
+		in.ManagedFields = nil
+		in.Annotations = nil
+		return in
+	},
+})
+
+// By returns the name of the silence that a finding is under, the first by name,
+// or nothing. It asks the view to look again when that can change by itself.
+func By(view *live.View, finding *v1alpha1.Finding) string {
+	var found string
+	for _, silence := range Silences.List(view, finding.Namespace, nil) {
+		if !Matches(&silence.Spec.Match, finding) || silence.DeletionTimestamp != nil {
+			continue
+		}
+		if !active(silence, view.Now()) {
+			continue
+		}
+		view.RecheckAt(silence.Spec.Expires.Time)
+		if found == "" || silence.Name < found {
+			found = silence.Name
+		}
+	}
+	return found
+}
+
+// active tells whether a silence holds at a time: until it expires.
+func active(silence *opsv1alpha1.Silence, now time.Time) bool {
+	return now.Before(silence.Spec.Expires.Time)
+}
+
+// Matches tells whether a finding is of those that are silenced. A selector that
+// cannot be read matches nothing.
+func Matches(match *opsv1alpha1.SilenceMatch, finding *v1alpha1.Finding) bool {
+	spec := &finding.Spec
+	anyOf := func(given bool, matches bool) bool { return !given || matches }
+	if !anyOf(len(match.Analyzers) > 0, slices.Contains(match.Analyzers, spec.Analyzer)) ||
+		!anyOf(len(match.Reasons) > 0, slices.Contains(match.Reasons, spec.Reason)) ||
+		!anyOf(len(match.Severities) > 0, slices.Contains(match.Severities, spec.Severity)) ||
+		!anyOf(len(match.Subjects) > 0, slices.ContainsFunc(match.Subjects, func(s opsv1alpha1.SilencedSubject) bool {
+			return s.Kind == spec.Subject.Kind && s.Name == spec.Subject.Name
+		})) {
+		return false
+	}
+	if match.Selector == nil {
+		return true
+	}
+	selector, err := metav1.LabelSelectorAsSelector(match.Selector)
+	return err == nil && selector.Matches(labels.Set(finding.Labels))
+}
+
+// overBroad tells how a match leaves nothing out, or nothing.
+func overBroad(match *opsv1alpha1.SilenceMatch) string {
+	selects := match.Selector != nil && len(match.Selector.MatchLabels)+len(match.Selector.MatchExpressions) > 0
+	if len(match.Analyzers) > 0 || len(match.Reasons) > 0 || len(match.Subjects) > 0 || selects {
+		return ""
+	}
+	for _, severity := range []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityWarning, v1alpha1.SeverityInfo} {
+		if len(match.Severities) > 0 && !slices.Contains(match.Severities, severity) {
+			if slices.Contains(match.Severities, v1alpha1.SeverityCritical) {
+				return "everything that is critical in its namespace, whatever it is"
+			}
+			return ""
+		}
+	}
+	return "everything in its namespace, also what nobody has seen yet"
+}
+
+// invalid tells why a silence silences nothing, or nothing.
+func invalid(match *opsv1alpha1.SilenceMatch) string {
+	if match.Selector == nil {
+		return ""
+	}
+	if _, err := metav1.LabelSelectorAsSelector(match.Selector); err != nil {
+		return strings.ReplaceAll(err.Error(), "\n", " ")
+	}
+	return ""
+}

@@ -1,0 +1,119 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package silences
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// Analyzer is what findings about silences name as theirs.
+	Analyzer = "Silences"
+	// Expired means that a silence is over and still there.
+	Expired = "SilenceExpired"
+	// OverBroad means that a silence hides what nobody can have meant by it.
+	OverBroad = "SilenceOverBroad"
+	// Inert means that a silence has matched nothing for a day.
+	Inert = "SilenceInert"
+	// Invalid means that a silence cannot be read, so that it silences nothing.
+	Invalid = "SilenceInvalid"
+
+	// inertAfter is how long a silence may match nothing: a night and a day.
+	inertAfter = 24 * time.Hour
+	// crowd is how many findings one silence may hide before it is called over-broad.
+	crowd = 20
+)
+
+// Rule reports silences that want looking after, as findings which no silence
+// matches. outputs are the findings that are served.
+func Rule(outputs live.Kind[*v1alpha1.Finding]) live.Rule {
+	return live.Rule{
+		Name: Analyzer, Group: Analyzer, Subject: Silences.Ref(),
+		Reads: []live.KindRef{analyzers.DetectedFindings.Ref()}, Outputs: []live.KindRef{outputs.Ref()},
+		Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {
+			silence, exists := Silences.Get(view, subject)
+			if !exists || silence.DeletionTimestamp != nil {
+				return nil, nil
+			}
+			spec, found := report(view, silence)
+			if !found {
+				return nil, nil
+			}
+			return []live.Output{live.Emit(outputs, analyzers.NewFinding(Analyzer, spec))}, nil
+		},
+	}
+}
+
+// report tells the first thing that is wrong with a silence.
+func report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha1.FindingSpec, bool) {
+	match := &silence.Spec.Match
+	if !active(silence, view.Now()) {
+		return about(silence, Expired, v1alpha1.SeverityInfo, silence.Spec.Expires,
+			"is over, and what it hid shows again. Delete it, or say anew until when it should hold."), true
+	}
+	view.RecheckAt(silence.Spec.Expires.Time)
+	if why := invalid(match); why != "" {
+		return about(silence, Invalid, v1alpha1.SeverityWarning, silence.CreationTimestamp,
+			fmt.Sprintf("silences nothing, because its selector cannot be read: %s.", shorten(why))), true
+	}
+	if what := overBroad(match); what != "" {
+		return about(silence, OverBroad, v1alpha1.SeverityWarning, silence.CreationTimestamp,
+			fmt.Sprintf("hides %s. Name the analyzers, reasons or subjects that are meant.", what)), true
+	}
+	matching := 0
+	for _, finding := range analyzers.DetectedFindings.List(view, silence.Namespace, nil) {
+		if Matches(match, finding) {
+			matching++
+		}
+	}
+	switch {
+	case matching > crowd:
+		return about(silence, OverBroad, v1alpha1.SeverityWarning, metav1.NewTime(view.FirstObserved(OverBroad)),
+			fmt.Sprintf("hides more than %d findings at once. Name the analyzers, reasons or subjects that are meant.", crowd)), true
+	case matching > 0:
+		return v1alpha1.FindingSpec{}, false
+	}
+	since := view.FirstObserved(Inert)
+	if end := since.Add(inertAfter); view.Now().Before(end) {
+		view.RecheckAt(end)
+		return v1alpha1.FindingSpec{}, false
+	}
+	return about(silence, Inert, v1alpha1.SeverityInfo, metav1.NewTime(since),
+		"matches no finding. Either what it was for is mended, and it would hide the next one, or it names something that does not exist."), true
+}
+
+func about(silence *opsv1alpha1.Silence, reason string, severity v1alpha1.Severity, since metav1.Time, what string) v1alpha1.FindingSpec {
+	return v1alpha1.FindingSpec{
+		Reason: reason, Severity: severity, Since: since,
+		Subject: v1alpha1.ObjectReference{
+			APIVersion: opsv1alpha1.SchemeGroupVersion.String(), Kind: "Silence", Namespace: silence.Namespace, Name: silence.Name, UID: silence.UID,
+		},
+		Message: fmt.Sprintf("Silence %s of %s %s", silence.Name, shorten(silence.Spec.Owner), what),
+		Remediation: v1alpha1.Remediation{
+			Text: "See what it says, and talk to its owner before taking it away.",
+			Commands: []string{
+				fmt.Sprintf("kubectl describe silence %s -n %s", silence.Name, silence.Namespace),
+				fmt.Sprintf("kubectl edit silence %s -n %s", silence.Name, silence.Namespace),
+				fmt.Sprintf("kubectl delete silence %s -n %s", silence.Name, silence.Namespace),
+			},
+		},
+	}
+}
+
+// shorten keeps text that somebody wrote to the length of a sentence.
+func shorten(text string) string {
+	const most = 200
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "..."
+	}
+	return text
+}

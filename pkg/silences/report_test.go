@@ -1,0 +1,205 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package silences
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
+)
+
+var epoch = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+var (
+	served  = live.NewDerived[*v1alpha1.Finding]("served", nil)
+	trouble = live.NewInput(corev1.SchemeGroupVersion.WithResource("pods"), live.InputOptions[*corev1.Pod]{})
+)
+
+// troubled finds something wrong with every pod.
+var troubled = live.Rule{
+	Name: "troubled", Subject: trouble.Ref(), Outputs: []live.KindRef{analyzers.DetectedFindings.Ref()},
+	Evaluate: func(_ *live.View, subject live.Key) ([]live.Output, error) {
+		return []live.Output{live.Emit(analyzers.DetectedFindings, analyzers.NewFinding("Test", v1alpha1.FindingSpec{
+			Reason: "Troubled", Severity: v1alpha1.SeverityInfo, Since: metav1.NewTime(epoch),
+			Subject: v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: subject.Namespace, Name: subject.Name},
+		}))}, nil
+	},
+}
+
+// marked tells by which silence each finding is marked.
+var marked = live.Rule{
+	Name: "marked", Subject: analyzers.DetectedFindings.Ref(), Reads: []live.KindRef{Silences.Ref()}, Outputs: []live.KindRef{served.Ref()},
+	Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {
+		detected, exists := analyzers.DetectedFindings.Get(view, subject)
+		if !exists {
+			return nil, nil
+		}
+		finding := detected.DeepCopy()
+		finding.Status.SilencedBy = By(view, detected)
+		return []live.Output{live.Emit(served, finding)}, nil
+	},
+}
+
+type world struct {
+	*testing.T
+	engine  *live.Engine
+	cluster *livetest.Cluster
+	clock   *testingclock.FakeClock
+}
+
+func newWorld(t *testing.T, pods ...string) *world {
+	t.Helper()
+	w := &world{T: t, cluster: &livetest.Cluster{}, clock: testingclock.NewFakeClock(epoch)}
+	w.engine = live.New(live.Options{Clock: w.clock})
+	for _, rule := range []live.Rule{troubled, marked, Rule(served)} {
+		if err := w.engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range pods {
+		w.cluster.Set(trouble.Ref().Resource(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}})
+	}
+	livetest.Run(t, w.engine, w.cluster)
+	return w
+}
+
+func (w *world) silence(name string, expires time.Duration, match opsv1alpha1.SilenceMatch) {
+	w.cluster.Set(Silences.Ref().Resource(), &opsv1alpha1.Silence{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: "uid", CreationTimestamp: metav1.NewTime(epoch.Add(-time.Hour))},
+		Spec:       opsv1alpha1.SilenceSpec{Owner: "team shop", Reason: "known", Expires: metav1.NewTime(epoch.Add(expires)), Match: match},
+	})
+}
+
+// says checks what is served: reasons with subjects, and silences in parentheses.
+func (w *world) says(want ...string) {
+	w.Helper()
+	livetest.Settle(w, w.engine, w.cluster, trouble)
+	livetest.Settle(w, w.engine, w.cluster, Silences)
+	have := []string{}
+	for _, finding := range live.List(w.engine, served) {
+		line := finding.Spec.Reason + " " + finding.Spec.Subject.Name
+		if by := finding.Status.SilencedBy; by != "" {
+			line += " (" + by + ")"
+		}
+		have = append(have, line)
+	}
+	slices.Sort(have)
+	if diff := cmp.Diff(want, have); diff != "" {
+		w.Errorf("served (-want +have):\n%s", diff)
+	}
+}
+
+func pods(names ...string) opsv1alpha1.SilenceMatch {
+	match := opsv1alpha1.SilenceMatch{}
+	for _, name := range names {
+		match.Subjects = append(match.Subjects, opsv1alpha1.SilencedSubject{Kind: "Pod", Name: name})
+	}
+	return match
+}
+
+func TestASilenceMarksUntilItExpires(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.says("Troubled a", "Troubled b")
+	w.silence("known", time.Hour, pods("a"))
+	w.says("Troubled a (known)", "Troubled b")
+	w.silence("also", 2*time.Hour, pods("a", "b"))
+	w.says("Troubled a (also)", "Troubled b (also)")
+	w.clock.Step(time.Hour)
+	w.says("SilenceExpired known", "Troubled a (also)", "Troubled b (also)")
+	w.clock.Step(time.Hour)
+	w.says("SilenceExpired also", "SilenceExpired known", "Troubled a", "Troubled b")
+	w.silence("also", 3*time.Hour, pods("a", "b"))
+	w.cluster.Delete(Silences.Ref().Resource(), live.Key{Namespace: "shop", Name: "known"})
+	w.says("Troubled a (also)", "Troubled b (also)")
+}
+
+func TestASilenceIsForItsOwnNamespace(t *testing.T) {
+	w := newWorld(t, "a")
+	w.cluster.Set(trouble.Ref().Resource(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "bank", Name: "vault"}})
+	w.silence("known", time.Hour, opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}})
+	w.says("Troubled a (known)", "Troubled vault")
+}
+
+func TestWhatASilenceHidesTooMuchOrNotAtAllIsReported(t *testing.T) {
+	var crowded []string
+	for i := range crowd + 1 {
+		crowded = append(crowded, fmt.Sprintf("p%02d", i))
+	}
+	for name, test := range map[string]struct {
+		pods  []string
+		match opsv1alpha1.SilenceMatch
+		after time.Duration
+		want  []string
+	}{
+		"what is meant":                   {[]string{"a"}, pods("a"), 30 * time.Hour, []string{"Troubled a (s)"}},
+		"everything":                      {[]string{"a"}, opsv1alpha1.SilenceMatch{}, 0, []string{"SilenceOverBroad s", "Troubled a (s)"}},
+		"nothing, for a while":            {[]string{"a"}, pods("b"), 23 * time.Hour, []string{"Troubled a"}},
+		"nothing, for a day":              {[]string{"a"}, pods("b"), 24 * time.Hour, []string{"SilenceInert s", "Troubled a"}},
+		"nothing, for it cannot be read":  {[]string{"a"}, opsv1alpha1.SilenceMatch{Selector: labelled("a", "Nonsense")}, 0, []string{"SilenceInvalid s", "Troubled a"}},
+		"as many as a person can name":    {crowded[1:], opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}}, 0, silencedAll(crowded[1:])},
+		"more than a person can name":     {crowded, opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}}, 0, append([]string{"SilenceOverBroad s"}, silencedAll(crowded)...)},
+		"what other silences are told of": {nil, opsv1alpha1.SilenceMatch{Analyzers: []string{Analyzer}}, 24 * time.Hour, []string{"SilenceInert s"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, test.pods...)
+			w.silence("s", 100*time.Hour, test.match)
+			livetest.Settle(t, w.engine, w.cluster, Silences)
+			w.clock.Step(test.after)
+			w.says(test.want...)
+		})
+	}
+}
+
+func silencedAll(names []string) []string {
+	var all []string
+	for _, name := range names {
+		all = append(all, "Troubled "+name+" (s)")
+	}
+	return all
+}
+
+func TestWhileSilencesCannotBeReadTroubleShows(t *testing.T) {
+	w := newWorld(t, "a")
+	w.silence("known", time.Hour, pods("a", "b"))
+	w.says("Troubled a (known)")
+	w.cluster.Forbid(Silences.Ref().Resource())
+	livetest.Eventually(t, "the server to notice", func() bool {
+		return slices.ContainsFunc(live.List(w.engine, live.Statuses()), func(s *live.Status) bool { return s.State == live.Degraded })
+	})
+	w.cluster.Set(trouble.Ref().Resource(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "b"}},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "c"}})
+	livetest.Settle(t, w.engine, w.cluster, trouble)
+	w.clock.Step(time.Hour)
+	livetest.Eventually(t, "what is over to be over", func() bool {
+		var silenced int
+		all := live.List(w.engine, served)
+		for _, finding := range all {
+			if finding.Status.SilencedBy != "" {
+				silenced++
+			}
+		}
+		return len(all) == 4 && silenced == 0
+	})
+}
+
+func TestTextsAreBounded(t *testing.T) {
+	text := shorten(strings.Repeat("ä", 100_000))
+	if !utf8.ValidString(text) || utf8.RuneCountInString(text) > 210 {
+		t.Errorf("%d characters, valid %t", utf8.RuneCountInString(text), utf8.ValidString(text))
+	}
+}
