@@ -74,6 +74,10 @@ test-unit: ## Run the tests that need no control plane, with fewer random histor
 
 FUZZTIME = 1m
 
+.PHONY: mutation
+mutation: ## Change pkg/policy and pkg/token in small ways, one at a time, and tell what no test notices (some ten minutes)
+	go run ./hack/mutation ./pkg/policy ./pkg/token
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (1m, or as 1000x)
 	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' pkg); do \

@@ -49,6 +49,7 @@ func TestDualApproval(t *testing.T) {
 		"the second before 30 minutes":         {kind: runbook, others: []ApprovalRecord{yes("bob", 30*time.Minute-time.Second)}, want: v1alpha1.VerdictDenied, message: "approvals must be at least 30m0s apart, and bob approved at 2026-03-01T11:30:01Z"},
 		"the same person again":                {kind: runbook, others: []ApprovalRecord{yes("alice", time.Hour)}, want: v1alpha1.VerdictDenied, message: "alice approved already (Approval approval-of-alice), and nobody counts twice"},
 		"a record without a time":              {kind: runbook, others: []ApprovalRecord{{Approver: "bob", Decision: v1alpha1.DecisionApprove}}, want: v1alpha1.VerdictPending},
+		"a record without an approver":         {kind: runbook, others: []ApprovalRecord{{Decision: v1alpha1.DecisionApprove, Time: start.Add(-time.Hour)}}, want: v1alpha1.VerdictPending},
 		"execution of the first, alone":        {kind: runbook, stage: StageExecution, want: v1alpha1.VerdictPending},
 		"execution of the first, with a later": {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", -30*time.Minute)}, want: v1alpha1.VerdictAllowed},
 		"execution of the second":              {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", 30*time.Minute)}, want: v1alpha1.VerdictAllowed},
@@ -113,6 +114,9 @@ func TestRateBudget(t *testing.T) {
 		"the eleventh":                   {spent: spent(10, 59*time.Minute), want: v1alpha1.VerdictDenied, remedy: "the next one is free at 2026-03-01T12:01:00Z"},
 		"after more than ten":            {spent: spent(12, 59*time.Minute), want: v1alpha1.VerdictDenied, remedy: "the next one is free at 2026-03-01T12:01:02Z"},
 		"the oldest is an hour ago":      {spent: spent(10, time.Hour), want: v1alpha1.VerdictAllowed},
+		"the oldest is not quite":        {spent: spent(10, time.Hour-time.Second), want: v1alpha1.VerdictDenied, remedy: "the next one is free at 2026-03-01T12:00:01Z"},
+		"in no order":                    {spent: []time.Time{start.Add(-time.Second), start.Add(-time.Minute)}, limit: ptr.To(int32(2)), want: v1alpha1.VerdictDenied, remedy: "the next one is free at 2026-03-01T12:59:00Z"},
+		"a budget of one":                {limit: ptr.To(int32(1)), want: v1alpha1.VerdictAllowed, message: "1 of 1 approvals for WorkloadStateDrift within an hour"},
 		"a clock that is ahead":          {spent: spent(10, -time.Minute), want: v1alpha1.VerdictDenied},
 		"a smaller budget":               {spent: spent(2, time.Minute), limit: ptr.To(int32(2)), want: v1alpha1.VerdictDenied},
 		"no budget at all":               {limit: ptr.To(int32(0)), want: v1alpha1.VerdictDenied, message: "this cluster's configuration allows no approvals"},
@@ -130,6 +134,19 @@ func TestRateBudget(t *testing.T) {
 				t.Errorf("verdict is %+v", verdict)
 			}
 		})
+	}
+}
+
+func TestConfigurationThatSaysNothingLeavesWhatIsCompiledIn(t *testing.T) {
+	silent := &config.PolicyConfiguration{}
+	if have := budget(silent); have != 10 {
+		t.Errorf("%d approvals within an hour, want 10", have)
+	}
+	if have := ApprovalInterval(silent); have != 30*time.Minute {
+		t.Errorf("approvals are %s apart, want 30m", have)
+	}
+	if have := maximumLifetime(silent); have != 24*time.Hour {
+		t.Errorf("tokens are valid for %s, want 24h", have)
 	}
 }
 

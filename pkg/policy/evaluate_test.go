@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -75,6 +76,7 @@ func TestZeroAndIncompleteInputsDeny(t *testing.T) {
 		"no configuration": func() Input { in := good(t, StageApproval, v1alpha1.ActionDeletePod); in.Config = nil; return in }(),
 		"an unknown stage": func() Input { in := good(t, StageApproval, v1alpha1.ActionDeletePod); in.Stage = "Later"; return in }(),
 		"no stage":         func() Input { in := good(t, StageApproval, v1alpha1.ActionDeletePod); in.Stage = ""; return in }(),
+		"no time":          func() Input { in := good(t, StageApproval, v1alpha1.ActionDeletePod); in.Now = time.Time{}; return in }(),
 		"no decision":      func() Input { in := good(t, StageApproval, v1alpha1.ActionDeletePod); in.Decision = ""; return in }(),
 		"an odd decision": func() Input {
 			in := good(t, StageApproval, v1alpha1.ActionDeletePod)
@@ -151,6 +153,9 @@ func TestPendingCountsOnlyWhereItMayStand(t *testing.T) {
 }
 
 func TestNoLayersAtAllDeny(t *testing.T) {
+	if !evaluate(good(t, StageApproval, v1alpha1.ActionDeletePod), layers()[:1], layerOf(Access, access)).Allowed {
+		t.Error("a table of one denies")
+	}
 	if evaluate(good(t, StageApproval, v1alpha1.ActionDeletePod), nil, layerOf(Access, access)).Allowed {
 		t.Error("an empty table allows")
 	}
@@ -200,6 +205,37 @@ func TestRefusalListsEveryReasonWithItsLayer(t *testing.T) {
 			t.Errorf("the message lacks %q: %s", part, decision.Message())
 		}
 	}
+}
+
+func TestMessageHasARemedyWhereThereIsOne(t *testing.T) {
+	d := Decision{
+		Verdicts: []v1alpha1.Verdict{{Layer: "TargetScope", Result: v1alpha1.VerdictDenied, Message: "no", Remedy: "try"}, {Layer: "RateBudget", Result: v1alpha1.VerdictAllowed}},
+		Access:   v1alpha1.Verdict{Layer: "Access", Result: v1alpha1.VerdictDenied, Message: "never"},
+	}
+	if have, want := d.Message(), "TargetScope: no (try); Access: never"; have != want {
+		t.Errorf("it is %q, want %q", have, want)
+	}
+}
+
+// Nobody is asked for a second approval of what is refused.
+func TestRefusedApprovalAwaitsNothing(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionRunbook)
+	in.AccessDenied = "alice may not approve it"
+	if decision := Evaluate(in); decision.Allowed || decision.Awaiting || verdictOf(t, decision, DualApproval).Result != v1alpha1.VerdictPending {
+		t.Errorf("%+v", decision)
+	}
+}
+
+// While standing there is no approval and no denial, whatever the input says.
+func TestStandingProposalsKnowNoDecisionAndNoToken(t *testing.T) {
+	in := good(t, StageStanding, v1alpha1.ActionDeletePod)
+	newCredentials(t).approve(t, &in, "alice", bind(&in.Proposal))
+	in.Decision = v1alpha1.DecisionDeny
+	if decision := Evaluate(in); decision.Claims != nil {
+		t.Errorf("claims are %+v", decision.Claims)
+	}
+	in.Target = nil
+	expectDenied(t, Evaluate(in), "does not exist any more", TargetScope, GitOpsManaged)
 }
 
 func TestDenialByAPersonNeedsOnlyTokenAndAudit(t *testing.T) {

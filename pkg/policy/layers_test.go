@@ -70,6 +70,10 @@ func TestActionKindAllowlistDenies(t *testing.T) {
 			},
 			words: "DrainNode", layers: []Layer{ActionKindAllowlist, TargetScope},
 		},
+		"a kind among others that is not one of them": {
+			spoil: func(in *Input) { in.Proposal.Spec.ActionKind = "DrainNode" },
+			words: "only these exist: DeletePod, ", layers: []Layer{ActionKindAllowlist, TargetScope},
+		},
 		"an unknown tier":        {spoil: func(in *Input) { in.Proposal.Spec.Tier = "T0" }, words: `"T0"`},
 		"a runbook of tier T1":   {kind: v1alpha1.ActionRunbook, spoil: func(in *Input) { in.Proposal.Spec.Tier = v1alpha1.TierFix }, words: "T3"},
 		"an action of tier T3":   {spoil: func(in *Input) { in.Proposal.Spec.Tier = v1alpha1.TierRunbook }, words: "runbooks"},
@@ -86,6 +90,7 @@ func TestActionKindAllowlistDenies(t *testing.T) {
 func TestSignedTokenDenies(t *testing.T) {
 	runDenials(t, SignedToken, map[string]denial{
 		"no verifier":              {spoil: func(in *Input) { in.Verifier = nil }, words: "nothing to verify", layers: noClaims},
+		"a verifier that fails":    {spoil: func(in *Input) { in.Verifier = &token.Verifier{} }, words: "verifying the token failed", layers: noClaims},
 		"no token":                 {spoil: func(in *Input) { in.Token = "" }, words: "there is no token", layers: noClaims},
 		"an expired token":         {spoil: func(in *Input) { in.Now = start.Add(time.Hour) }, words: "expired", layers: noClaims},
 		"expired before execution": {stage: StageExecution, spoil: func(in *Input) { in.Now = start.Add(time.Hour) }, words: "expired", layers: noClaims},
@@ -104,6 +109,33 @@ func TestSignedTokenDenies(t *testing.T) {
 }
 
 var noClaims = []Layer{SignedToken, DualApproval, RateBudget, Access}
+
+func TestTokensMayBeValidForAsLongAsIsConfigured(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+	in.Config.MaxTokenLifetime = &metav1.Duration{Duration: 15 * time.Minute}
+	if decision := Evaluate(in); !decision.Allowed {
+		t.Errorf("refused: %s", decision.Message())
+	}
+}
+
+func TestKindsThatAreConfiguredAreAllowed(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+	in.Config.AllowedActionKinds = []v1alpha1.ActionKind{v1alpha1.ActionDeleteJob, v1alpha1.ActionDeletePod}
+	if decision := Evaluate(in); !decision.Allowed {
+		t.Errorf("refused: %s", decision.Message())
+	}
+}
+
+// Whoever cannot be known is known to no layer, and each says so by itself.
+func TestLayersWithoutClaimsSayThatNobodyIsKnown(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+	in.Token = ""
+	for _, layer := range []Layer{DualApproval, RateBudget, Access} {
+		if verdict := verdictOf(t, Evaluate(in), layer); !strings.HasPrefix(verdict.Message, "it is not known who") || !strings.Contains(verdict.Message, "there is no token") {
+			t.Errorf("%s: %q", layer, verdict.Message)
+		}
+	}
+}
 
 func TestConfigurationCannotLengthenTokens(t *testing.T) {
 	if have := maximumLifetime(&config.PolicyConfiguration{MaxTokenLifetime: &metav1.Duration{Duration: 48 * time.Hour}}); have != 24*time.Hour {

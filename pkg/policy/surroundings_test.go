@@ -4,23 +4,31 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
 func TestNamespaceProtectionDenies(t *testing.T) {
 	tests := map[string]denial{
-		"the namespace is gone":           {spoil: func(in *Input) { in.Namespace = nil }, words: "does not exist"},
-		"another namespace was read":      {spoil: func(in *Input) { in.Namespace.Name = "bank" }, words: "bank"},
-		"the label":                       {spoil: func(in *Input) { in.Namespace.Labels = map[string]string{ProtectedLabel: "true"} }, words: "srenix.io/protected=true"},
-		"the configuration":               {spoil: func(in *Input) { in.Config.ProtectedNamespaces = []string{"shop"} }, words: "configuration"},
-		"the namespace of srenix":         {spoil: func(in *Input) { in.OwnNamespace = "shop" }, words: "srenix runs in"},
-		"nobody knows where srenix runs":  {spoil: func(in *Input) { in.OwnNamespace = "" }, words: "not known"},
+		"the namespace is gone":          {spoil: func(in *Input) { in.Namespace = nil }, words: "does not exist"},
+		"another namespace was read":     {spoil: func(in *Input) { in.Namespace.Name = "bank" }, words: "bank"},
+		"the label":                      {spoil: func(in *Input) { in.Namespace.Labels = map[string]string{ProtectedLabel: "true"} }, words: "srenix.io/protected=true"},
+		"the configuration":              {spoil: func(in *Input) { in.Config.ProtectedNamespaces = []string{"shop"} }, words: "configuration"},
+		"the namespace of srenix":        {spoil: func(in *Input) { in.OwnNamespace = "shop" }, words: "srenix runs in"},
+		"nobody knows where srenix runs": {spoil: func(in *Input) { in.OwnNamespace = "" }, words: "not known"},
+		"a runbook about another namespace": {
+			kind: v1alpha1.ActionRunbook, words: `the target is in namespace "bank", and the proposal in "shop"`,
+			spoil: func(in *Input) { in.Proposal.Spec.Target.Namespace, in.Namespace.Name = "bank", "bank" },
+		},
 		"it is being deleted":             {spoil: func(in *Input) { in.Namespace.DeletionTimestamp = ptr.To(metav1.NewTime(start)) }, words: "being deleted"},
 		"it is terminating":               {spoil: func(in *Input) { in.Namespace.Status.Phase = corev1.NamespaceTerminating }, words: "being deleted"},
 		"a runbook is refused there, too": {kind: v1alpha1.ActionRunbook, spoil: func(in *Input) { in.OwnNamespace = "shop" }, words: "srenix runs in"},
@@ -32,6 +40,46 @@ func TestNamespaceProtectionDenies(t *testing.T) {
 		}}
 	}
 	runDenials(t, NamespaceProtection, tests)
+}
+
+// The built-in lists are written out a second time: the tests that go through
+// them would not notice a name that is missing or misspelled.
+func TestBuiltInLists(t *testing.T) {
+	if diff := cmp.Diff([]string{
+		"kube-system", "kube-public", "kube-node-lease", "vault", "external-secrets", "cnpg-system", "rook-ceph",
+	}, ProtectedNamespaces()); diff != "" {
+		t.Errorf("protected namespaces (-want +have):\n%s", diff)
+	}
+	if diff := cmp.Diff(config.GitOpsMarkers{
+		Annotations: []string{
+			"argocd.argoproj.io/tracking-id", "argocd.argoproj.io/instance", "meta.helm.sh/release-name",
+			"kustomize.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/namespace",
+			"helm.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/namespace",
+		},
+		Labels: []string{"argocd.argoproj.io/instance", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"},
+	}, GitOpsMarkers()); diff != "" {
+		t.Errorf("markers (-want +have):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"helm", "argocd", "argo-cd", "flux", "fluxcd"}, GitOpsManagers()); diff != "" {
+		t.Errorf("managers (-want +have):\n%s", diff)
+	}
+}
+
+func TestTargetsWithoutNamespaceAreRefused(t *testing.T) {
+	in := good(t, StageStanding, v1alpha1.ActionRunbook)
+	in.Proposal.Namespace, in.Proposal.Spec.Target.Namespace, in.Namespace.Name = "", "", ""
+	if verdict := verdictOf(t, Evaluate(in), NamespaceProtection); verdict.Result != v1alpha1.VerdictDenied {
+		t.Errorf("verdict is %+v", verdict)
+	}
+}
+
+func TestProtectionNeedsNoConfiguration(t *testing.T) {
+	for name, want := range map[string]string{"shop": "", "vault": "namespace vault is protected", "own": "namespace own is the one that srenix runs in"} {
+		protected, why := IsProtected(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, "own", nil)
+		if protected != (want != "") || why != want {
+			t.Errorf("%s is protected: %t, because %q", name, protected, why)
+		}
+	}
 }
 
 func TestProtectionNeedsTheExactLabelValue(t *testing.T) {
@@ -85,6 +133,22 @@ func TestGitOpsManagedDenies(t *testing.T) {
 		tests["managed by "+value] = denial{words: value, spoil: func(in *Input) { in.Target.(*corev1.Pod).Labels = map[string]string{managedByLabel: value} }}
 	}
 	runDenials(t, GitOpsManaged, tests)
+}
+
+func TestGitOpsManagedTellsWhatItCannotSee(t *testing.T) {
+	for name, test := range map[string]struct {
+		target runtime.Object
+		words  string
+	}{
+		"a target that is gone":  {nil, "the target does not exist, so it cannot be told what manages it"},
+		"one without any labels": {&metav1.Status{}, "the target's metadata cannot be read"},
+	} {
+		in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+		in.Target = test.target
+		if verdict := verdictOf(t, Evaluate(in), GitOpsManaged); verdict.Result != v1alpha1.VerdictDenied || !strings.Contains(verdict.Message, test.words) {
+			t.Errorf("%s: %+v", name, verdict)
+		}
+	}
 }
 
 func TestWhatMarksNothing(t *testing.T) {

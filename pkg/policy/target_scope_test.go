@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -26,22 +27,39 @@ func TestTargetScopeDenies(t *testing.T) {
 	runDenials(t, TargetScope, map[string]denial{
 		"another kind of object":  {spoil: func(in *Input) { in.Proposal.Spec.Target.Kind = "Node" }, words: "Node"},
 		"another version":         {spoil: func(in *Input) { in.Proposal.Spec.Target.APIVersion = "v2" }, words: "v2"},
-		"no UID":                  {spoil: func(in *Input) { in.Proposal.Spec.Target.UID = "" }, words: "UID", layers: []Layer{TargetScope, SignedToken}},
-		"no name":                 {spoil: func(in *Input) { in.Proposal.Spec.Target.Name = "" }, words: "name"},
+		"no UID":                  {spoil: func(in *Input) { in.Proposal.Spec.Target.UID = "" }, words: "the target has no name or no UID", layers: []Layer{TargetScope, SignedToken}},
+		"no name":                 {spoil: func(in *Input) { in.Proposal.Spec.Target.Name = "" }, words: "the target has no name or no UID"},
 		"a target elsewhere":      {spoil: func(in *Input) { in.Proposal.Spec.Target.Namespace = "bank" }, words: "bank", layers: []Layer{TargetScope, NamespaceProtection}},
 		"a target that is gone":   {spoil: func(in *Input) { in.Target = nil }, words: "does not exist any more", layers: gone},
 		"a target made anew":      {spoil: func(in *Input) { in.Target.(*corev1.Pod).UID = "another" }, words: "another object of the same name"},
 		"another object was read": {spoil: func(in *Input) { in.Target.(*corev1.Pod).Name = "db" }, words: "shop/db"},
+		"one elsewhere was read":  {spoil: func(in *Input) { in.Target.(*corev1.Pod).Namespace = "bank" }, words: "another object was read: bank/web"},
 		"another type was read":   {spoil: func(in *Input) { in.Target = target(v1alpha1.ActionDeleteJob) }, words: "*v1.Job"},
 		"another custom resource": {
 			kind:  v1alpha1.ActionDeleteCertificateRequest,
 			spoil: func(in *Input) { in.Target.(*unstructured.Unstructured).SetKind("Certificate") }, words: "CertificateRequest",
 		},
+		"another type for a custom resource": {
+			kind: v1alpha1.ActionDeleteCertificateRequest, spoil: func(in *Input) { in.Target = target(v1alpha1.ActionDeletePod) }, words: "a *v1.Pod was read for a CertificateRequest",
+		},
 		"a patch on a delete":  {spoil: func(in *Input) { in.Proposal.Spec.Patch = &v1alpha1.Patch{} }, words: "takes no patch"},
 		"a patch on a runbook": {kind: v1alpha1.ActionRunbook, spoil: func(in *Input) { in.Proposal.Spec.Patch = &v1alpha1.Patch{} }, words: "runbook changes nothing"},
 
+		"a runbook without a text": {
+			kind: v1alpha1.ActionRunbook, spoil: func(in *Input) { in.Proposal.Spec.Runbook = nil }, words: "not said which text is released",
+		},
+		"a runbook whose text may be any": {
+			kind: v1alpha1.ActionRunbook, spoil: func(in *Input) { in.Proposal.Spec.Runbook.Digest = "" }, words: "not said which text is released",
+		},
+		"a delete that releases a text": {
+			spoil: func(in *Input) { in.Proposal.Spec.Runbook = &v1alpha1.RunbookReference{Digest: "sha256:text"} }, words: "DeletePod releases no runbook",
+		},
+
 		"restart without a patch": {kind: restart, spoil: func(in *Input) { in.Proposal.Spec.Patch = nil }, words: "needs a patch"},
 		"another annotation":      {kind: restart, spoil: func(in *Input) { in.Proposal.Spec.Patch.SetAnnotation.Name = "a/b" }, words: `"a/b"`},
+		"restart without an annotation": {
+			kind: restart, words: "must set one annotation", spoil: func(in *Input) { in.Proposal.Spec.Patch.SetAnnotation = nil },
+		},
 		"restart with a JSON patch": {
 			kind: restart, words: "nothing else",
 			spoil: func(in *Input) {
@@ -51,6 +69,10 @@ func TestTargetScopeDenies(t *testing.T) {
 		"a paused Deployment": {kind: restart, spoil: func(in *Input) { in.Target.(*appsv1.Deployment).Spec.Paused = true }, words: "kubectl rollout resume deployment/web -n shop"},
 		"no dry run":          {kind: restart, stage: StageExecution, spoil: func(in *Input) { in.DryRun = nil }, words: "no dry run"},
 		"dry run of another":  {kind: restart, stage: StageExecution, spoil: func(in *Input) { deployment(in).UID = "x" }, words: "same name"},
+		"dry run without a token": {
+			kind: restart, stage: StageExecution, words: "the value cannot be checked", layers: append([]Layer{TargetScope}, noClaims...),
+			spoil: func(in *Input) { in.Token = "" },
+		},
 		"dry run changes the image": {
 			kind: restart, stage: StageExecution, words: "/spec/template/spec/containers/0/image",
 			spoil: func(in *Input) { deployment(in).Spec.Template.Spec.Containers[0].Image = "evil" },
@@ -89,19 +111,39 @@ func TestTargetScopeDenies(t *testing.T) {
 			spoil: func(in *Input) { in.DryRun = in.Target.DeepCopyObject() },
 		},
 
-		"TLS: another operation":        {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Op = "add" }), words: "one test and one replace"},
-		"TLS: no test":                  {kind: tls, spoil: func(in *Input) { in.Proposal.Spec.Patch.JSONPatch = in.Proposal.Spec.Patch.JSONPatch[1:] }, words: "one test and one replace"},
-		"TLS: test elsewhere":           {kind: tls, spoil: operation(0, func(o *v1alpha1.JSONPatchOperation) { o.Path = "/spec/tls/0/secretName" }), words: "same"},
-		"TLS: another path":             {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Path = "/spec/rules/0/host" }), words: "same"},
-		"TLS: index with a zero":        {kind: tls, spoil: func(in *Input) { setPaths(in, "/spec/tls/01/secretName") }, words: "same"},
-		"TLS: append":                   {kind: tls, spoil: func(in *Input) { setPaths(in, "/spec/tls/-/secretName") }, words: "same"},
-		"TLS: no such entry":            {kind: tls, spoil: func(in *Input) { setPaths(in, "/spec/tls/7/secretName") }, words: "no TLS entry 7"},
-		"TLS: a name that is none":      {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Value = "../x" }), words: "name"},
-		"TLS: nothing changes":          {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Value = "old-tls" }), words: "changes nothing"},
-		"TLS: the entry changed":        {kind: tls, spoil: func(in *Input) { in.Target.(*networkingv1.Ingress).Spec.TLS[1].SecretName = "b-tls" }, words: `"b-tls" now`},
-		"TLS: an entry without hosts":   {kind: tls, spoil: func(in *Input) { in.Target.(*networkingv1.Ingress).Spec.TLS[1].Hosts = nil }, words: "no hosts"},
-		"TLS: no Certificate":           {kind: tls, spoil: func(in *Input) { in.Certificates = nil }, words: "no Ready Certificate"},
-		"TLS: Certificate is not Ready": {kind: tls, spoil: func(in *Input) { in.Certificates[0] = certificate("new-tls", "False", "*.example.com") }, words: "no Ready Certificate"},
+		"TLS: another operation": {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Op = "add" }), words: "one test and one replace"},
+		"TLS: no test":           {kind: tls, spoil: func(in *Input) { in.Proposal.Spec.Patch.JSONPatch = in.Proposal.Spec.Patch.JSONPatch[1:] }, words: "one test and one replace"},
+		"TLS: three operations": {
+			kind: tls, words: "one test and one replace",
+			spoil: func(in *Input) {
+				patch := in.Proposal.Spec.Patch
+				patch.JSONPatch = append(patch.JSONPatch, v1alpha1.JSONPatchOperation{Op: "remove", Path: "/spec/rules"})
+			},
+		},
+		"TLS: no test but an add": {kind: tls, spoil: operation(0, func(o *v1alpha1.JSONPatchOperation) { o.Op = "add" }), words: "one test and one replace"},
+		"TLS: and an annotation": {
+			kind: tls, words: "a JSON patch and nothing else",
+			spoil: func(in *Input) { in.Proposal.Spec.Patch.SetAnnotation = &v1alpha1.SetAnnotation{Name: "a/b"} },
+		},
+		"TLS: test elsewhere":                 {kind: tls, spoil: operation(0, func(o *v1alpha1.JSONPatchOperation) { o.Path = "/spec/tls/0/secretName" }), words: "same"},
+		"TLS: another path":                   {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Path = "/spec/rules/0/host" }), words: "same"},
+		"TLS: index with a zero":              {kind: tls, spoil: func(in *Input) { setPaths(in, "/spec/tls/01/secretName") }, words: "same"},
+		"TLS: append":                         {kind: tls, spoil: func(in *Input) { setPaths(in, "/spec/tls/-/secretName") }, words: "same"},
+		"TLS: the one after the last":         {kind: tls, spoil: func(in *Input) { setPaths(in, "/spec/tls/2/secretName") }, words: "no TLS entry 2"},
+		"TLS: no such entry":                  {kind: tls, spoil: func(in *Input) { setPaths(in, "/spec/tls/7/secretName") }, words: "no TLS entry 7"},
+		"TLS: a name that is none":            {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Value = "../x" }), words: "the new Secret's name is not one"},
+		"TLS: nothing changes":                {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Value = "old-tls" }), words: "changes nothing"},
+		"TLS: the entry changed":              {kind: tls, spoil: func(in *Input) { in.Target.(*networkingv1.Ingress).Spec.TLS[1].SecretName = "b-tls" }, words: `"b-tls" now`},
+		"TLS: an entry without hosts":         {kind: tls, spoil: func(in *Input) { in.Target.(*networkingv1.Ingress).Spec.TLS[1].Hosts = nil }, words: "no hosts"},
+		"TLS: no Certificate":                 {kind: tls, spoil: func(in *Input) { in.Certificates = nil }, words: "no Ready Certificate"},
+		"TLS: Certificate is not Ready":       {kind: tls, spoil: func(in *Input) { in.Certificates[0] = certificate("new-tls", "False", "*.example.com") }, words: "no Ready Certificate"},
+		"TLS: Certificate without conditions": {kind: tls, spoil: conditions(), words: "no Ready Certificate"},
+		"TLS: Certificate whose conditions are none": {
+			kind: tls, spoil: func(in *Input) { in.Certificates[0].Object["status"] = map[string]any{"conditions": "Ready"} }, words: "no Ready Certificate",
+		},
+		"TLS: Certificate with another condition": {
+			kind: tls, spoil: conditions("Issuing", "True", "Ready", "False"), words: "no Ready Certificate",
+		},
 		"TLS: Certificate for another Secret": {
 			kind: tls, spoil: func(in *Input) { in.Certificates[0] = certificate("c-tls", "True", "*.example.com") }, words: "no Ready Certificate",
 		},
@@ -116,6 +158,68 @@ func TestTargetScopeDenies(t *testing.T) {
 			spoil: func(in *Input) { in.DryRun.(*networkingv1.Ingress).Spec.TLS[0].SecretName = "x" },
 		},
 	})
+}
+
+// conditions are pairs of a type and a status, of the only Certificate.
+func conditions(pairs ...string) func(*Input) {
+	list := []any{}
+	for i := 0; i < len(pairs); i += 2 {
+		list = append(list, map[string]any{"type": pairs[i], "status": pairs[i+1]})
+	}
+	return func(in *Input) { in.Certificates[0].Object["status"] = map[string]any{"conditions": list} }
+}
+
+func TestReadyIsFoundAmongOtherConditions(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionPatchIngressTLS)
+	conditions("Issuing", "False", "Ready", "True")(&in)
+	if decision := Evaluate(in); !decision.Allowed {
+		t.Errorf("refused: %s", decision.Message())
+	}
+}
+
+func TestCertificateCoversHost(t *testing.T) {
+	for _, test := range []struct {
+		name, host string
+		want       bool
+	}{
+		{"example.com", "example.com", true}, {"Example.COM", "eXample.com", true}, {"example.com", "example.org", false},
+		{"*.example.com", "a.example.com", true}, {"*.Example.com", "a.example.COM", true},
+		{"*.example.com", "example.com", false}, {"*.example.com", "a.b.example.com", false},
+		{"localhost", "localhost", true}, {"*.", "localhost", false}, {"*.", "localhost.", false}, {"*", "localhost", false},
+	} {
+		if have := covers([]string{"other.example.net", test.name}, test.host); have != test.want {
+			t.Errorf("%q covers %q: %t", test.name, test.host, have)
+		}
+	}
+}
+
+// Each part of the layer judges by itself, though others would deny the same.
+func TestTargetScopeTellsTheFirstReason(t *testing.T) {
+	bad := proposal(t, v1alpha1.ActionPatchIngressTLS).Spec
+	bad.Patch.JSONPatch[0].Op = "add"
+	if problem := payloadProblem(&bad); !strings.Contains(problem, "one test and one replace") {
+		t.Errorf("payload: %q", problem)
+	}
+	ingress := target(v1alpha1.ActionPatchIngressTLS).(*networkingv1.Ingress)
+	if verdict, ok := tlsVerdict(ingress, &bad, nil); ok || verdict.Result != v1alpha1.VerdictDenied || !strings.Contains(verdict.Message, "one test and one replace") {
+		t.Errorf("state: %+v", verdict)
+	}
+	for name, test := range map[string]struct {
+		proposal string
+		change   func(*v1alpha1.ProposalSpec)
+		words    string
+	}{
+		"an unknown kind":            {"shop", func(s *v1alpha1.ProposalSpec) { s.ActionKind = "DrainNode" }, `no kind of object fits "DrainNode"`},
+		"a target elsewhere":         {"shop", func(s *v1alpha1.ProposalSpec) { s.Target.Namespace = "bank" }, `the target is in namespace "bank", and the proposal in "shop"`},
+		"a target without namespace": {"", func(s *v1alpha1.ProposalSpec) { s.Target.Namespace = "" }, `the target is in namespace ""`},
+		"a good one":                 {"shop", func(*v1alpha1.ProposalSpec) {}, ""},
+	} {
+		spec := proposal(t, v1alpha1.ActionDeletePod).Spec
+		test.change(&spec)
+		if problem := referenceProblem(test.proposal, &spec); (problem == "") != (test.words == "") || !strings.Contains(problem, test.words) {
+			t.Errorf("%s: %q", name, problem)
+		}
+	}
 }
 
 func setPaths(in *Input, path string) {
