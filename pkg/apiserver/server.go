@@ -52,6 +52,7 @@ type Server struct {
 	source  live.Source
 	// firstObserved remembers for the engine what no object dates.
 	firstObserved *observations.Store
+	auditing      *auditing
 	keys          *token.KeyStore
 	webhook       ctrlwebhook.Server
 	extra         ExtraConfig
@@ -158,6 +159,12 @@ func (s *Server) install(ctx context.Context) error {
 	}, recorder{client: kube, verifier: verifier}); err != nil {
 		return err
 	}
+	if s.auditing, err = newAuditing(kube, chain, s.engine, cluster, &s.extra); err != nil {
+		return err
+	}
+	if err := legacyregistry.Registerer().Register(s.auditing.checkpointer); err != nil {
+		return fmt.Errorf("registering the metrics of audit checkpoints: %w", err)
+	}
 	s.webhook, err = newWebhookServer(&s.extra)
 	if err != nil {
 		return err
@@ -261,6 +268,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run(beside, "webhook", s.webhook.Start)
 	run(beside, "client authorities", s.extra.authorities.run)
 	run(beside, "maintenance of the signing keys", s.maintainKeys)
+	run(beside, "checkpoints of the audit chain", s.auditing.run)
 	if s.extra.certificate != nil {
 		services, err := aggregator.NewForConfig(s.extra.Client)
 		if err != nil {

@@ -99,6 +99,20 @@ func (c *Chain) CheckHead(ctx context.Context) error {
 	return nil
 }
 
+// Head returns the last event of the chain, verified as CheckHead does it; nil
+// means that the chain has not been started.
+func (c *Chain) Head(ctx context.Context) (*opsv1alpha1.AuditEventSpec, error) {
+	if err := c.lock(ctx); err != nil {
+		return nil, fmt.Errorf("finding the head of the audit chain: %w", err)
+	}
+	defer c.unlock()
+	head, err := c.follow(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("finding the head of the audit chain: %w", err)
+	}
+	return head.DeepCopy(), nil
+}
+
 // try appends one event: the entry, or the start of the chain if there is none.
 func (c *Chain) try(ctx context.Context, entry Entry) (*opsv1alpha1.AuditEvent, error) {
 	head, err := c.follow(ctx)

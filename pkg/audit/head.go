@@ -5,6 +5,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,26 +14,81 @@ import (
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 )
 
+// maximumPrunes bounds how often the head is looked for again because events were
+// pruned meanwhile. Pruning stops at the newest event, so once is enough.
+const maximumPrunes = 5
+
 // follow finds the head, verifies it and remembers it; nil means that the chain
 // has not been started. Indices have no gaps, so from an event that is known to
 // exist the head is found by doubling the step and then halving it: a few reads
 // by name, however many events there are.
+//
+// Events are pruned oldest first, so what was found absent had never been there
+// if the event before it still is when it is read after that. Each way here ends
+// with such a reading; without it, an event that was just pruned could be taken
+// for the one to append.
 func (c *Chain) follow(ctx context.Context) (*opsv1alpha1.AuditEventSpec, error) {
+	for range maximumPrunes {
+		head, err := c.find(ctx)
+		if errors.Is(err, errPruned) {
+			continue
+		}
+		if err == nil {
+			c.head = head
+		}
+		return head, err
+	}
+	return nil, fmt.Errorf("finding the last audit event: %w %d times while it was looked for", errPruned, maximumPrunes)
+}
+
+// errPruned means that an event was there and was pruned before it was read again.
+var errPruned = errors.New("events were pruned")
+
+func (c *Chain) find(ctx context.Context) (*opsv1alpha1.AuditEventSpec, error) {
+	// Nearly always nobody else has appended meanwhile: that takes two readings.
+	grown := true
+	if c.head != nil {
+		next, err := c.get(ctx, c.head.Index+1)
+		if err != nil {
+			return nil, err
+		}
+		grown = next != nil
+	}
 	start, err := c.start(ctx)
 	if err != nil || start == nil {
 		return nil, err
 	}
-	head, err := c.last(ctx, start)
+	if !grown && start.Index == c.head.Index {
+		return start, nil
+	}
+	last, err := c.last(ctx, start)
 	if err != nil {
 		return nil, err
 	}
-	if head.Index > start.Index {
-		if err := c.verify(ctx, start, head); err != nil {
-			return nil, err
-		}
+	head, err := c.get(ctx, last.Index)
+	if err != nil {
+		return nil, err
 	}
-	c.head = head
-	return head, nil
+	if head == nil {
+		return nil, c.gone(ctx, last.Index)
+	}
+	if head.Index == start.Index {
+		return head, checkHash(head)
+	}
+	return head, c.verify(ctx, start, head)
+}
+
+// gone tells what it means that an event which was there is not: it was pruned,
+// which leaves newer ones, or the chain was cut.
+func (c *Chain) gone(ctx context.Context, index int64) error {
+	oldest, err := c.oldest(ctx)
+	if err != nil {
+		return err
+	}
+	if oldest != nil && oldest.Index > index {
+		return errPruned
+	}
+	return &BadLink{Index: index, Problem: "it was there and is gone: the chain was cut; restore it from a backup, or restart srenix to go on from what is left"}
 }
 
 // start returns an event that exists and verifies: the head of the last time,
@@ -110,7 +166,10 @@ func (c *Chain) verify(ctx context.Context, start, head *opsv1alpha1.AuditEventS
 			return err
 		}
 		if prev == nil {
-			return &BadLink{Index: head.Index - 1, Problem: "it is missing"}
+			if err := c.gone(ctx, head.Index-1); !errors.Is(err, errPruned) {
+				return &BadLink{Index: head.Index - 1, Problem: "it is missing"}
+			}
+			return errPruned
 		}
 		if err := checkHash(prev); err != nil {
 			return err

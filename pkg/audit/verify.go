@@ -36,9 +36,14 @@ type Result struct {
 // Verify reads events in the order of the chain and checks each hash and each
 // link. The error is a *BadLink for the first index that was edited, moved or
 // dropped, or the error of the sequence itself. The result covers what came
-// before it. A chain that was cut at its end verifies: compare Head with a
-// checkpoint.
+// before it. A chain that was cut at its end verifies: VerifyAgainst finds that.
 func Verify(events iter.Seq2[opsv1alpha1.AuditEventSpec, error]) (Result, error) {
+	return verifyEach(events, func(*opsv1alpha1.AuditEventSpec) error { return nil })
+}
+
+// verifyEach verifies like Verify, and lets also judge each event that is linked
+// to the one before.
+func verifyEach(events iter.Seq2[opsv1alpha1.AuditEventSpec, error], also func(*opsv1alpha1.AuditEventSpec) error) (Result, error) {
 	result := Result{First: -1, Last: -1}
 	var prev *opsv1alpha1.AuditEventSpec
 	for event, err := range events {
@@ -49,6 +54,9 @@ func Verify(events iter.Seq2[opsv1alpha1.AuditEventSpec, error]) (Result, error)
 			return result, fmt.Errorf("reading the event after index %d: %w", result.Last, err)
 		}
 		if err := follows(prev, &event); err != nil {
+			return result, err
+		}
+		if err := also(&event); err != nil {
 			return result, err
 		}
 		if prev == nil {

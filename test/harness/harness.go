@@ -209,7 +209,8 @@ func (s *Srenix) apply(ctx context.Context, apiPort, webhookPort int) error {
 		return fmt.Errorf("installing srenix: %w", err)
 	}
 	if _, _, err := s.Plane.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=30s",
-		"crd/approvals.ops.srenix.io", "crd/auditevents.ops.srenix.io", "crd/investigations.ops.srenix.io", "crd/silences.ops.srenix.io"); err != nil {
+		"crd/approvals.ops.srenix.io", "crd/auditevents.ops.srenix.io", "crd/investigations.ops.srenix.io", "crd/silences.ops.srenix.io",
+		"crd/auditcheckpoints.ops.srenix.io"); err != nil {
 		return fmt.Errorf("waiting for the CRDs: %w", err)
 	}
 	return nil

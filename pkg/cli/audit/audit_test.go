@@ -24,9 +24,16 @@ func verified(events []opsv1alpha1.AuditEventSpec) string {
 	return fmt.Sprintf("verified %d events, index %d to %d, head %s\n", len(events), first.Index, last.Index, last.Hash)
 }
 
+// fits is the line about the checkpoint of a cluster.
+func fits(size int) string {
+	return fmt.Sprintf("fits the checkpoint of %d events, signed by the keys that the cluster publishes\n", size)
+}
+
 func TestVerifyCluster(t *testing.T) {
 	const n = 2*pageSize + 1
 	events := chain(t, n)
+	latest := "GET /apis/ops.srenix.io/v1alpha1/auditcheckpoints/latest"
+	keys := "GET /api/v1/namespaces/srenix-system/configmaps/srenix-audit-vkey"
 	list := "GET /apis/ops.srenix.io/v1alpha1/auditevents?"
 	for name, test := range map[string]struct {
 		arrange  func(*server)
@@ -36,13 +43,13 @@ func TestVerifyCluster(t *testing.T) {
 		requests []string
 	}{
 		"every page of a chain that is right": {
-			stdout:   verified(events),
-			requests: []string{list + "limit=500", list + "continue=500&limit=500", list + "continue=1000&limit=500"},
+			stdout:   verified(events) + fits(n),
+			requests: []string{latest, keys, list + "limit=500", list + "continue=500&limit=500", list + "continue=1000&limit=500"},
 		},
 		"a list that took longer than the server remembers": {
 			arrange: func(s *server) { s.expireAt = 500 },
-			stdout:  verified(events),
-			requests: []string{list + "limit=500", list + "continue=500&limit=500", list + "continue=500-inconsistent&limit=500",
+			stdout:  verified(events) + fits(n),
+			requests: []string{latest, keys, list + "limit=500", list + "continue=500&limit=500", list + "continue=500-inconsistent&limit=500",
 				list + "continue=1000&limit=500"},
 		},
 		"an edit": {
@@ -67,13 +74,70 @@ func TestVerifyCluster(t *testing.T) {
 		},
 		"nothing at all": {
 			arrange: func(s *server) { s.objects = nil }, code: 1,
-			stderr: "error: there are no audit events, so nothing was verified: a chain has at least its first event\n",
+			stderr: "error: the chain is broken at audit event 0: it is missing, and the checkpoint of 1001 events covers it: the chain was cut at its end; no event before it verified\n",
+		},
+		"nothing at all, and no checkpoint": {
+			arrange: func(s *server) { s.objects, s.latest = nil, nil }, code: 1,
+			stderr: "Warning: the cluster has no checkpoint: a chain that was cut at its end would not be noticed.\n" +
+				"error: there are no audit events, so nothing was verified: a chain has at least its first event\n",
+		},
+		"a tail that was cut off": {
+			arrange: func(s *server) { s.objects = s.objects[:900] }, code: 1,
+			stderr: "error: the chain is broken at audit event 900: it is missing, and the checkpoint of 1001 events covers it: the chain was cut at its end; 900 events before it verified, index 0 to 899\n",
+		},
+		"events that no checkpoint covers yet": {
+			arrange: func(s *server) { s.latest = s.keys.latest(s.t, events, 900, 0) },
+			stdout:  verified(events) + fits(900),
+		},
+		"a chain whose beginning was pruned": {
+			arrange: func(s *server) { s.latest, s.objects = s.keys.latest(s.t, events, n, 600), s.objects[600:] },
+			stdout:  verified(events[600:]) + fits(n),
+		},
+		"a chain that is being pruned": {
+			arrange: func(s *server) { s.latest, s.objects = s.keys.latest(s.t, events, n, 600), s.objects[400:] },
+			stdout:  verified(events[400:]) + fits(n),
+		},
+		"a chain that is pruned while it is read": {
+			arrange: func(s *server) {
+				first := s.latest
+				s.objects = s.objects[600:]
+				s.listed = func() { s.latest = s.keys.latest(s.t, events, n, 600) }
+				s.latest = first
+			},
+			stdout: verified(events[600:]) + fits(n),
+		},
+		"more deleted than was pruned": {
+			arrange: func(s *server) { s.latest, s.objects = s.keys.latest(s.t, events, n, 600), s.objects[700:] }, code: 1,
+			stderr: "error: the chain is broken at audit event 600: it is missing: the cluster's chain begins with event 700; no event before it verified\n",
+		},
+		"a note by another key": {
+			arrange: func(s *server) { s.latest = newAuthority(s.t).latest(s.t, events, n, 0) }, code: 1,
+			stderr: "error: verifying the newest checkpoint: the checkpoint is not in order: AuditCheckpoint latest is damaged: reading a checkpoint: it is signed by a key that is not among those given\n",
+		},
+		"a note of other events": {
+			arrange: func(s *server) {
+				other := chain(s.t, n)
+				other[n-1].Message = "something else"
+				other[n-1].Hash = "sha256:" + strings.Repeat("ab", 32)
+				s.latest = s.keys.latest(s.t, other, n, 0)
+			}, code: 1,
+			stderr: "error: the chain is broken at audit event 0: from it to event 1000, the events are not those that the checkpoint of 1001 events covers: they were rewritten and linked anew; all 1001 events are linked, index 0 to 1000\n",
+		},
+		"no checkpoint yet": {
+			arrange: func(s *server) { s.latest = nil },
+			stdout:  verified(events),
+			stderr:  "Warning: the cluster has no checkpoint: a chain that was cut at its end would not be noticed.\n",
+		},
+		"no right to read the keys": {
+			arrange: func(s *server) { s.vkeys = "" }, code: 1,
+			stderr: "Error from server (Forbidden): reading the published verifier keys: configmaps \"srenix-audit-vkey\" is forbidden: no\n" +
+				"Give your own copy of them with --key FILE, or with -n the namespace that srenix runs in.\n",
 		},
 		"no right to read it": {
 			arrange: func(s *server) {
 				s.fail = apierrors.NewForbidden(schema.GroupResource{Group: "ops.srenix.io", Resource: "auditevents"}, "", fmt.Errorf("no"))
 			}, code: 1,
-			stderr: "Error from server (Forbidden): verifying the chain: reading the first event: listing the audit events: auditevents.ops.srenix.io is forbidden: no; no event before it verified\n" +
+			stderr: "Error from server (Forbidden): reading the newest audit checkpoint: auditevents.ops.srenix.io is forbidden: no\n" +
 				"ClusterRole srenix-auditor gives the right to read the chain, where somebody binds it to you for the whole cluster.\n",
 		},
 	} {
@@ -148,7 +212,7 @@ func TestVerifyAsJSON(t *testing.T) {
 	events := chain(t, 3)
 	head := events[1].Hash
 	have := run(t, newServer(t, events[:2]), "", "verify", "-o", "json")
-	want := result{Stdout: fmt.Sprintf("{\n  \"valid\": true,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"head\": %q\n}\n", head)}
+	want := result{Stdout: fmt.Sprintf("{\n  \"valid\": true,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"head\": %q,\n  \"checkpoints\": 1,\n  \"checkpointSize\": 2,\n  \"signed\": true\n}\n", head)}
 	if diff := cmp.Diff(want, have); diff != "" {
 		t.Errorf("a right chain (-want +have)\n%s", diff)
 	}
@@ -157,7 +221,7 @@ func TestVerifyAsJSON(t *testing.T) {
 	if have.Code != 1 {
 		t.Errorf("exit code %d, want 1", have.Code)
 	}
-	bad := fmt.Sprintf("{\n  \"valid\": false,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"head\": %q,\n  \"bad\": {\n    \"index\": 2,\n    \"problem\": \"its content does not have the hash that it names: it was edited\"\n  }\n}\n", head)
+	bad := fmt.Sprintf("{\n  \"valid\": false,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"head\": %q,\n  \"checkpoints\": 0,\n  \"checkpointSize\": 0,\n  \"signed\": false,\n  \"bad\": {\n    \"index\": 2,\n    \"problem\": \"its content does not have the hash that it names: it was edited\"\n  }\n}\n", head)
 	if diff := cmp.Diff(bad, have.Stdout); diff != "" {
 		t.Errorf("a broken chain (-want +have)\n%s", diff)
 	}
@@ -216,11 +280,11 @@ func TestUsage(t *testing.T) {
 
 func TestEventNamesAreCheckedAgainstTheIndex(t *testing.T) {
 	event := &opsv1alpha1.AuditEvent{ObjectMeta: metav1.ObjectMeta{Name: audit.EventName(7)}, Spec: opsv1alpha1.AuditEventSpec{Index: 7}}
-	if err := checkPlace(event, false); err != nil {
+	if err := checkPlace(event); err != nil {
 		t.Errorf("event 7 in its place: %v", err)
 	}
 	event.Name = "7"
-	if err := checkPlace(event, false); err == nil {
+	if err := checkPlace(event); err == nil {
 		t.Error("event 7 in object 7 without zeros was taken")
 	}
 }

@@ -24,6 +24,9 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	command.AddCommand(
 		newVerifyCommand(NewVerifyOptions(connection, streams)),
 		newExportCommand(NewExportOptions(connection, streams)),
+		newCheckpointCommand(NewCheckpointOptions(connection, streams)),
+		newProveCommand(NewProveOptions(connection, streams)),
+		newCheckProofCommand(NewCheckProofOptions(streams)),
 	)
 	return command
 }

@@ -5,18 +5,23 @@ package audit
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -62,10 +67,97 @@ func jsonl(t *testing.T, events []opsv1alpha1.AuditEventSpec) string {
 	return out.String()
 }
 
-// server lists audit events as kube-apiserver does.
+// authority signs checkpoints as the cluster does.
+type authority struct {
+	signer note.Signer
+	vkey   string
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(rand.Reader, audit.Origin("c1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{signer: signer, vkey: vkey}
+}
+
+// treeOf is the tree over events.
+func treeOf(t *testing.T, events []opsv1alpha1.AuditEventSpec) *audit.Tree {
+	t.Helper()
+	tree, err := audit.NewTree(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range events {
+		if err := tree.Append(event.Hash); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tree
+}
+
+// note signs a checkpoint of the first size events.
+func (a *authority) note(t *testing.T, events []opsv1alpha1.AuditEventSpec, size int) string {
+	t.Helper()
+	root, err := treeOf(t, events).Root(int64(size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := audit.Checkpoint{Origin: a.signer.Name(), Size: int64(size), Root: root}.Sign(a.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// latest is the AuditCheckpoint of the first size events, those before pruned no more.
+func (a *authority) latest(t *testing.T, events []opsv1alpha1.AuditEventSpec, size, pruned int) *opsv1alpha1.AuditCheckpoint {
+	t.Helper()
+	tree := treeOf(t, events)
+	frontier, err := tree.Frontier(int64(size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	latest := &opsv1alpha1.AuditCheckpoint{TypeMeta: metav1.TypeMeta{APIVersion: "ops.srenix.io/v1alpha1", Kind: "AuditCheckpoint"}}
+	latest.Name = opsv1alpha1.LatestAuditCheckpoint
+	latest.Spec = opsv1alpha1.AuditCheckpointSpec{
+		Note: a.note(t, events, size), Time: events[size-1].Time, Size: int64(size), LastHash: events[size-1].Hash, Frontier: frontier,
+	}
+	if pruned > 0 {
+		frontier, err := tree.Frontier(int64(pruned))
+		if err != nil {
+			t.Fatal(err)
+		}
+		latest.Spec.Pruned = &opsv1alpha1.AuditPruned{
+			Before: int64(pruned), BeforeName: audit.EventName(int64(pruned)), LastHash: events[pruned-1].Hash, Frontier: frontier,
+		}
+	}
+	return latest
+}
+
+// file writes content to a file of its own.
+func file(t *testing.T, content string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// server answers for audit events, their checkpoint and its keys as kube-apiserver does.
 type server struct {
 	t        *testing.T
 	objects  []opsv1alpha1.AuditEvent
+	keys     *authority
+	latest   *opsv1alpha1.AuditCheckpoint // nil for none
+	vkeys    string                       // empty for no right to read them
+	listed   func()                       // called after a page was made
 	fail     error
 	expireAt int // expires the first continuation from this offset; 0 for never
 	requests []string
@@ -73,7 +165,11 @@ type server struct {
 
 func newServer(t *testing.T, events []opsv1alpha1.AuditEventSpec) *server {
 	t.Helper()
-	s := &server{t: t}
+	s := &server{t: t, keys: newAuthority(t)}
+	s.vkeys = s.keys.vkey
+	if len(events) > 0 {
+		s.latest = s.keys.latest(t, events, len(events), 0)
+	}
 	for _, event := range events {
 		object := opsv1alpha1.AuditEvent{Spec: event}
 		object.Name = audit.EventName(event.Index)
@@ -86,13 +182,35 @@ func newServer(t *testing.T, events []opsv1alpha1.AuditEventSpec) *server {
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests = append(s.requests, r.Method+" "+r.URL.RequestURI())
 	w.Header().Set("Content-Type", "application/json")
-	if r.URL.Path != "/apis/ops.srenix.io/v1alpha1/auditevents" || r.Method != http.MethodGet {
-		s.t.Errorf("unexpected request %s %s", r.Method, r.URL.Path)
-	}
 	if s.fail != nil {
 		s.answerError(w, s.fail)
 		return
 	}
+	if r.Method != http.MethodGet {
+		s.t.Errorf("unexpected request %s %s", r.Method, r.URL.Path)
+	}
+	switch r.URL.Path {
+	case "/apis/ops.srenix.io/v1alpha1/auditevents":
+		s.list(w, r)
+	case "/apis/ops.srenix.io/v1alpha1/auditcheckpoints/latest":
+		if s.latest == nil {
+			s.answerError(w, apierrors.NewNotFound(schema.GroupResource{Group: "ops.srenix.io", Resource: "auditcheckpoints"}, "latest"))
+			return
+		}
+		s.answer(w, s.latest)
+	case "/api/v1/namespaces/srenix-system/configmaps/srenix-audit-vkey":
+		if s.vkeys == "" {
+			s.answerError(w, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "srenix-audit-vkey", fmt.Errorf("no")))
+			return
+		}
+		s.answer(w, &corev1.ConfigMap{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, Data: map[string]string{"vkeys": s.vkeys}})
+	default:
+		s.t.Errorf("unexpected request %s %s", r.Method, r.URL.Path)
+		s.answerError(w, apierrors.NewNotFound(schema.GroupResource{}, r.URL.Path))
+	}
+}
+
+func (s *server) list(w http.ResponseWriter, r *http.Request) {
 	token := r.URL.Query().Get("continue")
 	offset, _ := strconv.Atoi(strings.TrimSuffix(token, "-inconsistent"))
 	if s.expireAt > 0 && token == strconv.Itoa(s.expireAt) {
@@ -111,7 +229,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if end < len(s.objects) {
 		page.Continue = strconv.Itoa(end)
 	}
-	if err := json.NewEncoder(w).Encode(page); err != nil {
+	s.answer(w, page)
+	if s.listed != nil {
+		s.listed()
+	}
+}
+
+func (s *server) answer(w http.ResponseWriter, object any) {
+	if err := json.NewEncoder(w).Encode(object); err != nil {
 		s.t.Error(err)
 	}
 }

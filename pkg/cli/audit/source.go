@@ -60,20 +60,18 @@ func continueAfterExpiry(err error) string {
 	return status.Status().Continue
 }
 
-// links hands on the specs, and finds events that are not in the object of
-// their index, and a chain that does not begin at its beginning.
+// links hands on the specs, and finds events that are not in the object of their
+// index.
 func links(events iter.Seq2[*opsv1alpha1.AuditEvent, error]) iter.Seq2[opsv1alpha1.AuditEventSpec, error] {
 	return func(yield func(opsv1alpha1.AuditEventSpec, error) bool) {
-		first := true
 		for event, err := range events {
 			if err == nil {
-				err = checkPlace(event, first)
+				err = checkPlace(event)
 			}
 			if err != nil {
 				yield(opsv1alpha1.AuditEventSpec{}, err)
 				return
 			}
-			first = false
 			if !yield(event.Spec, nil) {
 				return
 			}
@@ -81,13 +79,9 @@ func links(events iter.Seq2[*opsv1alpha1.AuditEvent, error]) iter.Seq2[opsv1alph
 	}
 }
 
-func checkPlace(event *opsv1alpha1.AuditEvent, first bool) error {
-	index := event.Spec.Index
-	switch {
-	case event.Name != audit.EventName(index):
+func checkPlace(event *opsv1alpha1.AuditEvent) error {
+	if index := event.Spec.Index; event.Name != audit.EventName(index) {
 		return &audit.BadLink{Index: index, Problem: fmt.Sprintf("the object that holds it is named %q, and not %q: it was moved", event.Name, audit.EventName(index))}
-	case first && index > 0:
-		return &audit.BadLink{Index: 0, Problem: fmt.Sprintf("it is missing: the cluster's chain begins with event %d", index)}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@
 package audit
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,12 +38,20 @@ type VerifyOptions struct {
 	genericiooptions.IOStreams
 
 	// Files are paths, or "-" for standard input; none means the cluster.
-	Files  []string
+	Files []string
+	// Checkpoint is the path of a signed note or of an AuditCheckpoint. For a
+	// cluster, none means the cluster's own.
+	Checkpoint string
+	// Key is the path of verifier keys. For a cluster, none means those that the
+	// cluster publishes.
+	Key    string
 	Output string
 
 	clock clock.Clock
-	// Filled in by Complete, and nil for a file.
+	// Filled in by Complete, the client for a cluster only.
 	client *cli.Client
+	given  *opsv1alpha1.AuditCheckpointSpec
+	keys   *audit.VerifierKeys
 }
 
 // NewVerifyOptions returns the defaults.
@@ -56,12 +65,20 @@ func newVerifyCommand(options *VerifyOptions) *cobra.Command {
 		Short: "Check the hash chain of a cluster, or of files",
 		Long: `Check every event of the audit chain: that its content has the hash that it
 names, that it names the hash of the event before, and that none is missing
-between the first and the last. The first event that is wrong is named, and the
-exit code is then 1.
+between the first and the last. Then hold the chain against its signed checkpoints,
+those that it contains and the newest one: a chain that was cut at its end, or
+rewritten and linked anew, does not have the roots that were signed. The first
+event that is wrong is named, and the exit code is then 1.
 
-A chain that was cut at its end is right up to there: keep the head that is
-printed somewhere else, and compare. A file may begin at any event, as logs do
-that were rotated; a cluster's chain has to begin at event 0.
+Checkpoints are known by their keys. Without --key, those of a cluster are checked
+with the keys that the cluster itself publishes, and those in files not at all.
+Somebody who rules the cluster could have replaced the keys too: bring your own
+copy, and a checkpoint from before, and the check does not depend on the cluster.
+
+A file may begin at any event, as logs do that were rotated; a cluster's chain has
+to begin at event 0, or where its checkpoint says that it was pruned. A log that
+begins later can be held against checkpoints if --checkpoint is an AuditCheckpoint
+that tells what was pruned before.
 
 Each component logs the events that it has appended itself. Give the logs of all
 of them: they are put together in the order of the chain, and an event that is in
@@ -69,8 +86,11 @@ several is taken once.`,
 		Example: `  # Check the chain of the cluster
   kubectl srenix audit verify
 
+  # Check it with your own copy of the keys, and a checkpoint that you kept
+  kubectl srenix audit verify --key audit.vkey --checkpoint checkpoint.txt
+
   # Check what a log shipper kept, with no cluster at all
-  kubectl srenix audit verify -f audit.jsonl
+  kubectl srenix audit verify -f audit.jsonl --key audit.vkey
 
   # Check what the components themselves have logged
   kubectl srenix audit verify -f apiserver-0.jsonl -f apiserver-1.jsonl -f executor.jsonl
@@ -82,6 +102,8 @@ several is taken once.`,
 		RunE:                  runE(options),
 	}
 	command.Flags().StringArrayVarP(&options.Files, "filename", "f", options.Files, `File of one event a line as JSON, or "-" for standard input; may be given several times. Without it, the cluster's chain is checked.`)
+	command.Flags().StringVar(&options.Checkpoint, "checkpoint", options.Checkpoint, `File of a signed checkpoint, or of an AuditCheckpoint as YAML or JSON, that the events have to fit.`)
+	command.Flags().StringVar(&options.Key, "key", options.Key, keyFlag)
 	command.Flags().StringVarP(&options.Output, "output", "o", options.Output, `Output format: "text" or "json".`)
 	if err := command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(fmt.Sprintf("completing --output: %v", err))
@@ -89,10 +111,26 @@ several is taken once.`,
 	return command
 }
 
-// Complete makes the client, if there is no file.
+// Complete reads the files of the keys and the checkpoint, and makes the client if
+// there is no file of events.
 func (o *VerifyOptions) Complete() (err error) {
+	if o.Key != "" {
+		keys, err := readKeys(o.Key)
+		if err != nil {
+			return err
+		}
+		o.keys = &keys
+	}
+	if o.Checkpoint != "" {
+		if o.Checkpoint == "-" && slices.Contains(o.Files, "-") {
+			return errors.New("-f and --checkpoint cannot both be standard input")
+		}
+		if o.given, err = readCheckpoint(o.Checkpoint, o.In); err != nil {
+			return err
+		}
+	}
 	if len(o.Files) == 0 {
-		o.client, err = cli.NewClient(o.connection, opsv1alpha1.SchemeGroupVersion, opsv1alpha1.AddToScheme, o.ErrOut)
+		o.client, err = newClient(o.connection, o.ErrOut)
 	}
 	return err
 }
@@ -113,6 +151,12 @@ type report struct {
 	First int64  `json:"first"`
 	Last  int64  `json:"last"`
 	Head  string `json:"head"`
+	// Checkpoints is how many checkpoints the events fit, and CheckpointSize how many
+	// events the newest of them covers.
+	Checkpoints    int64 `json:"checkpoints"`
+	CheckpointSize int64 `json:"checkpointSize"`
+	// Signed tells whether the signatures of the checkpoints were checked.
+	Signed bool `json:"signed"`
 	// Bad is the first event that did not verify.
 	Bad *badEvent `json:"bad,omitempty"`
 }
@@ -124,29 +168,91 @@ type badEvent struct {
 
 // Run checks the chain and tells the result.
 func (o *VerifyOptions) Run(command *cobra.Command) error {
-	events := links(clusterEvents(command.Context(), o.client))
+	if o.client == nil {
+		result, err := o.verifyFiles()
+		return o.tell(result, err)
+	}
+	result, err := o.verifyCluster(command.Context())
+	return o.tell(result, err)
+}
+
+// verifyFiles checks events in files.
+func (o *VerifyOptions) verifyFiles() (audit.Checked, error) {
 	var logs []iter.Seq2[opsv1alpha1.AuditEventSpec, error]
 	for _, name := range o.Files {
 		file, err := o.open(name)
 		if err != nil {
-			return err
+			return audit.Checked{}, &unread{err}
 		}
 		defer file.Close()
 		logs = append(logs, audit.ReadJSONL(file))
 	}
-	switch len(logs) {
-	case 0:
-	case 1: // as it is: lines that are out of order, or there twice, are reported
-		events = logs[0]
-	default:
+	events := logs[0] // as it is: lines that are out of order, or there twice, are reported
+	if len(logs) > 1 {
 		events = audit.Merge(logs...)
 	}
-	var read atomic.Int64
-	stop := cli.Progress(o.ErrOut, o.clock, func() string { return fmt.Sprintf("%d events read so far", read.Load()) })
-	result, err := audit.Verify(counted(events, &read))
-	stop()
-	return o.tell(result, err)
+	return o.verify(events, audit.Evidence{Latest: o.given, Keys: o.keys})
 }
+
+// maximumVerifications bounds how often a chain is read that is pruned meanwhile.
+const maximumVerifications = 3
+
+// verifyCluster checks the events of a cluster, against its own checkpoint and
+// against the one given.
+func (o *VerifyOptions) verifyCluster(ctx context.Context) (result audit.Checked, err error) {
+	for range maximumVerifications {
+		latest, err := clusterCheckpoint(ctx, o.client)
+		if err != nil {
+			return result, &unread{err}
+		}
+		evidence := audit.Evidence{Keys: o.keys, Whole: true}
+		if latest != nil {
+			evidence.Latest = &latest.Spec
+			if evidence.Keys == nil {
+				keys, err := clusterKeys(ctx, o.client, namespaceOf(o.connection))
+				if err != nil {
+					return result, &unread{err}
+				}
+				evidence.Keys = &keys
+			}
+		}
+		o.keys = evidence.Keys
+		evidence.Also = o.given
+		result, err = o.verify(links(clusterEvents(ctx, o.client)), evidence)
+		var bad *audit.BadLink
+		if !errors.As(err, &bad) {
+			if err == nil && latest == nil {
+				fmt.Fprintln(o.ErrOut, "Warning: the cluster has no checkpoint: a chain that was cut at its end would not be noticed.")
+			}
+			return result, err
+		}
+		// What looks broken may have been pruned while it was read.
+		again, readErr := clusterCheckpoint(ctx, o.client)
+		if readErr != nil || again == nil || latest != nil && prunedBefore(again) == prunedBefore(latest) {
+			return result, err
+		}
+	}
+	return result, err
+}
+
+func prunedBefore(latest *opsv1alpha1.AuditCheckpoint) int64 {
+	if latest.Spec.Pruned == nil {
+		return 0
+	}
+	return latest.Spec.Pruned.Before
+}
+
+func (o *VerifyOptions) verify(events iter.Seq2[opsv1alpha1.AuditEventSpec, error], evidence audit.Evidence) (audit.Checked, error) {
+	var read atomic.Int64
+	defer cli.Progress(o.ErrOut, o.clock, func() string { return fmt.Sprintf("%d events read so far", read.Load()) })()
+	return audit.VerifyAgainst(counted(events, &read), evidence)
+}
+
+// unread is an error from before any event was read.
+type unread struct{ error }
+
+// Unwrap returns the error itself.
+func (u *unread) Unwrap() error { return u.error }
 
 func (o *VerifyOptions) open(name string) (io.ReadCloser, error) {
 	if name == "-" {
@@ -172,20 +278,29 @@ func counted(events iter.Seq2[opsv1alpha1.AuditEventSpec, error], count *atomic.
 }
 
 // tell prints the result, and returns what is wrong with the chain.
-func (o *VerifyOptions) tell(result audit.Result, err error) error {
+func (o *VerifyOptions) tell(result audit.Checked, err error) error {
 	var bad *audit.BadLink
+	var damaged *audit.DamagedCheckpoint
+	var early *unread
 	broken := errors.As(err, &bad)
 	switch {
+	case errors.As(err, &early):
+		return early.error
 	case broken:
 		// Only what is wrong, and not who was reading when it showed.
-		err = fmt.Errorf("the chain is broken at %w; %s", bad, before(result))
+		err = fmt.Errorf("the chain is broken at %w; %s", bad, before(result, bad.Index))
+	case errors.As(err, &damaged), errors.Is(err, audit.ErrCheckpoint):
+		err = fmt.Errorf("verifying the newest checkpoint: %w", err)
 	case err != nil:
-		return fmt.Errorf("verifying the chain: %w; %s", err, before(result))
+		return fmt.Errorf("verifying the chain: %w; %s", err, before(result, result.Last+1))
 	case result.Count == 0:
 		err = errors.New("there are no audit events, so nothing was verified: a chain has at least its first event")
 	}
 	if o.Output == outputJSON {
-		summary := report{Valid: err == nil, Count: result.Count, First: result.First, Last: result.Last, Head: result.Head}
+		summary := report{
+			Valid: err == nil, Count: result.Count, First: result.First, Last: result.Last, Head: result.Head,
+			Checkpoints: result.Checkpoints, CheckpointSize: result.Size, Signed: o.keys != nil && result.Checkpoints > 0,
+		}
 		if broken {
 			summary.Bad = &badEvent{Index: bad.Index, Problem: bad.Problem}
 		}
@@ -196,18 +311,50 @@ func (o *VerifyOptions) tell(result audit.Result, err error) error {
 	if err != nil {
 		return err
 	}
-	if result.First > 0 {
-		fmt.Fprintf(o.ErrOut, "Warning: the file begins with event %d: what came before was not verified.\n", result.First)
+	o.warn(result)
+	if _, err = fmt.Fprintf(o.Out, "verified %d events, index %d to %d, head %s\n", result.Count, result.First, result.Last, result.Head); err != nil {
+		return err
 	}
-	_, err = fmt.Fprintf(o.Out, "verified %d events, index %d to %d, head %s\n", result.Count, result.First, result.Last, result.Head)
+	if result.Checkpoints == 0 {
+		return nil
+	}
+	by := "signatures not checked"
+	switch {
+	case o.Key != "":
+		by = "signed by your keys"
+	case o.keys != nil:
+		by = "signed by the keys that the cluster publishes"
+	}
+	fitted := fmt.Sprintf("the checkpoint of %d events", result.Size)
+	if result.Checkpoints > 1 {
+		fitted = fmt.Sprintf("%d checkpoints, the newest of %d events", result.Checkpoints, result.Size)
+	}
+	_, err = fmt.Fprintf(o.Out, "fits %s, %s\n", fitted, by)
 	return err
 }
 
-func before(result audit.Result) string {
-	if result.Count == 0 {
-		return "no event before it verified"
+// warn tells what was not verified.
+func (o *VerifyOptions) warn(result audit.Checked) {
+	if o.client == nil && result.First > 0 {
+		fmt.Fprintf(o.ErrOut, "Warning: the file begins with event %d: what came before was not verified.\n", result.First)
 	}
-	if result.Count == 1 {
+	if result.Unanchored > 0 {
+		fmt.Fprintf(o.ErrOut, "Warning: %d checkpoints cover events from before the first one read, and could not be held against them.\n", result.Unanchored)
+	}
+	if o.keys == nil && result.Checkpoints > 0 {
+		fmt.Fprintln(o.ErrOut, "Warning: the signatures of the checkpoints were not checked: give the keys with --key FILE.")
+	}
+}
+
+// before tells what verified beside what is wrong. A chain that was rewritten is
+// linked also from there on.
+func before(result audit.Checked, bad int64) string {
+	switch {
+	case result.Count == 0:
+		return "no event before it verified"
+	case result.Last >= bad:
+		return fmt.Sprintf("all %d events are linked, index %d to %d", result.Count, result.First, result.Last)
+	case result.Count == 1:
 		return fmt.Sprintf("one event before it verified, index %d", result.First)
 	}
 	return fmt.Sprintf("%d events before it verified, index %d to %d", result.Count, result.First, result.Last)

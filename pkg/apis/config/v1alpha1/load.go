@@ -29,6 +29,10 @@ const (
 	DefaultSettleTime = 30 * time.Second
 	// DefaultVerifyDeadline is when an uncleared finding counts as not verified.
 	DefaultVerifyDeadline = 10 * time.Minute
+	// DefaultRetention is how long audit events are kept, and MinimumRetention the
+	// least that they can be, unless they are kept for ever.
+	DefaultRetention = 90 * 24 * time.Hour
+	MinimumRetention = 7 * 24 * time.Hour
 	// DefaultBreakerThreshold is how many failures in a row open a breaker.
 	DefaultBreakerThreshold = 3
 )
@@ -75,6 +79,7 @@ func Default(c *SrenixConfiguration) {
 	setDuration(&c.Policy.MaxTokenLifetime, DefaultMaxTokenLifetime)
 	setDuration(&c.Executor.SettleTime, DefaultSettleTime)
 	setDuration(&c.Executor.VerifyDeadline, DefaultVerifyDeadline)
+	setDuration(&c.Audit.Retention, DefaultRetention)
 	setInt32(&c.Policy.ApprovalsPerHour, DefaultApprovalsPerHour)
 	setInt32(&c.Executor.BreakerThreshold, DefaultBreakerThreshold)
 }
@@ -136,6 +141,9 @@ func Validate(c *SrenixConfiguration) field.ErrorList {
 	errs = append(errs, atLeast(executor.Child("settleTime"), c.Executor.SettleTime, 0)...)
 	errs = append(errs, atLeast(executor.Child("verifyDeadline"), c.Executor.VerifyDeadline, time.Second)...)
 	errs = append(errs, int32Within(executor.Child("breakerThreshold"), c.Executor.BreakerThreshold, 1, DefaultBreakerThreshold)...)
+	if retention := c.Audit.Retention; retention.Duration != 0 && retention.Duration < MinimumRetention {
+		errs = append(errs, field.Invalid(field.NewPath("audit", "retention"), retention.Duration.String(), "must be at least "+MinimumRetention.String()+", or 0s to keep audit events for ever"))
+	}
 	for name, analyzer := range c.Analyzers {
 		if analyzer.Grace != nil {
 			errs = append(errs, atLeast(field.NewPath("analyzers").Key(name).Child("grace"), analyzer.Grace, 0)...)

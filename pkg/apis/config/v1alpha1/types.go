@@ -21,6 +21,8 @@ type SrenixConfiguration struct {
 	Policy PolicyConfiguration `json:"policy,omitzero"`
 	// executor sets how actions are verified.
 	Executor ExecutorConfiguration `json:"executor,omitzero"`
+	// audit sets how long the audit chain is kept.
+	Audit AuditConfiguration `json:"audit,omitzero"`
 }
 
 // AnalyzerConfiguration adjusts one analyzer.
@@ -67,4 +69,12 @@ type ExecutorConfiguration struct {
 	VerifyDeadline *metav1.Duration `json:"verifyDeadline,omitempty"`
 	// breakerThreshold is how many failures in a row of one action kind open its breaker; 3 by default, and at most that.
 	BreakerThreshold *int32 `json:"breakerThreshold,omitempty"`
+}
+
+// AuditConfiguration sets how long the audit chain is kept.
+type AuditConfiguration struct {
+	// retention is how long audit events are kept in the cluster at least, 2160h
+	// (90 days) by default, and at least 168h; 0s keeps them for ever. Older ones are
+	// pruned once a signed checkpoint covers them and nothing that stands depends on them.
+	Retention *metav1.Duration `json:"retention,omitempty"`
 }
