@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/hostname"
 )
 
 // secretNamePath has the index without leading zeros, so that each entry has one spelling.
@@ -90,7 +90,7 @@ func issues(certificate *unstructured.Unstructured, namespace, secret string, ho
 	if err != nil || !isReady(certificate) {
 		return false
 	}
-	return !slices.ContainsFunc(hosts, func(host string) bool { return !covers(names, host) })
+	return hostname.CoversAll(names, hosts)
 }
 
 func isReady(certificate *unstructured.Unstructured) bool {
@@ -104,15 +104,4 @@ func isReady(certificate *unstructured.Unstructured) bool {
 		}
 	}
 	return false
-}
-
-// covers tells whether one of the DNS names is the host, or a wildcard for its
-// first label (RFC 6125, section 6.4.3).
-func covers(names []string, host string) bool {
-	host = strings.ToLower(host)
-	_, parent, _ := strings.Cut(host, ".")
-	return slices.ContainsFunc(names, func(name string) bool {
-		name = strings.ToLower(name)
-		return name == host || (parent != "" && name == "*."+parent)
-	})
 }

@@ -177,22 +177,6 @@ func TestReadyIsFoundAmongOtherConditions(t *testing.T) {
 	}
 }
 
-func TestCertificateCoversHost(t *testing.T) {
-	for _, test := range []struct {
-		name, host string
-		want       bool
-	}{
-		{"example.com", "example.com", true}, {"Example.COM", "eXample.com", true}, {"example.com", "example.org", false},
-		{"*.example.com", "a.example.com", true}, {"*.Example.com", "a.example.COM", true},
-		{"*.example.com", "example.com", false}, {"*.example.com", "a.b.example.com", false},
-		{"localhost", "localhost", true}, {"*.", "localhost", false}, {"*.", "localhost.", false}, {"*", "localhost", false},
-	} {
-		if have := covers([]string{"other.example.net", test.name}, test.host); have != test.want {
-			t.Errorf("%q covers %q: %t", test.name, test.host, have)
-		}
-	}
-}
-
 // Each part of the layer judges by itself, though others would deny the same.
 func TestTargetScopeTellsTheFirstReason(t *testing.T) {
 	bad := proposal(t, v1alpha1.ActionPatchIngressTLS).Spec

@@ -9,8 +9,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
+	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -38,6 +41,9 @@ func matchers() map[[2]string]matcher {
 	return map[[2]string]matcher{
 		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: freshPod,
 		{configdrift.Name, configdrift.ConfigurationChangedAfterStart}:    restartDeployment,
+		{stuckjobs.Name, stuckjobs.CannotStart}:                           freshJob,
+		{certexpiry.Name, certexpiry.RequestFailed}:                       freshRequest,
+		{tlssecretmismatch.Name, tlssecretmismatch.BetterSecret}:          betterSecret,
 	}
 }
 

@@ -114,6 +114,11 @@ func (p *proposer) facts(view *live.View, proposal *v1alpha1.Proposal, decided [
 			in.Unknown[policy.GitOpsManaged] = err
 		}
 	}
+	if proposal.Spec.ActionKind == v1alpha1.ActionPatchIngressTLS {
+		for _, certificate := range inputs.Certificates.List(view, target.Namespace, nil) {
+			in.Certificates = append(in.Certificates, *certificate)
+		}
+	}
 	if namespace, exists := inputs.Namespaces.Get(view, live.Key{Name: target.Namespace}); exists {
 		in.Namespace = namespace
 	}
@@ -140,6 +145,12 @@ func readTarget(view *live.View, target v1alpha1.ObjectReference) (live.Object, 
 		return found(inputs.Pods.Get(view, key))
 	case "Deployment":
 		return found(inputs.Deployments.Get(view, key))
+	case "Job":
+		return found(inputs.Jobs.Get(view, key))
+	case "Ingress":
+		return found(inputs.Ingresses.Get(view, key))
+	case "CertificateRequest":
+		return found(inputs.CertificateRequests.Get(view, key))
 	}
 	return nil, false
 }
@@ -190,6 +201,8 @@ func readOwner(view *live.View, namespace string, controller *metav1.OwnerRefere
 		owner, exists = found(inputs.Jobs.Get(view, key))
 	case "CronJob.batch":
 		owner, exists = found(inputs.CronJobs.Get(view, key))
+	case "Certificate.cert-manager.io":
+		owner, exists = found(inputs.Certificates.Get(view, key))
 	default:
 		return nil, false, fmt.Errorf("controller %s %s is of a kind that srenix does not watch", controller.Kind, controller.Name)
 	}

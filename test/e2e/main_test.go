@@ -26,6 +26,7 @@ kind: SrenixConfiguration
 analyzers:
   WorkloadStateDrift: {grace: 1s}
   ConfigDrift: {grace: 1s}
+  StuckJobs: {grace: 1s}
 executor:
   settleTime: 2s
   verifyDeadline: 30s

@@ -28,6 +28,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -124,14 +127,28 @@ func Analyze(t *testing.T, analyzer analyzers.Analyzer, now time.Time, after tim
 	return specs
 }
 
-// resourceOf names the resource of a built-in kind.
+// resourceOf names the resource of a kind.
 func resourceOf(t *testing.T, object live.Object) schema.GroupVersionResource {
 	t.Helper()
-	gvks, _, err := scheme.Scheme.ObjectKinds(object)
+	kind := object.GetObjectKind().GroupVersionKind()
+	if _, custom := object.(*unstructured.Unstructured); !custom {
+		gvks, _, err := scheme.Scheme.ObjectKinds(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind = gvks[0]
+	}
+	plural, _ := meta.UnsafeGuessKindToResource(kind)
+	return plural
+}
+
+func asJSON(t *testing.T, document []byte) []byte {
+	t.Helper()
+	converted, err := utilyaml.ToJSON(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return gvks[0].GroupVersion().WithResource(strings.ToLower(gvks[0].Kind) + "s")
+	return converted
 }
 
 // golden is what a file says.
@@ -178,6 +195,9 @@ func read(t *testing.T, file string) golden {
 			t.Fatal(err)
 		}
 		decoded, _, err := scheme.Codecs.UniversalDeserializer().Decode(document, nil, nil)
+		if runtime.IsNotRegisteredError(err) { // a custom resource
+			decoded, _, err = unstructured.UnstructuredJSONScheme.Decode(asJSON(t, document), nil, nil)
+		}
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}

@@ -14,8 +14,11 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
+	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
+	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -33,8 +36,11 @@ type Entry struct {
 // All returns every analyzer, by name.
 func All() []Entry {
 	return []Entry{
+		{certexpiry.Name, certexpiry.New},
 		{configdrift.Name, configdrift.New},
 		{rbacdrift.Name, rbacdrift.New},
+		{stuckjobs.Name, stuckjobs.New},
+		{tlssecretmismatch.Name, tlssecretmismatch.New},
 		{workloadstatedrift.Name, workloadstatedrift.New},
 	}
 }

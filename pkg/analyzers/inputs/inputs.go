@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,9 +51,28 @@ var (
 	ReplicaSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("replicasets"), live.InputOptions[*metav1.PartialObjectMetadata]{
 		Trim: trimMetadata, Indexes: byController[*metav1.PartialObjectMetadata](),
 	})
-	Jobs = live.NewInput(batchv1.SchemeGroupVersion.WithResource("jobs"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimMetadata})
-
-	CronJobs   = live.NewInput(batchv1.SchemeGroupVersion.WithResource("cronjobs"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimMetadata})
+	Jobs = live.NewInput(batchv1.SchemeGroupVersion.WithResource("jobs"), live.InputOptions[*batchv1.Job]{
+		Trim: func(in *batchv1.Job) *batchv1.Job {
+			trimMeta(&in.ObjectMeta)
+			in.Spec.Template = trimJobTemplate(&in.Spec.Template)
+			return in
+		},
+	})
+	CronJobs = live.NewInput(batchv1.SchemeGroupVersion.WithResource("cronjobs"), live.InputOptions[*batchv1.CronJob]{
+		Trim: func(in *batchv1.CronJob) *batchv1.CronJob {
+			trimMeta(&in.ObjectMeta)
+			in.Spec.JobTemplate.Spec.Template = trimJobTemplate(&in.Spec.JobTemplate.Spec.Template)
+			return in
+		},
+	})
+	Ingresses = live.NewInput(networkingv1.SchemeGroupVersion.WithResource("ingresses"), live.InputOptions[*networkingv1.Ingress]{
+		Trim: func(in *networkingv1.Ingress) *networkingv1.Ingress {
+			trimMeta(&in.ObjectMeta)
+			in.Spec = networkingv1.IngressSpec{TLS: in.Spec.TLS}
+			in.Status = networkingv1.IngressStatus{}
+			return in
+		},
+	})
 	ConfigMaps = live.NewInput(corev1.SchemeGroupVersion.WithResource("configmaps"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimToChange})
 	Secrets    = live.NewInput(corev1.SchemeGroupVersion.WithResource("secrets"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimToChange})
 
@@ -123,6 +143,19 @@ func trimToChange(in *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadat
 func trimTemplate(template *corev1.PodTemplateSpec) {
 	template.Spec = trimPodSpec(&template.Spec)
 	delete(template.Annotations, lastApplied)
+}
+
+// trimJobTemplate keeps what tells whether two templates start the same, with
+// images: what a container waits for may be one.
+func trimJobTemplate(in *corev1.PodTemplateSpec) corev1.PodTemplateSpec {
+	out := corev1.PodTemplateSpec{Spec: trimPodSpec(&in.Spec)}
+	for i := range out.Spec.Containers {
+		out.Spec.Containers[i].Image = in.Spec.Containers[i].Image
+	}
+	for i := range out.Spec.InitContainers {
+		out.Spec.InitContainers[i].Image = in.Spec.InitContainers[i].Image
+	}
+	return out
 }
 
 // trimPod keeps where a pod runs, whether it is Ready, and what its containers

@@ -1,0 +1,122 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stuckjobs finds Jobs that cannot finish because their pods cannot start.
+package stuckjobs
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// Name of the analyzer.
+	Name = "StuckJobs"
+	// CannotStart means that all that is left of a Job waits for something that is not there.
+	CannotStart = "JobCannotStart"
+
+	standardGrace = 5 * time.Minute
+)
+
+// waits are what containers wait for that does not come by itself
+// (k8s.io/kubernetes, pkg/kubelet/kuberuntime and pkg/kubelet/images).
+var waits = []string{"CreateContainerConfigError", "InvalidImageName", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"}
+
+type analyzer struct{ grace time.Duration }
+
+// New makes the analyzer. It has no options of its own.
+func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
+	if err := settings.Options(&struct{}{}); err != nil {
+		return analyzers.Analyzer{}, err
+	}
+	a := analyzer{grace: settings.Grace(standardGrace)}
+	return analyzers.Analyzer{
+		Name: Name,
+		Reasons: []analyzers.Reason{
+			{Name: CannotStart, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Job cannot finish, because its pods wait for a key, an object or an image that is not there."},
+		},
+		Rules: []analyzers.Rule{{Subject: inputs.Jobs.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.job}},
+	}, nil
+}
+
+func (a analyzer) job(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	job, exists := inputs.Jobs.Get(view, subject)
+	if !exists || job.DeletionTimestamp != nil || over(job) || job.Spec.Suspend != nil && *job.Spec.Suspend {
+		return nil, nil
+	}
+	var stuck *corev1.Pod
+	var why string
+	var since time.Time
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(job.UID)) {
+		if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		reason, began := waiting(pod)
+		if reason == "" {
+			return nil, nil // one that gets on is enough
+		}
+		if stuck == nil || began.Before(since) || began.Equal(since) && pod.Name < stuck.Name {
+			stuck, why, since = pod, reason, began
+		}
+	}
+	if stuck == nil {
+		return nil, nil
+	}
+	if end := since.Add(a.grace); view.Now().Before(end) {
+		view.RecheckAt(end)
+		return nil, nil
+	}
+	return []v1alpha1.FindingSpec{{
+		Reason: CannotStart, Severity: v1alpha1.SeverityWarning,
+		Subject: v1alpha1.ObjectReference{APIVersion: "batch/v1", Kind: "Job", Namespace: job.Namespace, Name: job.Name, UID: job.UID},
+		Related: []v1alpha1.RelatedObject{{Relation: "pod that waits", ObjectReference: v1alpha1.ObjectReference{
+			APIVersion: "v1", Kind: "Pod", Namespace: stuck.Namespace, Name: stuck.Name, UID: stuck.UID,
+		}}},
+		Message: fmt.Sprintf("Job %s cannot finish: its pod %s waits (%s), and that does not pass by itself. What comes after it in its schedule may wait too.", job.Name, stuck.Name, why),
+		Remediation: v1alpha1.Remediation{
+			Text: "See what the pod waits for, and make it. A Job keeps the template that it was made with: if that was wrong, delete the Job, and whatever made it makes another.",
+			Commands: []string{
+				fmt.Sprintf("kubectl describe pod %s -n %s", stuck.Name, stuck.Namespace),
+				fmt.Sprintf("kubectl get job %s -n %s -o yaml", job.Name, job.Namespace),
+				fmt.Sprintf("kubectl delete job %s -n %s", job.Name, job.Namespace),
+			},
+		},
+		Since: metav1.NewTime(since),
+	}}, nil
+}
+
+// over tells whether nothing more happens to a Job.
+func over(job *batchv1.Job) bool {
+	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+		ends := c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed || c.Type == batchv1.JobFailureTarget || c.Type == batchv1.JobSuccessCriteriaMet
+		return ends && c.Status == corev1.ConditionTrue
+	})
+}
+
+// waiting tells what a pod waits for that does not come by itself, if it does,
+// and since when: its Ready condition turned when it was placed on its node.
+func waiting(pod *corev1.Pod) (reason string, since time.Time) {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if wait := status.State.Waiting; wait != nil && slices.Contains(waits, wait.Reason) {
+			reason = wait.Reason
+			break
+		}
+	}
+	since = pod.CreationTimestamp.Time
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady && !condition.LastTransitionTime.IsZero() {
+			since = condition.LastTransitionTime.Time
+		}
+	}
+	return reason, since
+}

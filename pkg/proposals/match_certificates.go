@@ -1,0 +1,105 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proposals
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// A failed request is left alone for an hour after the first failure, twice as
+	// long after each one more, and for 32 hours at most: cert-manager's own back-off
+	// (pkg/controller/certificates/trigger), so that the limits of a certificate
+	// authority are never run into on srenix's account.
+	firstPause   = time.Hour
+	longestPause = 32 * time.Hour
+)
+
+// freshRequest deletes a CertificateRequest that failed, where its Certificate
+// still waits for one and its issuer is well.
+func freshRequest(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	subject := finding.Spec.Subject
+	request, exists := inputs.CertificateRequests.Get(view, live.Key{Namespace: subject.Namespace, Name: subject.Name})
+	if !exists || request.GetUID() != subject.UID {
+		return fix{}, false
+	}
+	at, failed := certexpiry.Failed(request)
+	certificate := certexpiry.WaitingFor(view, request)
+	if !failed || certificate == nil || !issuerReady(view, request) {
+		return fix{}, false
+	}
+	if free := at.Add(pause(inputs.NumberAt(certificate, "status", "failedIssuanceAttempts"))); view.Now().Before(free) {
+		view.RecheckAt(free)
+		return fix{}, false
+	}
+	return fix{
+		action: v1alpha1.ActionDeleteCertificateRequest, target: subject,
+		rationale: fmt.Sprintf("CertificateRequest %s failed and does not try again, Certificate %s still waits, and its issuer is Ready. cert-manager makes a new request once the failed one is gone.",
+			request.GetName(), certificate.GetName()),
+	}, true
+}
+
+func pause(attempts int64) time.Duration {
+	wait := firstPause
+	for ; attempts > 1 && wait < longestPause; attempts-- {
+		wait *= 2
+	}
+	return min(wait, longestPause)
+}
+
+// issuerReady tells whether the issuer that a request names is Ready. One of
+// another group is not known.
+func issuerReady(view *live.View, request *unstructured.Unstructured) bool {
+	name, kind := inputs.TextAt(request, "spec", "issuerRef", "name"), inputs.TextAt(request, "spec", "issuerRef", "kind")
+	if group := inputs.TextAt(request, "spec", "issuerRef", "group"); group != "" && group != "cert-manager.io" {
+		return false
+	}
+	issuer, exists := (*unstructured.Unstructured)(nil), false
+	switch kind {
+	case "", "Issuer":
+		issuer, exists = inputs.Issuers.Get(view, live.Key{Namespace: request.GetNamespace(), Name: name})
+	case "ClusterIssuer":
+		issuer, exists = inputs.ClusterIssuers.Get(view, live.Key{Name: name})
+	}
+	if !exists {
+		return false
+	}
+	ready, _ := inputs.ConditionOf(issuer, "Ready")
+	return ready.Status == "True"
+}
+
+// betterSecret points a TLS entry at the Secret of a Ready Certificate that covers
+// its hosts and is valid longer.
+func betterSecret(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	subject := finding.Spec.Subject
+	ingress, exists := inputs.Ingresses.Get(view, live.Key{Namespace: subject.Namespace, Name: subject.Name})
+	if !exists || ingress.UID != subject.UID || ingress.DeletionTimestamp != nil {
+		return fix{}, false
+	}
+	for _, mismatch := range tlssecretmismatch.Mismatches(view, ingress) {
+		if tlssecretmismatch.Discriminator(ingress, mismatch.Index) != finding.Spec.Discriminator {
+			continue
+		}
+		served, better := mismatch.Secrets()
+		path := fmt.Sprintf("/spec/tls/%d/secretName", mismatch.Index)
+		return fix{
+			action: v1alpha1.ActionPatchIngressTLS, target: subject,
+			patch: &v1alpha1.Patch{JSONPatch: []v1alpha1.JSONPatchOperation{
+				{Op: "test", Path: path, Value: served}, {Op: "replace", Path: path, Value: better},
+			}},
+			rationale: fmt.Sprintf("Secret %s, which Ingress %s serves, ends at %s; Secret %s of the Ready Certificate %s covers the same hosts and is valid longer.",
+				served, ingress.Name, mismatch.Ends.UTC().Format(time.RFC3339), better, mismatch.Better.GetName()),
+		}, true
+	}
+	return fix{}, false
+}
