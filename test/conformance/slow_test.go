@@ -73,6 +73,9 @@ func TestStuckClientsHarmNobody(t *testing.T) {
 	ns := namespace(t)
 	c := newClient(t, admin)
 	all := roleNames(roles)
+	for i := range all {
+		all[i] += "-" + strings.Repeat("long", 55) // it is in the finding many times
+	}
 	list := withFindings(t, ns, all...)
 	before := metric(t, "apiserver_terminated_watchers_total", `resource="findings"`)
 	for range stuck {
@@ -121,11 +124,12 @@ func TestStuckClientsHarmNobody(t *testing.T) {
 	}
 }
 
-// longNames make a finding of many kilobytes, so that buffers fill soon.
-func longNames(suffix string) []string {
+// longNames make a finding as large as a message can be, so that buffers fill
+// soon, and another one with each prefix.
+func longNames(prefix string) []string {
 	resources := []string{}
 	for i := range 5 {
-		resources = append(resources, fmt.Sprintf("resource-%d-%s-%s", i, strings.Repeat("x", 3<<10), suffix))
+		resources = append(resources, fmt.Sprintf("%s-%d-%s", prefix, i, strings.Repeat("x", 100)))
 	}
 	return resources
 }
