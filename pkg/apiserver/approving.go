@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -82,33 +83,41 @@ func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal
 	return proposal.Minted{Token: signed, Expires: claims.ExpiresAt.Time, ApprovalName: token.ApprovalName(claims.ID)}, nil
 }
 
-// recorder stores approvals in the server's own name.
 // restricted refuses a token to a caller whose identity carries more than name
 // and groups, if with all of that they may not do the action. A token keeps only
 // name and groups, and must not be worth more than what it was minted with.
 func (m minter) restricted(ctx context.Context, caller user.Info, p *v1alpha1.Proposal, decision v1alpha1.Decision) error {
-	extra := map[string]authorizationv1.ExtraValue{}
+	extra, unusual := map[string]authorizationv1.ExtraValue{}, false
 	for key, values := range caller.GetExtra() {
 		extra[key] = values
+		// What Kubernetes itself adds tells which credential it was, and restricts nothing.
+		unusual = unusual || !strings.HasPrefix(key, "authentication.kubernetes.io/")
 	}
-	permission, needed := policy.RequiredPermission(p.Spec.ActionKind, p.Spec.Target)
-	if len(extra) == 0 || !needed || decision != v1alpha1.DecisionApprove {
+	if !unusual || decision != v1alpha1.DecisionApprove {
 		return nil
 	}
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User: caller.GetName(), UID: caller.GetUID(), Groups: caller.GetGroups(), Extra: extra, ResourceAttributes: &permission,
-	}}
-	if err := m.access.Create(ctx, review); err != nil {
-		return apierrors.NewInternalError(fmt.Errorf("no token, because what its owner may do cannot be told: %w", err))
+	needed := []authorizationv1.ResourceAttributes{policy.ApprovePermission(p.Spec.ActionKind, p.Namespace)}
+	if byHand, takes := policy.RequiredPermission(p.Spec.ActionKind, p.Spec.Target); takes {
+		needed = append(needed, byHand)
 	}
-	if review.Status.Allowed && !review.Status.Denied {
-		return nil
+	for i := range needed {
+		permission := &needed[i]
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: caller.GetName(), UID: caller.GetUID(), Groups: caller.GetGroups(), Extra: extra, ResourceAttributes: permission,
+		}}
+		if err := m.access.Create(ctx, review); err != nil {
+			return apierrors.NewInternalError(fmt.Errorf("no token, because what its owner may do cannot be told: %w", err))
+		}
+		if !review.Status.Allowed || review.Status.Denied {
+			return apierrors.NewForbidden(srenix.Resource("proposals/token"), p.Name,
+				fmt.Errorf("%s, as authenticated now, may not %s %s %s in namespace %s, which approving this takes",
+					caller.GetName(), permission.Verb, permission.Resource, permission.Name, permission.Namespace))
+		}
 	}
-	return apierrors.NewForbidden(srenix.Resource("proposals/token"), p.Name,
-		fmt.Errorf("%s, as authenticated now, may not %s %s %s in namespace %s: approving takes the right to do the action by hand",
-			caller.GetName(), permission.Verb, permission.Resource, permission.Name, permission.Namespace))
+	return nil
 }
 
+// recorder stores approvals in the server's own name.
 type recorder struct {
 	client   client.Client
 	verifier *token.Verifier

@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// deleteJob deletes a Job, and in the background its pods. The default of
-// batch/v1 Jobs would be the same; naming it makes that independent of the version.
+// deleteJob deletes a Job, and in the background its pods. By default they would
+// be orphaned (k8s.io/kubernetes, pkg/registry/batch/job).
 func deleteJob() action {
 	return deletion{new: func() client.Object { return &batchv1.Job{} }, propagation: metav1.DeletePropagationBackground}
 }

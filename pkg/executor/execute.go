@@ -161,6 +161,12 @@ func (r *reconciler) attempt(ctx context.Context, approval *opsv1alpha1.Approval
 		if seen.done {
 			return r.recordDone(ctx, approval, past, settled(ruling.order, seen))
 		}
+		if seen.unclear {
+			// That first one may have been overwritten since.
+			return r.recordNotDone(ctx, approval, past, seen.outcome(), "Unsettled", fmt.Sprintf(
+				"the action was refused (%v), and %s %s/%s %s. So it cannot be told whether an earlier try was carried out, and nothing is done for this digest again: look at it, and do by hand what is still needed",
+				err, ruling.order.target.Kind, ruling.order.target.Namespace, ruling.order.target.Name, seen.text))
+		}
 		refusal = err
 		if !targetMoved(err) || n == actAttempts-1 {
 			break

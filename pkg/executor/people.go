@@ -73,9 +73,22 @@ func (r *reconciler) releaseRunbook(ctx context.Context, approval *opsv1alpha1.A
 	case decision.Awaiting:
 		return r.awaitAnother(ctx, approval, claims)
 	}
-	end := released()
-	end.audit = opsv1alpha1.AuditRunbookReleased
-	return r.conclude(ctx, approval, past, end)
+	if past.own(opsv1alpha1.AuditRunbookReleased) == nil {
+		event, err := r.chain.Append(ctx, r.entry(approval, opsv1alpha1.AuditRunbookReleased, released().message, verdictsOf(decision), claims.Subject))
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		past.events = append(past.events, *event)
+	}
+	// A denial that the chain has before the release came in time.
+	contest, err := r.contest(ctx, approval)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if denial := contest.denial(past.own(opsv1alpha1.AuditRunbookReleased).Spec.Index); denial != nil {
+		return r.conclude(ctx, approval, past, deniedByPerson(denial.References.Approver, denial.References.Approval))
+	}
+	return r.conclude(ctx, approval, past, released())
 }
 
 func deniedByPerson(who, approval string) ending {

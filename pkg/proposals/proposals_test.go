@@ -18,6 +18,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/catalog"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -26,6 +27,7 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
 	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/silences"
 )
 
 var now = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -263,5 +265,36 @@ func TestNamesAreSafeAndBounded(t *testing.T) {
 	}
 	if analyzers.Name([]string{"a"}, "x", "y") == analyzers.Name([]string{"a"}, "xy") {
 		t.Error("two identities share a name")
+	}
+}
+
+func TestASilenceTakesBackNothingThatWasApproved(t *testing.T) {
+	silence := &opsv1alpha1.Silence{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "known", UID: "known"},
+		Spec: opsv1alpha1.SilenceSpec{Owner: "team", Reason: "known", Expires: metav1.NewTime(now.Add(time.Hour)),
+			Match: opsv1alpha1.SilenceMatch{Analyzers: []string{workloadstatedrift.Name}}},
+	}
+	offered, _ := newWorld().run(t)
+	for phase, stays := range map[opsv1alpha1.ApprovalPhase]bool{
+		"none": false, "": true, opsv1alpha1.PhasePending: true, opsv1alpha1.PhaseExecuting: true, opsv1alpha1.PhaseAwaitingSecondApproval: true,
+		opsv1alpha1.PhaseReleased: true, opsv1alpha1.PhaseSucceeded: false, opsv1alpha1.PhaseFailed: false, opsv1alpha1.PhaseDenied: false,
+	} {
+		t.Run(string(phase), func(t *testing.T) {
+			w := newWorld()
+			w.cluster.Set(silences.Silences.Ref().Resource(), silence)
+			if phase != "none" {
+				w.approvals = append(w.approvals, &opsv1alpha1.Approval{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a", CreationTimestamp: metav1.NewTime(now)},
+					Spec: opsv1alpha1.ApprovalSpec{Decision: v1alpha1.DecisionApprove, Proposal: opsv1alpha1.ProposalReference{
+						Name: offered.Name, UID: offered.UID, Digest: offered.Spec.Digest,
+					}},
+					Status: opsv1alpha1.ApprovalStatus{Phase: phase, Approver: "alice"},
+				})
+			}
+			proposal, finding := w.run(t)
+			if (proposal != nil) != stays || finding.Status.SilencedBy != "known" {
+				t.Errorf("there is a proposal: %t, want %t; silenced by %q", proposal != nil, stays, finding.Status.SilencedBy)
+			}
+		})
 	}
 }

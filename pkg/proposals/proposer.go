@@ -36,10 +36,10 @@ func reads() []live.KindRef {
 
 func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, error) {
 	finding, exists := analyzers.DetectedFindings.Get(view, subject)
-	// Nobody is bothered with fixes for what is known and left for now.
-	if !exists || silences.By(view, finding) != "" {
+	if !exists {
 		return nil, nil
 	}
+	silenced := silences.By(view, finding) != ""
 	fixes, err := runbooks(view, finding)
 	if err != nil {
 		return nil, err
@@ -54,6 +54,11 @@ func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, e
 		proposal, err := propose(finding, chosen)
 		if err != nil {
 			return nil, fmt.Errorf("proposing %s for finding %s: %w", chosen.action, subject, err)
+		}
+		// Nobody is bothered with fixes for what is known and left for now. But a
+		// silence takes back nothing that people have approved: a denial does.
+		if silenced && !underWay(view, proposal) {
+			continue
 		}
 		proposal.Status = p.status(view, finding, proposal)
 		outputs = append(outputs, live.Emit(Proposals, proposal))
@@ -115,7 +120,7 @@ func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *
 	case status.Phase == v1alpha1.ProposalApproved:
 		condition.Status, condition.Message = metav1.ConditionFalse, "it is approved, and being carried out"
 	case status.Phase == v1alpha1.ProposalExecuted:
-		condition.Message = "it was carried out already; approving it again does it again"
+		condition.Status, condition.Message = metav1.ConditionFalse, "it was carried out already, and nothing is done twice for a digest"
 	}
 	status.Conditions = []metav1.Condition{condition}
 	return status

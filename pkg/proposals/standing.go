@@ -40,6 +40,14 @@ func decisions(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.Appr
 	return decided
 }
 
+// underWay tells whether people have approved the proposal, and that is not over;
+// a runbook that was released stays so.
+func underWay(view *live.View, proposal *v1alpha1.Proposal) bool {
+	return slices.ContainsFunc(decisions(view, proposal), func(a *opsv1alpha1.Approval) bool {
+		return a.Spec.Decision == v1alpha1.DecisionApprove && (!a.Status.Phase.Finished() || a.Status.Phase == opsv1alpha1.PhaseReleased)
+	})
+}
+
 // denials are the recorded noes to the proposal's present digest, oldest first.
 func denials(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.AuditEvent {
 	var denied []*opsv1alpha1.AuditEvent

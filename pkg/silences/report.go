@@ -72,7 +72,9 @@ func report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha1.FindingSpec
 	matching := 0
 	for _, finding := range analyzers.DetectedFindings.List(view, silence.Namespace, nil) {
 		if Matches(match, finding) {
-			matching++
+			if matching++; matching > crowd {
+				break
+			}
 		}
 	}
 	switch {

@@ -4,12 +4,12 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,15 +44,20 @@ type decision struct {
 
 // decide gathers, evaluates, records and answers.
 func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
-	if _, err := h.verifier.Verify(d.request.Token); err != nil && !errors.Is(err, token.ErrExpired) {
+	claims, err := h.verifier.Verify(d.request.Token)
+	if err != nil && !errors.Is(err, token.ErrExpired) {
 		// Whoever that is learns nothing but this, and makes nobody read anything.
 		d.stranger = true
-		if wait := h.refusals.Take(""); wait > 0 {
-			return tooMany(wait)
-		}
 		d.in = h.gatherer.Nothing(d.request, err)
 		d.outcome = policy.Evaluate(d.in)
 		return h.refuse(ctx, &d)
+	}
+	approver := d.user
+	if claims != nil {
+		approver = claims.Subject
+	}
+	if wait := h.limits.judgments.Take(approver); wait > 0 {
+		return tooMany(ctx, d.user, wait)
 	}
 	named := &d.request.Proposal
 	standing, exists, err := h.proposals.Get(named.Namespace, named.Name)
@@ -68,9 +73,6 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 	}
 	d.outcome = policy.Evaluate(d.in)
 	if !d.outcome.Allowed {
-		if wait := h.refusals.Take(d.approver()); wait > 0 {
-			return tooMany(wait)
-		}
 		return h.refuse(ctx, &d)
 	}
 	if d.final && !d.dryRun {
@@ -95,7 +97,7 @@ func (h *Handlers) accept(ctx context.Context, d *decision) error {
 	}
 	decisions, err := h.gatherer.Decisions(ctx, event.Spec.References.JTI)
 	if err != nil {
-		return fmt.Errorf("%s: whether the token was used meanwhile cannot be told: %w", policy.SignedToken, err)
+		return fmt.Errorf("%s: %s, but whether the token was used meanwhile cannot be told: %w", policy.SignedToken, d.recorded(), err)
 	}
 	if len(decisions) == 0 || decisions[0].Spec.Index != event.Spec.Index {
 		return fmt.Errorf("%s: the token was used meanwhile", policy.SignedToken)
@@ -103,13 +105,29 @@ func (h *Handlers) accept(ctx context.Context, d *decision) error {
 	return nil
 }
 
+// recorded says what holds of a decision that is in the chain and not stored.
+func (d *decision) recorded() string {
+	if d.request.Decision == v1alpha1.DecisionDeny {
+		return "the denial is recorded and holds"
+	}
+	return "the approval is recorded, and nothing is done for it"
+}
+
 // refuse records a refusal, unless it is of a dry run, and answers with it.
 func (h *Handlers) refuse(ctx context.Context, d *decision) admission.Response {
 	message := d.told(d.why())
-	if !d.dryRun {
-		if _, err := h.chain.Append(ctx, d.entry(deniedType, message)); err != nil {
-			message += fmt.Sprintf("; %s: the refusal could not be recorded: %v", policy.HashChainedAudit, err)
-		}
+	if d.dryRun {
+		return refused(d.code(), message)
+	}
+	wait := h.limits.refusals.Take(cmp.Or(d.approver(), d.user))
+	if d.stranger && wait == 0 {
+		wait = h.limits.strangers.Take(everybody)
+	}
+	if wait > 0 {
+		return tooMany(ctx, d.user, wait)
+	}
+	if _, err := h.chain.Append(ctx, d.entry(deniedType, message)); err != nil {
+		message += fmt.Sprintf("; %s: the refusal could not be recorded: %v", policy.HashChainedAudit, err)
 	}
 	return refused(d.code(), message)
 }
@@ -173,11 +191,6 @@ func (d *decision) awaiting() string {
 		}
 	}
 	return ""
-}
-
-// tooMany answers whoever was refused too often. It is not recorded.
-func tooMany(wait time.Duration) admission.Response {
-	return refused(http.StatusTooManyRequests, fmt.Sprintf("too many refused approvals: try again in %s", wait.Round(time.Second)))
 }
 
 // refused is a denial as the API server hands it on.

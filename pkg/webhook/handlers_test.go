@@ -5,6 +5,7 @@ package webhook
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -108,6 +109,16 @@ func TestAStrangerLearnsNothingAndCannotFillTheChain(t *testing.T) {
 	expectRefused(t, w.review(t, "mallory", w.stored(forged, claims)), http.StatusTooManyRequests, "too many", "again in")
 	if have := len(w.events(t)); recorded != refusalsPerHour || have != recorded {
 		t.Errorf("%d refusals are recorded, and %d after one too many; want %d", recorded, have, refusalsPerHour)
+	}
+	// Others are recorded as before, until there are too many of all strangers.
+	for i := 0; len(w.events(t)) < strangersPerHour && i < strangersPerHour; i += 50 {
+		for j := range 50 {
+			w.review(t, fmt.Sprintf("mallory-%d", i+j), w.stored(forged, claims))
+		}
+	}
+	expectRefused(t, w.review(t, "yet another", w.stored(forged, claims)), http.StatusTooManyRequests)
+	if have := len(w.events(t)); have != strangersPerHour {
+		t.Errorf("%d refusals of strangers are recorded, want %d", have, strangersPerHour)
 	}
 	w.gone = false
 	if response := w.review(t, "argocd", w.stored(signed, claims)); !response.Allowed {

@@ -82,20 +82,15 @@ type Handlers struct {
 	chain     Appender
 	proposals Proposals
 	verifier  *token.Verifier
-	refusals  *audit.Limiter
+	limits    limits
 	strict    runtime.Decoder
 }
-
-// refusalsPerHour is how many refusals of one person are recorded within an
-// hour, and of all together who have no token that verifies. More than that is no
-// person at work, and the audit chain is not theirs to fill.
-const refusalsPerHour = 300
 
 // New returns the handlers.
 func New(options Options) *Handlers {
 	return &Handlers{
 		gatherer: options.Gatherer, chain: options.Chain, proposals: options.Proposals,
-		verifier: options.Verifier, refusals: audit.NewLimiter(refusalsPerHour, options.Clock),
+		verifier: options.Verifier, limits: newLimits(options.Clock),
 		strict: serializer.NewCodecFactory(options.Scheme, serializer.EnableStrict).UniversalDeserializer(),
 	}
 }
