@@ -43,15 +43,18 @@ func newAuditing(kube client.Client, chain *audit.Chain, engine *live.Engine, cl
 
 // run ends with ctx.
 func (a *auditing) run(ctx context.Context) error {
-	err := wait.PollUntilContextCancel(ctx, keyRetry, true, func(ctx context.Context) (bool, error) {
-		if err := a.keys.Ensure(ctx); err != nil {
-			klog.FromContext(ctx).Error(err, "There is no key for audit checkpoints yet", "again", keyRetry)
-			return false, nil
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if err := a.work(ctx); err != nil && ctx.Err() == nil {
+			klog.FromContext(ctx).Error(err, "The audit chain is not checkpointed yet", "again", keyRetry)
 		}
-		return true, nil
-	})
-	if err != nil {
-		return nil // ctx ended
+	}, keyRetry)
+	return nil
+}
+
+// work begins once there is a key.
+func (a *auditing) work(ctx context.Context) error {
+	if err := a.keys.Ensure(ctx); err != nil {
+		return err
 	}
 	return a.checkpointer.Run(ctx)
 }

@@ -22,7 +22,7 @@ func finding() *v1alpha1.Finding {
 	}
 }
 
-func labelled(key string, operator metav1.LabelSelectorOperator, values ...string) *metav1.LabelSelector {
+func labeled(key string, operator metav1.LabelSelectorOperator, values ...string) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: operator, Values: values}}}
 }
 
@@ -42,11 +42,11 @@ func TestMatches(t *testing.T) {
 		"the subject":               {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "Pod", Name: "x"}, {Kind: "StatefulSet", Name: "dätenbank"}}}, true},
 		"another kind of its name":  {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "Pod", Name: "dätenbank"}}}, false},
 		"another subject":           {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "StatefulSet", Name: "datenbank"}}}, false},
-		"its label":                 {opsv1alpha1.SilenceMatch{Selector: labelled("srenix.io/severity", metav1.LabelSelectorOpIn, "Warning")}, true},
-		"another label":             {opsv1alpha1.SilenceMatch{Selector: labelled("srenix.io/severity", metav1.LabelSelectorOpNotIn, "Warning")}, false},
+		"its label":                 {opsv1alpha1.SilenceMatch{Selector: labeled("srenix.io/severity", metav1.LabelSelectorOpIn, "Warning")}, true},
+		"another label":             {opsv1alpha1.SilenceMatch{Selector: labeled("srenix.io/severity", metav1.LabelSelectorOpNotIn, "Warning")}, false},
 		"an empty selector":         {opsv1alpha1.SilenceMatch{Selector: &metav1.LabelSelector{}}, true},
-		"a selector without sense":  {opsv1alpha1.SilenceMatch{Selector: labelled("srenix.io/severity", "Nonsense")}, false},
-		"a label key without sense": {opsv1alpha1.SilenceMatch{Selector: labelled("not a key", metav1.LabelSelectorOpExists)}, false},
+		"a selector without sense":  {opsv1alpha1.SilenceMatch{Selector: labeled("srenix.io/severity", "Nonsense")}, false},
+		"a label key without sense": {opsv1alpha1.SilenceMatch{Selector: labeled("not a key", metav1.LabelSelectorOpExists)}, false},
 		"all of several":            {opsv1alpha1.SilenceMatch{Analyzers: []string{"WorkloadStateDrift"}, Reasons: []string{"OrdinalZeroNotReady"}}, true},
 		"one of several":            {opsv1alpha1.SilenceMatch{Analyzers: []string{"WorkloadStateDrift"}, Reasons: []string{"OrdinalZeroMissing"}}, false},
 	} {
@@ -69,7 +69,7 @@ func TestOverBroad(t *testing.T) {
 		"whatever is critical":             {opsv1alpha1.SilenceMatch{Severities: all[:1]}, true},
 		"whatever is only informative":     {opsv1alpha1.SilenceMatch{Severities: all[1:2]}, false},
 		"an empty selector":                {opsv1alpha1.SilenceMatch{Selector: &metav1.LabelSelector{}}, true},
-		"a selector":                       {opsv1alpha1.SilenceMatch{Selector: labelled("a", metav1.LabelSelectorOpExists)}, false},
+		"a selector":                       {opsv1alpha1.SilenceMatch{Selector: labeled("a", metav1.LabelSelectorOpExists)}, false},
 		"an analyzer":                      {opsv1alpha1.SilenceMatch{Analyzers: []string{"a"}, Severities: all}, false},
 		"a reason, however severe it gets": {opsv1alpha1.SilenceMatch{Reasons: []string{"a"}, Severities: all[:1]}, false},
 		"a subject":                        {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "Pod", Name: "a"}}}, false},

@@ -150,7 +150,7 @@ func TestWhatASilenceHidesTooMuchOrNotAtAllIsReported(t *testing.T) {
 		"everything":                      {[]string{"a"}, opsv1alpha1.SilenceMatch{}, 0, []string{"SilenceOverBroad s", "Troubled a (s)"}},
 		"nothing, for a while":            {[]string{"a"}, pods("b"), 23 * time.Hour, []string{"Troubled a"}},
 		"nothing, for a day":              {[]string{"a"}, pods("b"), 24 * time.Hour, []string{"SilenceInert s", "Troubled a"}},
-		"nothing, for it cannot be read":  {[]string{"a"}, opsv1alpha1.SilenceMatch{Selector: labelled("a", "Nonsense")}, 0, []string{"SilenceInvalid s", "Troubled a"}},
+		"nothing, for it cannot be read":  {[]string{"a"}, opsv1alpha1.SilenceMatch{Selector: labeled("a", "Nonsense")}, 0, []string{"SilenceInvalid s", "Troubled a"}},
 		"as many as a person can name":    {crowded[1:], opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}}, 0, silencedAll(crowded[1:])},
 		"more than a person can name":     {crowded, opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}}, 0, append([]string{"SilenceOverBroad s"}, silencedAll(crowded)...)},
 		"what other silences are told of": {nil, opsv1alpha1.SilenceMatch{Analyzers: []string{Analyzer}}, 24 * time.Hour, []string{"SilenceInert s"}},
