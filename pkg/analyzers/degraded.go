@@ -35,7 +35,7 @@ func DegradedRule(reader string) live.Rule {
 					APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Analyzer", Name: status.Group,
 				},
 				Discriminator: status.Rule,
-				Message:       fmt.Sprintf("%s cannot see all that it needs (%s): %s. Its findings stay as they were.", status.Rule, status.Reason, status.Message),
+				Message:       fmt.Sprintf("%s cannot see all that it needs (%s): %s. What it found before stays as it was, for as long as this server runs.", status.Rule, status.Reason, status.Message),
 				Remediation:   remedy(status, reader),
 				// Not the status's own time, which each replica has its own of.
 				Since: metav1.NewTime(view.FirstObserved(status.Reason)),

@@ -110,10 +110,28 @@ func metadata(spec *v1alpha1.FindingSpec) metav1.ObjectMeta {
 	}
 }
 
+// What a finding holds at most, whatever the objects are called that it is about:
+// it is kept in memory, once for each version of it that watchers may still ask for.
+const (
+	maximumMessage  = 1024 // runes
+	maximumRelated  = 10
+	maximumCommands = 10
+)
+
+// bound cuts a finding to what one may hold.
+func bound(spec *v1alpha1.FindingSpec) {
+	if runes := []rune(spec.Message); len(runes) > maximumMessage {
+		spec.Message = string(runes[:maximumMessage]) + "..."
+	}
+	spec.Related = spec.Related[:min(len(spec.Related), maximumRelated)]
+	spec.Remediation.Commands = spec.Remediation.Commands[:min(len(spec.Remediation.Commands), maximumCommands)]
+}
+
 // NewFinding makes the finding that an analyzer says, about a namespaced subject.
 func NewFinding(analyzer string, spec v1alpha1.FindingSpec) *v1alpha1.Finding {
 	spec.Analyzer = analyzer
 	wholeSeconds(&spec)
+	bound(&spec)
 	return &v1alpha1.Finding{ObjectMeta: metadata(&spec), Spec: spec}
 }
 
@@ -126,6 +144,7 @@ func wholeSeconds(spec *v1alpha1.FindingSpec) {
 // finding about a Namespace lives in that namespace, where its people see it.
 func emit(spec v1alpha1.FindingSpec) live.Output {
 	wholeSeconds(&spec)
+	bound(&spec)
 	meta := metadata(&spec)
 	if spec.Subject.Kind == "Namespace" && spec.Subject.APIVersion == "v1" {
 		meta.Namespace = spec.Subject.Name

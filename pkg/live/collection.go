@@ -274,6 +274,13 @@ func (c *collection) await(t task) bool {
 	return false
 }
 
+// forsake takes a subject that is gone off those that wait.
+func (c *collection) forsake(t task) {
+	c.dependents.mu.Lock()
+	defer c.dependents.mu.Unlock()
+	delete(c.waiting, t)
+}
+
 // setKnown queues all that waited once the collection becomes known.
 func (c *collection) setKnown(known bool) {
 	c.dependents.mu.Lock()

@@ -213,6 +213,9 @@ func (n *node) depend(deps depSet) {
 // forget removes all traces of a subject that is gone.
 func (e *Engine) forget(t task, n *node) {
 	e.timers.cancel(t)
+	for _, read := range t.rule.reads {
+		read.forsake(t)
+	}
 	if n == nil {
 		return
 	}

@@ -6,6 +6,7 @@ package live_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -314,5 +315,22 @@ func TestNoRuleSeesHalfOfADerivedCollectionAtTheStart(t *testing.T) {
 	f.run()
 	if partial.Load() {
 		t.Error("a rule was evaluated with part of the notes")
+	}
+}
+
+func TestSubjectsThatGoWhileAnInputIsUnknownLeaveNothingBehind(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"))
+	f.cluster.Forbid(configResource)
+	f.run()
+	for i := range 50 {
+		name := fmt.Sprint("pod-", i)
+		f.cluster.Set(podResource, pod("ns", name, nil))
+		livetest.Settle(t, f.engine, f.cluster, pods)
+		f.cluster.Delete(podResource, key("ns", name))
+		livetest.Settle(t, f.engine, f.cluster, pods)
+	}
+	livetest.Eventually(t, "everything to be evaluated", f.engine.Settled)
+	if nodes, reads, alarms, tasks := live.Footprint(f.engine); nodes+reads+alarms+tasks != 0 {
+		t.Errorf("%d nodes, %d reads, %d alarms and %d tasks are left", nodes, reads, alarms, tasks)
 	}
 }

@@ -4,6 +4,7 @@
 package observations
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
@@ -59,3 +61,21 @@ srenix_first_observed_writes_total{result="Succeeded"} 1
 type quick struct{ clock.RealClock }
 
 func (quick) NewTimer(time.Duration) clock.Timer { return clock.RealClock{}.NewTimer(0) }
+
+func TestWhatBeganRightBeforeTheEndIsStored(t *testing.T) {
+	client := fake.NewClientset()
+	s := NewStore(clock.RealClock{}) // which gathers for seconds
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Run(ctx, client.CoreV1().ConfigMaps("srenix-system"), func(string, live.Key) {})
+	}()
+	s.Begin(about("a"), epoch)
+	stop()
+	<-done
+	stored, err := client.CoreV1().ConfigMaps("srenix-system").Get(t.Context(), Name, metav1.GetOptions{})
+	if err != nil || len(stored.Data) != 1 {
+		t.Errorf("stored is %v, %v", stored, err)
+	}
+}

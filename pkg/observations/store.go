@@ -88,6 +88,9 @@ func (s *Store) Recall(o live.Observation) (time.Time, bool) {
 	if known, ok := s.held[key]; ok {
 		return known.since, true
 	}
+	if _, over := s.ended[key]; over {
+		return time.Time{}, false // it is stored until that is written
+	}
 	since, known := s.stored[key]
 	return since, known
 }

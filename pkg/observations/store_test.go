@@ -136,6 +136,21 @@ func TestWhatEndedIsForgotten(t *testing.T) {
 	}
 }
 
+func TestWhatEndedIsNotRecalledBeforeThatIsWritten(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	s := NewStore(clock)
+	s.Begin(about("a"), epoch)
+	s.learn(written(s, nil))
+	s.End(about("a"))
+	if since, known := s.Recall(about("a")); known {
+		t.Errorf("what ended is recalled since %s", since)
+	}
+	s.Begin(about("a"), epoch.Add(time.Hour))
+	if got := since(t, s, about("a")); got != "13:00:00" {
+		t.Errorf("what began anew is recalled since %q", got)
+	}
+}
+
 func TestAnEntryThatNobodyObservesGoesAfterAnHour(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	before, after := NewStore(clock), NewStore(clock)

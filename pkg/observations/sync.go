@@ -29,6 +29,8 @@ const (
 	// A write that fails is tried again after a second, doubling up to a minute.
 	firstRetry = time.Second
 	lastRetry  = time.Minute
+	// farewell is how long the last write at the end of the process may take.
+	farewell = 2 * time.Second
 )
 
 // Load reads the ConfigMap, so that a starting engine recalls what was observed
@@ -93,13 +95,16 @@ func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterfac
 	forsaken := s.clock.NewTicker(orphaned / 4)
 	defer forsaken.Stop()
 	retry := firstRetry
-	for ctx.Err() == nil {
+	for {
 		select {
 		case <-ctx.Done():
-			return
 		case <-s.dirty:
 			sleep(ctx, s.clock, gathering)
 		case <-forsaken.C():
+		}
+		if ctx.Err() != nil {
+			s.last(ctx, client, learn, logger)
+			return
 		}
 		err := s.flush(ctx, client, learn, logger)
 		if err == nil {
@@ -107,7 +112,7 @@ func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterfac
 			continue
 		}
 		if ctx.Err() != nil {
-			return
+			continue
 		}
 		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 			s.wrote(writeConflict)
@@ -118,6 +123,16 @@ func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterfac
 		sleep(ctx, s.clock, retry)
 		retry = min(2*retry, lastRetry)
 		s.markDirty()
+	}
+}
+
+// last writes what began or ended right before the end.
+func (s *Store) last(ctx context.Context, client corev1client.ConfigMapInterface, learn func(map[string]string), logger klog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if err := s.flush(ctx, client, learn, logger); err != nil {
+		s.wrote(writeFailed)
+		logger.Error(err, "The last first-observed times are not stored")
 	}
 }
 

@@ -109,7 +109,7 @@ func (a analyzer) changedAfterStart(view *live.View, w workload) []v1alpha1.Find
 	return []v1alpha1.FindingSpec{{
 		Reason: ConfigurationChangedAfterStart, Severity: v1alpha1.SeverityInfo, Subject: w.reference, Related: related,
 		Message: fmt.Sprintf("%s %s runs with the content that %s had when its pods started; it has changed since.",
-			w.reference.Kind, w.reference.Name, strings.Join(changed, ", ")),
+			w.reference.Kind, w.reference.Name, list(changed)),
 		Remediation: v1alpha1.Remediation{
 			Text: "Restart the workload, so that its pods take the present content over.",
 			Commands: []string{
@@ -119,6 +119,15 @@ func (a analyzer) changedAfterStart(view *live.View, w workload) []v1alpha1.Find
 		},
 		Since: newest,
 	}}
+}
+
+// list names at most five: a message is a sentence.
+func list(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return strings.Join(names[:most], ", ") + " and others"
 }
 
 func (s source) get(view *live.View, namespace string) (*metav1.PartialObjectMetadata, bool) {

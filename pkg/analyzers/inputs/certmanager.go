@@ -18,21 +18,33 @@ var (
 	acme        = schema.GroupVersion{Group: "acme.cert-manager.io", Version: "v1"}
 )
 
+// BySecret finds Certificates by "NAMESPACE/NAME" of the Secret that they write.
+const BySecret = "secret"
+
 // What cert-manager keeps, where it is installed.
 var (
-	Certificates        = custom(certManager.WithResource("certificates"))
-	CertificateRequests = custom(certManager.WithResource("certificaterequests"))
-	Issuers             = custom(certManager.WithResource("issuers"))
-	ClusterIssuers      = custom(certManager.WithResource("clusterissuers"))
-	Orders              = custom(acme.WithResource("orders"))
-	Challenges          = custom(acme.WithResource("challenges"))
+	Certificates = custom(certManager.WithResource("certificates"), BySecret, func(in *unstructured.Unstructured) []string {
+		if secret := TextAt(in, "spec", "secretName"); secret != "" {
+			return []string{in.GetNamespace() + "/" + secret}
+		}
+		return nil
+	})
+	CertificateRequests = custom(certManager.WithResource("certificaterequests"), "", nil)
+	Issuers             = custom(certManager.WithResource("issuers"), "", nil)
+	ClusterIssuers      = custom(certManager.WithResource("clusterissuers"), "", nil)
+	Orders              = custom(acme.WithResource("orders"), "", nil)
+	Challenges          = custom(acme.WithResource("challenges"), "", nil)
 )
 
 // custom declares a kind of custom resources, found also by its controller. The
 // request and the certificate that some of them carry are nobody's business here.
-func custom(resource schema.GroupVersionResource) live.Kind[*unstructured.Unstructured] {
+func custom(resource schema.GroupVersionResource, index string, values func(*unstructured.Unstructured) []string) live.Kind[*unstructured.Unstructured] {
+	indexes := byController[*unstructured.Unstructured]()
+	if index != "" {
+		indexes[index] = values
+	}
 	return live.NewInput(resource, live.InputOptions[*unstructured.Unstructured]{
-		Optional: true, Indexes: byController[*unstructured.Unstructured](),
+		Optional: true, Indexes: indexes,
 		Trim: func(in *unstructured.Unstructured) *unstructured.Unstructured {
 			unstructured.RemoveNestedField(in.Object, "metadata", "managedFields")
 			unstructured.RemoveNestedField(in.Object, "metadata", "annotations", lastApplied)

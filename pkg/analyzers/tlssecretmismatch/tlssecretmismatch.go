@@ -72,11 +72,16 @@ type Mismatch struct {
 // Secrets are the names of the Secret served and the better one.
 func (m Mismatch) Secrets() (served, better string) { return secretOf(m.Served), secretOf(m.Better) }
 
+// maximumEntries is how many TLS entries of one Ingress are looked at: more than
+// people write.
+const maximumEntries = 100
+
 // Mismatches returns the entries of an Ingress that should name another Secret. It
 // asks the view to look again when that can change by itself.
 func Mismatches(view *live.View, ingress *networkingv1.Ingress) []Mismatch {
 	var found []Mismatch
-	for i, entry := range ingress.Spec.TLS {
+	known := map[string]bool{}
+	for i, entry := range ingress.Spec.TLS[:min(len(ingress.Spec.TLS), maximumEntries)] {
 		served, ends := serving(view, ingress.Namespace, entry.SecretName)
 		if served == nil || ends.IsZero() || len(entry.Hosts) == 0 {
 			continue
@@ -87,10 +92,10 @@ func Mismatches(view *live.View, ingress *networkingv1.Ingress) []Mismatch {
 		}
 		view.RecheckAt(ends)
 		better := betterThan(view, ingress.Namespace, entry, ends)
-		same := func(m Mismatch) bool { return Discriminator(ingress, m.Index) == Discriminator(ingress, i) }
-		if better == nil || slices.ContainsFunc(found, same) {
+		if better == nil || known[Discriminator(ingress, i)] {
 			continue
 		}
+		known[Discriminator(ingress, i)] = true
 		view.RecheckAt(inputs.TimeAt(better, "status", "notAfter").Add(-soon))
 		found = append(found, Mismatch{Index: i, Served: served, Better: better, Ends: ends})
 	}
@@ -145,7 +150,8 @@ func Discriminator(ingress *networkingv1.Ingress, index int) string {
 
 func (a analyzer) notCovered(view *live.View, ingress *networkingv1.Ingress) []v1alpha1.FindingSpec {
 	var found []v1alpha1.FindingSpec
-	for i, entry := range ingress.Spec.TLS {
+	known := map[string]bool{}
+	for i, entry := range ingress.Spec.TLS[:min(len(ingress.Spec.TLS), maximumEntries)] {
 		served, _ := serving(view, ingress.Namespace, entry.SecretName)
 		if served == nil || len(entry.Hosts) == 0 {
 			continue
@@ -155,10 +161,10 @@ func (a analyzer) notCovered(view *live.View, ingress *networkingv1.Ingress) []v
 			names = append(names, name)
 		}
 		missing := slices.DeleteFunc(slices.Clone(entry.Hosts), func(host string) bool { return hostname.Covers(names, host) })
-		same := func(f v1alpha1.FindingSpec) bool { return f.Discriminator == Discriminator(ingress, i) }
-		if len(missing) == 0 || slices.ContainsFunc(found, same) {
+		if len(missing) == 0 || known[Discriminator(ingress, i)] {
 			continue
 		}
+		known[Discriminator(ingress, i)] = true
 		since := view.FirstObserved(HostNotCovered + "/" + Discriminator(ingress, i))
 		if end := since.Add(a.grace); view.Now().Before(end) {
 			view.RecheckAt(end)
@@ -184,20 +190,11 @@ func (a analyzer) notCovered(view *live.View, ingress *networkingv1.Ingress) []v
 // serving returns the Certificate that writes a Secret, and until when what it
 // wrote is valid. With several, which fight over it, nothing can be said.
 func serving(view *live.View, namespace, secret string) (*unstructured.Unstructured, time.Time) {
-	var found *unstructured.Unstructured
-	for _, candidate := range inputs.Certificates.List(view, namespace, nil) {
-		if secret == "" || secretOf(candidate) != secret {
-			continue
-		}
-		if found != nil {
-			return nil, time.Time{}
-		}
-		found = candidate
-	}
-	if found == nil {
+	writers := inputs.Certificates.ByIndex(view, inputs.BySecret, namespace+"/"+secret)
+	if len(writers) != 1 {
 		return nil, time.Time{}
 	}
-	return found, inputs.TimeAt(found, "status", "notAfter")
+	return writers[0], inputs.TimeAt(writers[0], "status", "notAfter")
 }
 
 // betterThan returns the Ready Certificate, of another Secret, that covers the

@@ -13,6 +13,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"sort"
 	"strings"
@@ -32,11 +33,12 @@ import (
 var epoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // InitialVersion returns the resourceVersion that a process started at the given
-// time begins with: milliseconds since 2020 in the upper bits and room for 2^20
-// changes a millisecond in the lower ones. Replicas thus never share versions,
-// and a client that moves between them is told to list again.
+// time begins with: milliseconds since 2020 in the upper bits, and in the lower 20
+// a random number, so that replicas which start in the same millisecond share no
+// versions, save by a rare chance. A client that moves between them is told to
+// list again. A clock before 2020 counts as 2020.
 func InitialVersion(start time.Time) uint64 {
-	return uint64(start.Sub(epoch).Milliseconds()) << 20
+	return uint64(max(0, start.Sub(epoch).Milliseconds()))<<20 | rand.Uint64N(1<<20)
 }
 
 // Store holds the objects of one resource. Objects that were put are shared with

@@ -114,9 +114,19 @@ func unwrap(object runtime.Object) *srenix.Finding {
 
 func TestVersionsOfReplicasDoNotMeet(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	earlier, later := InitialVersion(start), InitialVersion(start.Add(time.Millisecond))
-	if later-earlier != 1<<20 {
-		t.Errorf("a millisecond apart are %d versions, want %d", later-earlier, 1<<20)
+	same := map[uint64]bool{}
+	for range 100 {
+		earlier, later := InitialVersion(start), InitialVersion(start.Add(2*time.Millisecond))
+		if later <= earlier+1<<20 {
+			t.Errorf("a process that starts later begins at %d, and one before at %d", later, earlier)
+		}
+		same[earlier] = true
+	}
+	if len(same) < 90 {
+		t.Errorf("a hundred replicas that start at once begin at %d versions", len(same))
+	}
+	if before := InitialVersion(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)); before >= 1<<20 {
+		t.Errorf("a clock of the last century begins at %d", before)
 	}
 }
 
