@@ -44,7 +44,8 @@ type kind struct {
 	derived  bool
 	optional bool
 	advisory bool
-	selector string   // label selector of what is read of an input, "" for all
+	labels   string   // label selector of what is read of an input, "" for all
+	fields   string   // field selector of the same
 	versions []string // in order of preference; those of resource, of an input
 	indexes  []index
 	example  func() Object
@@ -81,6 +82,9 @@ type InputOptions[T Object] struct {
 	// LabelSelector limits what is read to objects with such labels, as kubectl
 	// writes it; everything if empty.
 	LabelSelector string
+	// FieldSelector limits what is read to objects with such fields, as the API
+	// server supports them for the resource; everything if empty.
+	FieldSelector string
 	// Versions are read instead of the resource's own version where the cluster
 	// does not serve that one, the first that it serves. Objects tell by their
 	// apiVersion which one it is, so they must be *unstructured.Unstructured or
@@ -94,7 +98,7 @@ func NewInput[T Object](resource schema.GroupVersionResource, options InputOptio
 	k := newKind(resource.GroupResource().String(), options.Indexes)
 	k.resource = resource
 	k.optional, k.advisory = options.Optional, options.Advisory
-	k.selector = options.LabelSelector
+	k.labels, k.fields = options.LabelSelector, options.FieldSelector
 	k.versions = append([]string{resource.Version}, options.Versions...)
 	switch k.example().(type) {
 	case *metav1.PartialObjectMetadata:

@@ -80,7 +80,7 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	options.LabelSelector = o.input.c.kind.selector
+	options.LabelSelector, options.FieldSelector = o.input.c.kind.labels, o.input.c.kind.fields
 	var list runtime.Object
 	_, err := o.served(func(lw cache.ListerWatcherWithContext) (err error) {
 		list, err = lw.ListWithContext(ctx, options)
@@ -101,7 +101,7 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 }
 
 func (o *observed) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	options.LabelSelector = o.input.c.kind.selector
+	options.LabelSelector, options.FieldSelector = o.input.c.kind.labels, o.input.c.kind.fields
 	var w watch.Interface
 	moved, err := o.served(func(lw cache.ListerWatcherWithContext) (err error) {
 		w, err = lw.WatchWithContext(ctx, options)

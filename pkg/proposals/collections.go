@@ -78,7 +78,6 @@ func findingKey(namespace, name string) string { return namespace + "/" + name }
 func Rules(configuration *config.SrenixConfiguration, ownNamespace string) []live.Rule {
 	p := &proposer{policy: &configuration.Policy, ownNamespace: ownNamespace}
 	return []live.Rule{
-		silences.Rule(Findings),
 		{
 			Name: "proposals", Group: "proposals", Subject: analyzers.DetectedFindings.Ref(),
 			Reads: reads(), Outputs: []live.KindRef{Proposals.Ref()}, Evaluate: p.evaluate,
@@ -86,6 +85,10 @@ func Rules(configuration *config.SrenixConfiguration, ownNamespace string) []liv
 		{
 			Name: "findings", Group: "proposals", Subject: analyzers.DetectedFindings.Ref(),
 			Reads: []live.KindRef{Proposals.Ref(), silences.Silences.Ref()}, Outputs: []live.KindRef{Findings.Ref()}, Evaluate: completeFinding,
+		},
+		{
+			Name: "silencereports", Group: "proposals", Subject: silences.Reports.Ref(),
+			Outputs: []live.KindRef{Findings.Ref()}, Evaluate: completeReport,
 		},
 		{
 			Name: "clusterfindings", Group: "proposals", Subject: analyzers.DetectedClusterFindings.Ref(),
@@ -107,6 +110,15 @@ func completeFinding(view *live.View, subject live.Key) ([]live.Output, error) {
 		finding.Labels[analyzers.SilencedLabel] = "true"
 	}
 	return []live.Output{live.Emit(Findings, finding)}, nil
+}
+
+// completeReport serves what is said about silences beside the other findings.
+func completeReport(view *live.View, subject live.Key) ([]live.Output, error) {
+	report, exists := silences.Reports.Get(view, subject)
+	if !exists {
+		return nil, nil
+	}
+	return []live.Output{live.Emit(Findings, report.DeepCopy())}, nil
 }
 
 func completeClusterFinding(view *live.View, subject live.Key) ([]live.Output, error) {

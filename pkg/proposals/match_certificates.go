@@ -23,10 +23,15 @@ const (
 	// authority are never run into on srenix's account.
 	firstPause   = time.Hour
 	longestPause = 32 * time.Hour
+	// After its pause cert-manager deletes a failed request by itself, and makes
+	// another. Only if it has not by then can deleting help.
+	patience = 10 * time.Minute
 )
 
 // freshRequest deletes a CertificateRequest that failed, where its Certificate
-// still waits for one and its issuer is well.
+// still waits for one, its issuer is well, and cert-manager does not do it by
+// itself: it passes over failed requests without a failureTime, which not all
+// issuers write, and over Certificates that have several requests for one revision.
 func freshRequest(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	subject := finding.Spec.Subject
 	request, exists := inputs.CertificateRequests.Get(view, live.Key{Namespace: subject.Namespace, Name: subject.Name})
@@ -35,16 +40,17 @@ func freshRequest(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	}
 	at, failed := certexpiry.Failed(request)
 	certificate := certexpiry.WaitingFor(view, request)
-	if !failed || certificate == nil || !issuerReady(view, request) {
+	invalid, _ := inputs.ConditionOf(request, "InvalidRequest")
+	if !failed || certificate == nil || invalid.Status == "True" || !issuerReady(view, request) {
 		return fix{}, false
 	}
-	if free := at.Add(pause(inputs.NumberAt(certificate, "status", "failedIssuanceAttempts"))); view.Now().Before(free) {
+	if free := at.Add(patience + pause(inputs.NumberAt(certificate, "status", "failedIssuanceAttempts"))); view.Now().Before(free) {
 		view.RecheckAt(free)
 		return fix{}, false
 	}
 	return fix{
 		action: v1alpha1.ActionDeleteCertificateRequest, target: subject,
-		rationale: fmt.Sprintf("CertificateRequest %s failed and does not try again, Certificate %s still waits, and its issuer is Ready. cert-manager makes a new request once the failed one is gone.",
+		rationale: fmt.Sprintf("CertificateRequest %s failed, Certificate %s still waits, its issuer is Ready, and cert-manager has not replaced the request when it should have. It makes a new one for its next try once the failed one is gone.",
 			request.GetName(), certificate.GetName()),
 	}, true
 }
@@ -60,18 +66,8 @@ func pause(attempts int64) time.Duration {
 // issuerReady tells whether the issuer that a request names is Ready. One of
 // another group is not known.
 func issuerReady(view *live.View, request *unstructured.Unstructured) bool {
-	name, kind := inputs.TextAt(request, "spec", "issuerRef", "name"), inputs.TextAt(request, "spec", "issuerRef", "kind")
-	if group := inputs.TextAt(request, "spec", "issuerRef", "group"); group != "" && group != "cert-manager.io" {
-		return false
-	}
-	issuer, exists := (*unstructured.Unstructured)(nil), false
-	switch kind {
-	case "", "Issuer":
-		issuer, exists = inputs.Issuers.Get(view, live.Key{Namespace: request.GetNamespace(), Name: name})
-	case "ClusterIssuer":
-		issuer, exists = inputs.ClusterIssuers.Get(view, live.Key{Name: name})
-	}
-	if !exists {
+	issuer, _, known := certexpiry.Issuer(view, request)
+	if !known || issuer == nil {
 		return false
 	}
 	ready, _ := inputs.ConditionOf(issuer, "Ready")
@@ -82,6 +78,9 @@ func issuerReady(view *live.View, request *unstructured.Unstructured) bool {
 // its hosts and is valid longer.
 func betterSecret(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	subject := finding.Spec.Subject
+	if subject.Kind != "Ingress" {
+		return fix{}, false // no action is for a Gateway
+	}
 	ingress, exists := inputs.Ingresses.Get(view, live.Key{Namespace: subject.Namespace, Name: subject.Name})
 	if !exists || ingress.UID != subject.UID || ingress.DeletionTimestamp != nil {
 		return fix{}, false

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -71,21 +72,20 @@ func Matches(match *opsv1alpha1.SilenceMatch, finding *v1alpha1.Finding) bool {
 	return err == nil && selector.Matches(labels.Set(finding.Labels))
 }
 
-// overBroad tells how a match leaves nothing out, or nothing.
+// overBroad tells what a match hides that nobody can have meant, or nothing. A
+// finding that no silence can name stands for all that nobody has seen yet, so
+// that it does not matter in which words a match says "whatever it is".
 func overBroad(match *opsv1alpha1.SilenceMatch) string {
-	selects := match.Selector != nil && len(match.Selector.MatchLabels)+len(match.Selector.MatchExpressions) > 0
-	if len(match.Analyzers) > 0 || len(match.Reasons) > 0 || len(match.Subjects) > 0 || selects {
+	hides := func(severity v1alpha1.Severity) bool {
+		return Matches(match, analyzers.NewFinding("?", v1alpha1.FindingSpec{Reason: "?", Severity: severity}))
+	}
+	switch {
+	case !hides(v1alpha1.SeverityCritical):
 		return ""
+	case hides(v1alpha1.SeverityWarning) && hides(v1alpha1.SeverityInfo):
+		return "whatever is found in its namespace, also what nobody has seen yet"
 	}
-	for _, severity := range []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityWarning, v1alpha1.SeverityInfo} {
-		if len(match.Severities) > 0 && !slices.Contains(match.Severities, severity) {
-			if slices.Contains(match.Severities, v1alpha1.SeverityCritical) {
-				return "everything that is critical in its namespace, whatever it is"
-			}
-			return ""
-		}
-	}
-	return "everything in its namespace, also what nobody has seen yet"
+	return "whatever is critical in its namespace, also what nobody has seen yet"
 }
 
 // invalid tells why a silence silences nothing, or nothing.

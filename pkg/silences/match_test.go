@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -69,6 +70,14 @@ func TestOverBroad(t *testing.T) {
 		"whatever is critical":             {opsv1alpha1.SilenceMatch{Severities: all[:1]}, true},
 		"whatever is only informative":     {opsv1alpha1.SilenceMatch{Severities: all[1:2]}, false},
 		"an empty selector":                {opsv1alpha1.SilenceMatch{Selector: &metav1.LabelSelector{}}, true},
+		"a severity by its label":          {opsv1alpha1.SilenceMatch{Selector: labeled(analyzers.SeverityLabel, metav1.LabelSelectorOpIn, "Critical")}, true},
+		"a milder severity by its label":   {opsv1alpha1.SilenceMatch{Selector: labeled(analyzers.SeverityLabel, metav1.LabelSelectorOpNotIn, "Critical")}, false},
+		"a label that every finding has":   {opsv1alpha1.SilenceMatch{Selector: labeled(analyzers.AnalyzerLabel, metav1.LabelSelectorOpExists)}, true},
+		"a label that no finding has":      {opsv1alpha1.SilenceMatch{Selector: labeled("a", metav1.LabelSelectorOpDoesNotExist)}, true},
+		"all analyzers but one":            {opsv1alpha1.SilenceMatch{Selector: labeled(analyzers.AnalyzerLabel, metav1.LabelSelectorOpNotIn, "RBACDrift")}, true},
+		"a reason by its label":            {opsv1alpha1.SilenceMatch{Selector: labeled(analyzers.ReasonLabel, metav1.LabelSelectorOpIn, "a")}, false},
+		"a selector without sense":         {opsv1alpha1.SilenceMatch{Selector: labeled("a", "Nonsense")}, false},
+		"a severity that does not exist":   {opsv1alpha1.SilenceMatch{Severities: []v1alpha1.Severity{"Odd"}}, false},
 		"a selector":                       {opsv1alpha1.SilenceMatch{Selector: labeled("a", metav1.LabelSelectorOpExists)}, false},
 		"an analyzer":                      {opsv1alpha1.SilenceMatch{Analyzers: []string{"a"}, Severities: all}, false},
 		"a reason, however severe it gets": {opsv1alpha1.SilenceMatch{Reasons: []string{"a"}, Severities: all[:1]}, false},

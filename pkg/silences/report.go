@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// Analyzer is what findings about silences name as theirs.
-	Analyzer = "Silences"
+	// Name of the analyzer.
+	Name = "Silences"
 	// Expired means that a silence is over and still there.
 	Expired = "SilenceExpired"
 	// OverBroad means that a silence hides what nobody can have meant by it.
@@ -29,32 +29,80 @@ const (
 
 	// inertAfter is how long a silence may match nothing: a night and a day.
 	inertAfter = 24 * time.Hour
-	// crowd is how many findings one silence may hide before it is called over-broad.
+	// crowd is how many findings a person can have meant by one silence.
 	crowd = 20
 )
 
-// Rule reports silences that want looking after, as findings which no silence
-// matches. outputs are the findings that are served.
-func Rule(outputs live.Kind[*v1alpha1.Finding]) live.Rule {
-	return live.Rule{
-		Name: Analyzer, Group: Analyzer, Subject: Silences.Ref(),
-		Reads: []live.KindRef{analyzers.DetectedFindings.Ref()}, Outputs: []live.KindRef{outputs.Ref()},
-		Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {
-			silence, exists := Silences.Get(view, subject)
-			if !exists || silence.DeletionTimestamp != nil {
-				return nil, nil
-			}
-			spec, found := report(view, silence)
-			if !found {
-				return nil, nil
-			}
-			return []live.Output{live.Emit(outputs, analyzers.NewFinding(Analyzer, spec))}, nil
-		},
+// Reports are the findings about silences. They are none of the detected ones:
+// the analyzer reads those, and nothing may be computed from itself; and what is
+// not among them is matched by no silence, so that nobody silences these.
+var Reports = live.NewDerived[*v1alpha1.Finding]("silencereports", nil)
+
+// Options of the analyzer.
+type Options struct {
+	// MostFindings is how many findings one silence may hide before it is called
+	// over-broad; 20 by default, and at least 1.
+	MostFindings int `json:"mostFindings"`
+}
+
+type analyzer struct {
+	inertAfter time.Duration
+	most       int
+}
+
+// New makes the analyzer. Its grace is how long a silence may match nothing. Its
+// rules are made live by LiveRules of this package.
+func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
+	options := Options{MostFindings: crowd}
+	if err := settings.Options(&options); err != nil {
+		return analyzers.Analyzer{}, err
 	}
+	if options.MostFindings < 1 {
+		return analyzers.Analyzer{}, fmt.Errorf("options: mostFindings: %d: want 1 or more", options.MostFindings)
+	}
+	a := analyzer{inertAfter: settings.Grace(inertAfter), most: options.MostFindings}
+	return analyzers.Analyzer{
+		Name: Name,
+		Reasons: []analyzers.Reason{
+			{Name: Expired, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A silence is over and still there."},
+			{Name: OverBroad, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A silence hides what nobody can have meant by it."},
+			{Name: Inert, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A silence matches no finding."},
+			{Name: Invalid, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A silence cannot be read, so it silences nothing."},
+		},
+		Rules: []analyzers.Rule{{Subject: Silences.Ref(), Reads: []live.KindRef{analyzers.DetectedFindings.Ref()}, Analyze: a.silence}},
+	}, nil
+}
+
+// LiveRules turns the analyzer into rules of the live view, which write Reports.
+func LiveRules(made analyzers.Analyzer) []live.Rule {
+	rules := analyzers.LiveRules(made)
+	for i := range rules {
+		evaluate := rules[i].Evaluate
+		rules[i].Outputs = []live.KindRef{Reports.Ref()}
+		rules[i].Evaluate = func(view *live.View, subject live.Key) ([]live.Output, error) {
+			outputs, err := evaluate(view, subject)
+			for i := range outputs {
+				outputs[i].Kind = Reports.Ref()
+			}
+			return outputs, err
+		}
+	}
+	return rules
+}
+
+func (a analyzer) silence(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	silence, exists := Silences.Get(view, subject)
+	if !exists || silence.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	if spec, found := a.report(view, silence); found {
+		return []v1alpha1.FindingSpec{spec}, nil
+	}
+	return nil, nil
 }
 
 // report tells the first thing that is wrong with a silence.
-func report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha1.FindingSpec, bool) {
+func (a analyzer) report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha1.FindingSpec, bool) {
 	match := &silence.Spec.Match
 	if !active(silence, view.Now()) {
 		return about(silence, Expired, v1alpha1.SeverityInfo, silence.Spec.Expires,
@@ -72,20 +120,20 @@ func report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha1.FindingSpec
 	matching := 0
 	for _, finding := range analyzers.DetectedFindings.List(view, silence.Namespace, nil) {
 		if Matches(match, finding) {
-			if matching++; matching > crowd {
+			if matching++; matching > a.most {
 				break
 			}
 		}
 	}
 	switch {
-	case matching > crowd:
+	case matching > a.most:
 		return about(silence, OverBroad, v1alpha1.SeverityWarning, metav1.NewTime(view.FirstObserved(OverBroad)),
-			fmt.Sprintf("hides more than %d findings at once. Name the analyzers, reasons or subjects that are meant.", crowd)), true
+			fmt.Sprintf("hides more than %d findings at once. Name the analyzers, reasons or subjects that are meant.", a.most)), true
 	case matching > 0:
 		return v1alpha1.FindingSpec{}, false
 	}
 	since := view.FirstObserved(Inert)
-	if end := since.Add(inertAfter); view.Now().Before(end) {
+	if end := since.Add(a.inertAfter); view.Now().Before(end) {
 		view.RecheckAt(end)
 		return v1alpha1.FindingSpec{}, false
 	}

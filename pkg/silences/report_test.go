@@ -4,6 +4,7 @@
 package silences
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,10 +14,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -64,9 +69,18 @@ type world struct {
 
 func newWorld(t *testing.T, pods ...string) *world {
 	t.Helper()
-	w := &world{T: t, cluster: &livetest.Cluster{}, clock: testingclock.NewFakeClock(epoch)}
-	w.engine = live.New(live.Options{Clock: w.clock})
-	for _, rule := range []live.Rule{troubled, marked, Rule(served)} {
+	return newWorldOf(t, config.AnalyzerConfiguration{}, &livetest.Cluster{}, pods...)
+}
+
+func newWorldOf(t *testing.T, configuration config.AnalyzerConfiguration, cluster *livetest.Cluster, pods ...string) *world {
+	t.Helper()
+	analyzer, err := New(analyzers.NewSettings(configuration))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{T: t, cluster: cluster, clock: testingclock.NewFakeClock(epoch)}
+	w.engine = live.New(live.Options{Clock: w.clock, RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1}})
+	for _, rule := range append(LiveRules(analyzer), troubled, marked) {
 		if err := w.engine.AddRule(rule); err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +105,7 @@ func (w *world) says(want ...string) {
 	livetest.Settle(w, w.engine, w.cluster, trouble)
 	livetest.Settle(w, w.engine, w.cluster, Silences)
 	have := []string{}
-	for _, finding := range live.List(w.engine, served) {
+	for _, finding := range append(live.List(w.engine, served), live.List(w.engine, Reports)...) {
 		line := finding.Spec.Reason + " " + finding.Spec.Subject.Name
 		if by := finding.Status.SilencedBy; by != "" {
 			line += " (" + by + ")"
@@ -153,7 +167,7 @@ func TestWhatASilenceHidesTooMuchOrNotAtAllIsReported(t *testing.T) {
 		"nothing, for it cannot be read":  {[]string{"a"}, opsv1alpha1.SilenceMatch{Selector: labeled("a", "Nonsense")}, 0, []string{"SilenceInvalid s", "Troubled a"}},
 		"as many as a person can name":    {crowded[1:], opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}}, 0, silencedAll(crowded[1:])},
 		"more than a person can name":     {crowded, opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}}, 0, append([]string{"SilenceOverBroad s"}, silencedAll(crowded)...)},
-		"what other silences are told of": {nil, opsv1alpha1.SilenceMatch{Analyzers: []string{Analyzer}}, 24 * time.Hour, []string{"SilenceInert s"}},
+		"what other silences are told of": {nil, opsv1alpha1.SilenceMatch{Analyzers: []string{Name}}, 24 * time.Hour, []string{"SilenceInert s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, test.pods...)
@@ -173,6 +187,88 @@ func silencedAll(names []string) []string {
 	return all
 }
 
+func TestWhatIsConfigured(t *testing.T) {
+	configuration := config.AnalyzerConfiguration{
+		Grace: &metav1.Duration{Duration: time.Hour}, Options: &runtime.RawExtension{Raw: []byte(`{"mostFindings": 1}`)},
+	}
+	w := newWorldOf(t, configuration, &livetest.Cluster{}, "a", "b")
+	w.silence("many", 100*time.Hour, opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}})
+	w.silence("none", 100*time.Hour, pods("c"))
+	w.says("SilenceOverBroad many", "Troubled a (many)", "Troubled b (many)")
+	w.clock.Step(time.Hour)
+	w.says("SilenceInert none", "SilenceOverBroad many", "Troubled a (many)", "Troubled b (many)")
+}
+
+func TestWrongOptionsAreNamed(t *testing.T) {
+	for options, want := range map[string]string{
+		`{"mostFindings": 0}`: "mostFindings", `{"mostFindings": "few"}`: "mostFindings", `{"crowd": 3}`: "crowd",
+	} {
+		_, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{Options: &runtime.RawExtension{Raw: []byte(options)}}))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", options, err)
+		}
+	}
+}
+
+func TestASilenceThatIsBeingDeletedIsOver(t *testing.T) {
+	w := newWorld(t, "a")
+	w.silence("known", time.Hour, pods("a"))
+	w.says("Troubled a (known)")
+	deleted := metav1.NewTime(epoch)
+	w.cluster.Set(Silences.Ref().Resource(), &opsv1alpha1.Silence{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "known", UID: "uid", DeletionTimestamp: &deleted, Finalizers: []string{"a/b"}},
+		Spec:       opsv1alpha1.SilenceSpec{Owner: "team shop", Reason: "known", Expires: metav1.NewTime(epoch), Match: pods("a")},
+	})
+	w.says("Troubled a")
+}
+
+func TestASilenceHoldsAgainWhenTheClockIsSetBack(t *testing.T) {
+	w := newWorld(t, "a")
+	w.silence("known", time.Hour, pods("a"))
+	w.clock.Step(2 * time.Hour)
+	w.says("SilenceExpired known", "Troubled a")
+	w.clock.SetTime(epoch)
+	// The engine looks at the clock every few seconds that really pass, and whenever
+	// it is told of something that comes first.
+	w.silence("other", time.Minute, pods("b"))
+	livetest.Eventually(t, "the engine to notice", func() bool {
+		return len(live.List(w.engine, Reports)) == 0 && live.List(w.engine, served)[0].Status.SilencedBy == "known"
+	})
+	w.clock.Step(time.Hour - time.Nanosecond)
+	w.says("SilenceExpired other", "Troubled a (known)")
+	w.clock.Step(time.Nanosecond)
+	w.says("SilenceExpired known", "SilenceExpired other", "Troubled a")
+}
+
+func TestWhereSilencesWereNeverReadTroubleShows(t *testing.T) {
+	silences := Silences.Ref().Resource()
+	for name, test := range map[string]struct {
+		lose func(*livetest.Cluster)
+		want live.State
+	}{
+		"forbidden":     {func(c *livetest.Cluster) { c.Forbid(silences) }, live.Degraded},
+		"failing":       {func(c *livetest.Cluster) { c.Fail(silences, apierrors.NewInternalError(errors.New("etcd is away"))) }, live.Degraded},
+		"not installed": {func(c *livetest.Cluster) { c.NotInstalled(silences) }, live.Healthy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster := &livetest.Cluster{}
+			test.lose(cluster)
+			w := newWorldOf(t, config.AnalyzerConfiguration{}, cluster, "a")
+			w.silence("known", time.Hour, pods("a"))
+			livetest.Eventually(t, "trouble to show", func() bool {
+				found := live.List(w.engine, served)
+				return len(found) == 1 && found[0].Status.SilencedBy == ""
+			})
+			livetest.Eventually(t, "both rules to be "+string(test.want), func() bool {
+				all := live.List(w.engine, live.Statuses())
+				return !slices.ContainsFunc(all, func(s *live.Status) bool { return s.Rule != "troubled" && s.State != test.want })
+			})
+			cluster.Serve(silences)
+			w.says("Troubled a (known)")
+		})
+	}
+}
+
 func TestWhileSilencesCannotBeReadTroubleShows(t *testing.T) {
 	w := newWorld(t, "a")
 	w.silence("known", time.Hour, pods("a", "b"))
@@ -187,7 +283,7 @@ func TestWhileSilencesCannotBeReadTroubleShows(t *testing.T) {
 	w.clock.Step(time.Hour)
 	livetest.Eventually(t, "what is over to be over", func() bool {
 		var silenced int
-		all := live.List(w.engine, served)
+		all := append(live.List(w.engine, served), live.List(w.engine, Reports)...)
 		for _, finding := range all {
 			if finding.Status.SilencedBy != "" {
 				silenced++

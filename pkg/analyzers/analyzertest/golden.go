@@ -8,7 +8,9 @@
 //	# now: 2026-01-02T12:00:00Z
 //	# after: 10m
 //	# want: OrdinalZeroNotReady Warning StatefulSet/web since 2026-01-02T11:00:00Z
+//	# says: the first of StatefulSet web, is not Ready
 //
+// "says" is a part of the message of one of the findings.
 // With "after" the objects are looked at again that much later, which is how a
 // time that no object carries is tested.
 // A near miss has no "want" line: nothing must be found.
@@ -20,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +31,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,6 +42,7 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
@@ -53,17 +59,23 @@ func Run(t *testing.T, analyzer analyzers.Analyzer) {
 	found, misses := map[string]bool{}, 0
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			golden := read(t, file)
-			want, have := golden.want, []string{}
-			for _, spec := range Analyze(t, analyzer, golden.now, golden.after, golden.objects) {
+			golden := Read(t, file)
+			want, have, messages := golden.Want, []string{}, ""
+			for _, spec := range Analyze(t, analyzer, golden.Now, golden.After, golden.Objects) {
 				line := fmt.Sprintf("%s %s %s/%s since %s", spec.Reason, spec.Severity, spec.Subject.Kind, spec.Subject.Name, spec.Since.UTC().Format(time.RFC3339))
 				have = append(have, line)
+				messages += spec.Message + "\n"
 				check(t, spec)
 			}
 			slices.Sort(have)
 			slices.Sort(want)
 			if diff := cmp.Diff(want, have); diff != "" {
 				t.Errorf("findings (-want +have):\n%s", diff)
+			}
+			for _, part := range golden.Says {
+				if !strings.Contains(messages, part) {
+					t.Errorf("no message says %q:\n%s", part, messages)
+				}
 			}
 			if len(want) == 0 {
 				misses++
@@ -86,8 +98,12 @@ func Run(t *testing.T, analyzer analyzers.Analyzer) {
 // check holds a finding to what every finding must have.
 func check(t *testing.T, spec v1alpha1.FindingSpec) {
 	t.Helper()
-	if spec.Message == "" || spec.Remediation.Text == "" || len(spec.Remediation.Commands) == 0 || spec.Subject.UID == "" || spec.Since.IsZero() {
-		t.Errorf("a finding lacks message, remediation, subject's UID or since: %+v", spec)
+	absent := spec.Subject.Kind == "Secret" || spec.Subject.Kind == "ConfigMap" // may be what is missing
+	if spec.Subject.UID == "" && !absent {
+		t.Errorf("a finding's subject has no UID: %+v", spec)
+	}
+	if spec.Message == "" || spec.Remediation.Text == "" || len(spec.Remediation.Commands) == 0 || spec.Since.IsZero() {
+		t.Errorf("a finding lacks message, remediation or since: %+v", spec)
 	}
 	for _, command := range spec.Remediation.Commands {
 		if strings.ContainsAny(command, "<>") || !strings.Contains(command, " ") {
@@ -107,11 +123,7 @@ func Analyze(t *testing.T, analyzer analyzers.Analyzer, now time.Time, after tim
 			t.Fatal(err)
 		}
 	}
-	cluster := &livetest.Cluster{}
-	for _, object := range objects {
-		cluster.Set(resourceOf(t, object), object)
-	}
-	livetest.Run(t, engine, cluster)
+	livetest.Run(t, engine, Cluster(t, objects))
 	livetest.Eventually(t, "everything is evaluated", engine.Settled)
 	if after > 0 {
 		clock.Step(after)
@@ -127,6 +139,40 @@ func Analyze(t *testing.T, analyzer analyzers.Analyzer, now time.Time, after tim
 	return specs
 }
 
+// Cluster returns a cluster of the objects.
+func Cluster(t *testing.T, objects []live.Object) *livetest.Cluster {
+	t.Helper()
+	cluster := &livetest.Cluster{}
+	for _, object := range objects {
+		cluster.Set(resourceOf(t, object), asStored(object))
+	}
+	return cluster
+}
+
+// asStored is an object as the API server would give it: of ConfigMaps and Secrets
+// the managedFields tell which keys there are.
+func asStored(object live.Object) live.Object {
+	var keys []string
+	switch typed := object.(type) {
+	case *corev1.ConfigMap:
+		keys = slices.AppendSeq(slices.Collect(maps.Keys(typed.Data)), maps.Keys(typed.BinaryData))
+	case *corev1.Secret:
+		keys = slices.AppendSeq(slices.Collect(maps.Keys(typed.Data)), maps.Keys(typed.StringData))
+	default:
+		return object
+	}
+	if len(object.GetManagedFields()) > 0 {
+		return object
+	}
+	created := object.GetCreationTimestamp()
+	stored := object.DeepCopyObject().(live.Object)
+	stored.SetManagedFields([]metav1.ManagedFieldsEntry{{
+		Manager: "kubectl-create", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1",
+		Time: &created, FieldsType: "FieldsV1", FieldsV1: inputs.KeyFields(keys),
+	}})
+	return stored
+}
+
 // resourceOf names the resource of a kind.
 func resourceOf(t *testing.T, object live.Object) schema.GroupVersionResource {
 	t.Helper()
@@ -138,9 +184,15 @@ func resourceOf(t *testing.T, object live.Object) schema.GroupVersionResource {
 		}
 		kind = gvks[0]
 	}
+	if name, ok := irregular[kind.Kind]; ok {
+		return kind.GroupVersion().WithResource(name)
+	}
 	plural, _ := meta.UnsafeGuessKindToResource(kind)
 	return plural
 }
+
+// irregular are the resources of kinds whose plural is guessed wrong.
+var irregular = map[string]string{"Gateway": "gateways"}
 
 func asJSON(t *testing.T, document []byte) []byte {
 	t.Helper()
@@ -151,38 +203,44 @@ func asJSON(t *testing.T, document []byte) []byte {
 	return converted
 }
 
-// golden is what a file says.
-type golden struct {
-	now     time.Time
-	after   time.Duration
-	want    []string
-	objects []live.Object
+// Golden is what a file says.
+type Golden struct {
+	// Now is when the objects are looked at, and After how long after that again.
+	Now   time.Time
+	After time.Duration
+	// Want and Says are the lines of these names.
+	Want, Says []string
+	Objects    []live.Object
 }
 
-func read(t *testing.T, file string) golden {
+// Read reads a golden.
+func Read(t *testing.T, file string) Golden {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := golden{want: []string{}}
+	g := Golden{Want: []string{}}
 	for line := range strings.Lines(string(content)) {
 		line = strings.TrimSpace(line)
 		if text, ok := strings.CutPrefix(line, "# now: "); ok {
-			if g.now, err = time.Parse(time.RFC3339, text); err != nil {
+			if g.Now, err = time.Parse(time.RFC3339, text); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if text, ok := strings.CutPrefix(line, "# after: "); ok {
-			if g.after, err = time.ParseDuration(text); err != nil {
+			if g.After, err = time.ParseDuration(text); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if text, ok := strings.CutPrefix(line, "# want: "); ok {
-			g.want = append(g.want, text)
+			g.Want = append(g.Want, text)
+		}
+		if text, ok := strings.CutPrefix(line, "# says: "); ok {
+			g.Says = append(g.Says, text)
 		}
 	}
-	if g.now.IsZero() {
+	if g.Now.IsZero() {
 		t.Fatalf("%s does not say at what time it is looked at", file)
 	}
 	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
@@ -201,6 +259,6 @@ func read(t *testing.T, file string) golden {
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		g.objects = append(g.objects, decoded.(live.Object))
+		g.Objects = append(g.Objects, decoded.(live.Object))
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/silences"
 )
 
 // serviceAccount is as whom artifacts/ run the server that reads the cluster.
@@ -39,6 +40,7 @@ func All() []Entry {
 		{certexpiry.Name, certexpiry.New},
 		{configdrift.Name, configdrift.New},
 		{rbacdrift.Name, rbacdrift.New},
+		{silences.Name, silences.New},
 		{stuckjobs.Name, stuckjobs.New},
 		{tlssecretmismatch.Name, tlssecretmismatch.New},
 		{workloadstatedrift.Name, workloadstatedrift.New},
@@ -77,13 +79,21 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 			continue
 		}
 		if on {
-			rules = append(rules, analyzers.LiveRules(analyzer)...)
+			rules = append(rules, liveRules(analyzer)...)
 		}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	return rules, nil
+}
+
+// liveRules are the frame's, except where an analyzer reads what others found.
+func liveRules(analyzer analyzers.Analyzer) []live.Rule {
+	if analyzer.Name == silences.Name {
+		return silences.LiveRules(analyzer)
+	}
+	return analyzers.LiveRules(analyzer)
 }
 
 func names(entries []Entry) string {

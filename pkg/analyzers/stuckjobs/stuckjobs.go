@@ -1,7 +1,8 @@
 // Copyright The srenix Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package stuckjobs finds Jobs that cannot finish because their pods cannot start.
+// Package stuckjobs finds Jobs that cannot finish because their pods cannot start
+// or their indexes failed for good, and CronJobs that never brought anything about.
 package stuckjobs
 
 import (
@@ -24,13 +25,21 @@ const (
 	Name = "StuckJobs"
 	// CannotStart means that all that is left of a Job waits for something that is not there.
 	CannotStart = "JobCannotStart"
+	// IndexesFailed means that indexes of a Job failed as often as they may.
+	IndexesFailed = "JobIndexesFailed"
+	// NeverSucceeded means that a CronJob has run, and never successfully.
+	NeverSucceeded = "CronJobNeverSucceeded"
 
 	standardGrace = 5 * time.Minute
 )
 
+// ConfigError is what a container waits with for a key, a Secret or a ConfigMap
+// (k8s.io/kubernetes, pkg/kubelet/kuberuntime).
+const ConfigError = "CreateContainerConfigError"
+
 // waits are what containers wait for that does not come by itself
 // (k8s.io/kubernetes, pkg/kubelet/kuberuntime and pkg/kubelet/images).
-var waits = []string{"CreateContainerConfigError", "InvalidImageName", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"}
+var waits = []string{ConfigError, "InvalidImageName", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"}
 
 type analyzer struct{ grace time.Duration }
 
@@ -40,19 +49,33 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		return analyzers.Analyzer{}, err
 	}
 	a := analyzer{grace: settings.Grace(standardGrace)}
+	warning := []v1alpha1.Severity{v1alpha1.SeverityWarning}
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
-			{Name: CannotStart, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Job cannot finish, because its pods wait for a key, an object or an image that is not there."},
+			{Name: CannotStart, Severities: warning, Summary: "A Job cannot finish, because its pods wait for a key, an object or an image that is not there."},
+			{Name: IndexesFailed, Severities: warning, Summary: "Indexes of a Job failed as often as they may, and are not tried again."},
+			{Name: NeverSucceeded, Severities: warning, Summary: "A CronJob has run since it was made, and never successfully."},
 		},
-		Rules: []analyzers.Rule{{Subject: inputs.Jobs.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.job}},
+		Rules: []analyzers.Rule{
+			{Subject: inputs.Jobs.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.job},
+			{Subject: inputs.CronJobs.Ref(), Reads: []live.KindRef{inputs.Jobs.Ref()}, Analyze: a.cronJob},
+		},
 	}, nil
 }
 
 func (a analyzer) job(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	job, exists := inputs.Jobs.Get(view, subject)
-	if !exists || job.DeletionTimestamp != nil || over(job) || job.Spec.Suspend != nil && *job.Spec.Suspend {
+	if !exists || job.DeletionTimestamp != nil || job.Spec.Suspend != nil && *job.Spec.Suspend {
 		return nil, nil
+	}
+	return append(indexes(view, job), a.start(view, job)...), nil
+}
+
+// start tells whether all that is left of a Job waits.
+func (a analyzer) start(view *live.View, job *batchv1.Job) []v1alpha1.FindingSpec {
+	if over(job) {
+		return nil
 	}
 	var stuck *corev1.Pod
 	var why string
@@ -61,28 +84,28 @@ func (a analyzer) job(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec
 		if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 			continue
 		}
-		reason, began := waiting(pod)
+		_, reason := WaitsFor(pod)
 		if reason == "" {
-			return nil, nil // one that gets on is enough
+			return nil // one that gets on is enough
 		}
-		if stuck == nil || began.Before(since) || began.Equal(since) && pod.Name < stuck.Name {
-			stuck, why, since = pod, reason, began
+		if at := began(pod); stuck == nil || at.Before(since) || at.Equal(since) && pod.Name < stuck.Name {
+			stuck, why, since = pod, reason, at
 		}
 	}
 	if stuck == nil {
-		return nil, nil
+		return nil
 	}
 	if end := since.Add(a.grace); view.Now().Before(end) {
 		view.RecheckAt(end)
-		return nil, nil
+		return nil
 	}
 	return []v1alpha1.FindingSpec{{
 		Reason: CannotStart, Severity: v1alpha1.SeverityWarning,
-		Subject: v1alpha1.ObjectReference{APIVersion: "batch/v1", Kind: "Job", Namespace: job.Namespace, Name: job.Name, UID: job.UID},
+		Subject: reference("Job", job),
 		Related: []v1alpha1.RelatedObject{{Relation: "pod that waits", ObjectReference: v1alpha1.ObjectReference{
 			APIVersion: "v1", Kind: "Pod", Namespace: stuck.Namespace, Name: stuck.Name, UID: stuck.UID,
 		}}},
-		Message: fmt.Sprintf("Job %s cannot finish: its pod %s waits (%s), and that does not pass by itself. What comes after it in its schedule may wait too.", job.Name, stuck.Name, why),
+		Message: fmt.Sprintf("Job %s cannot finish: its pod %s waits for %s, and that does not come by itself. What comes after it in its schedule may wait too.", job.Name, stuck.Name, what(why)),
 		Remediation: v1alpha1.Remediation{
 			Text: "See what the pod waits for, and make it. A Job keeps the template that it was made with: if that was wrong, delete the Job, and whatever made it makes another.",
 			Commands: []string{
@@ -92,7 +115,20 @@ func (a analyzer) job(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec
 			},
 		},
 		Since: metav1.NewTime(since),
-	}}, nil
+	}}
+}
+
+// what tells what a pod waits for. The kubelet changes between the reasons for one
+// thing all the time.
+func what(reason string) string {
+	if reason == ConfigError {
+		return "a key, a Secret or a ConfigMap"
+	}
+	return "an image"
+}
+
+func reference(kind string, object metav1.Object) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "batch/v1", Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID()}
 }
 
 // over tells whether nothing more happens to a Job.
@@ -103,20 +139,25 @@ func over(job *batchv1.Job) bool {
 	})
 }
 
-// waiting tells what a pod waits for that does not come by itself, if it does,
-// and since when: its Ready condition turned when it was placed on its node.
-func waiting(pod *corev1.Pod) (reason string, since time.Time) {
+// WaitsFor returns the first container of a pod that waits for what does not come
+// by itself, and with which reason; empty if none does.
+func WaitsFor(pod *corev1.Pod) (container, reason string) {
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if wait := status.State.Waiting; wait != nil && slices.Contains(waits, wait.Reason) {
-			reason = wait.Reason
-			break
+			return status.Name, wait.Reason
 		}
 	}
-	since = pod.CreationTimestamp.Time
+	return "", ""
+}
+
+// began tells since when a pod waits: its Ready condition turned when it was placed
+// on its node.
+func began(pod *corev1.Pod) time.Time {
+	since := pod.CreationTimestamp.Time
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady && !condition.LastTransitionTime.IsZero() {
 			since = condition.LastTransitionTime.Time
 		}
 	}
-	return reason, since
+	return since
 }

@@ -1,10 +1,10 @@
 // Copyright The srenix Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tlssecretmismatch finds Ingresses that serve a certificate which is over
-// or nearly so while a better one lies beside it, and hosts that the certificate
-// served does not cover. It goes by the Certificates of cert-manager and reads no
-// Secret.
+// Package tlssecretmismatch finds Ingresses and Gateways that serve a certificate
+// which is over or nearly so while a better one lies beside it, and hosts that the
+// certificate served does not cover. It goes by the Certificates of cert-manager and
+// reads no Secret.
 package tlssecretmismatch
 
 import (
@@ -51,11 +51,22 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
-			{Name: BetterSecret, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityWarning}, Summary: "An Ingress serves a certificate that is over, or nearly so, while a better one is in another Secret."},
-			{Name: HostNotCovered, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "An Ingress serves a host with a certificate that does not cover it."},
+			{Name: BetterSecret, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityWarning}, Summary: "An Ingress or a Gateway serves a certificate that is over, or nearly so, while a better one is in another Secret."},
+			{Name: HostNotCovered, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "An Ingress or a Gateway serves a host with a certificate that does not cover it."},
 		},
-		Rules: []analyzers.Rule{{Subject: inputs.Ingresses.Ref(), Reads: []live.KindRef{inputs.Certificates.Ref()}, Analyze: a.ingress}},
+		Rules: []analyzers.Rule{
+			{Subject: inputs.Ingresses.Ref(), Reads: []live.KindRef{inputs.Certificates.Ref()}, Analyze: a.ingress},
+			{Subject: inputs.Gateways.Ref(), Reads: []live.KindRef{inputs.Certificates.Ref()}, Analyze: a.gateway},
+		},
 	}, nil
+}
+
+// server is what serves certificates: an Ingress, or a Gateway.
+type server struct {
+	subject v1alpha1.ObjectReference
+	entries []networkingv1.IngressTLS
+	// path is that of the Secret's name of an entry, in JSON.
+	path func(index int) string
 }
 
 // Mismatch is a TLS entry that should name another Secret.
@@ -72,17 +83,21 @@ type Mismatch struct {
 // Secrets are the names of the Secret served and the better one.
 func (m Mismatch) Secrets() (served, better string) { return secretOf(m.Served), secretOf(m.Better) }
 
-// maximumEntries is how many TLS entries of one Ingress are looked at: more than
-// people write.
+// maximumEntries is how many TLS entries of one Ingress or Gateway are looked at:
+// more than people write.
 const maximumEntries = 100
 
 // Mismatches returns the entries of an Ingress that should name another Secret. It
 // asks the view to look again when that can change by itself.
 func Mismatches(view *live.View, ingress *networkingv1.Ingress) []Mismatch {
+	return mismatches(view, ofIngress(ingress))
+}
+
+func mismatches(view *live.View, s server) []Mismatch {
 	var found []Mismatch
 	known := map[string]bool{}
-	for i, entry := range ingress.Spec.TLS[:min(len(ingress.Spec.TLS), maximumEntries)] {
-		served, ends := serving(view, ingress.Namespace, entry.SecretName)
+	for i, entry := range s.entries[:min(len(s.entries), maximumEntries)] {
+		served, ends := serving(view, s.subject.Namespace, entry.SecretName)
 		if served == nil || ends.IsZero() || len(entry.Hosts) == 0 {
 			continue
 		}
@@ -91,11 +106,11 @@ func Mismatches(view *live.View, ingress *networkingv1.Ingress) []Mismatch {
 			continue
 		}
 		view.RecheckAt(ends)
-		better := betterThan(view, ingress.Namespace, entry, ends)
-		if better == nil || known[Discriminator(ingress, i)] {
+		better := betterThan(view, s.subject.Namespace, entry, ends)
+		if better == nil || known[discriminator(entry)] {
 			continue
 		}
-		known[Discriminator(ingress, i)] = true
+		known[discriminator(entry)] = true
 		view.RecheckAt(inputs.TimeAt(better, "status", "notAfter").Add(-soon))
 		found = append(found, Mismatch{Index: i, Served: served, Better: better, Ends: ends})
 	}
@@ -107,52 +122,72 @@ func (a analyzer) ingress(view *live.View, subject live.Key) ([]v1alpha1.Finding
 	if !exists || ingress.DeletionTimestamp != nil {
 		return nil, nil
 	}
-	var found []v1alpha1.FindingSpec
-	for _, mismatch := range Mismatches(view, ingress) {
-		found = append(found, betterSecret(view, ingress, mismatch))
-	}
-	return append(found, a.notCovered(view, ingress)...), nil
+	return a.judge(view, ofIngress(ingress)), nil
 }
 
-func betterSecret(view *live.View, ingress *networkingv1.Ingress, m Mismatch) v1alpha1.FindingSpec {
+func ofIngress(ingress *networkingv1.Ingress) server {
+	return server{
+		subject: v1alpha1.ObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: ingress.Namespace, Name: ingress.Name, UID: ingress.UID},
+		entries: ingress.Spec.TLS,
+		path:    func(index int) string { return fmt.Sprintf("/spec/tls/%d/secretName", index) },
+	}
+}
+
+func (a analyzer) judge(view *live.View, s server) []v1alpha1.FindingSpec {
+	var found []v1alpha1.FindingSpec
+	for _, mismatch := range mismatches(view, s) {
+		found = append(found, betterSecret(view, s, mismatch))
+	}
+	return append(found, a.notCovered(view, s)...)
+}
+
+func betterSecret(view *live.View, s server, m Mismatch) v1alpha1.FindingSpec {
 	served, better := m.Secrets()
 	severity, what, since := v1alpha1.SeverityWarning, "nearly over", m.Ends.Add(-soon)
 	if !view.Now().Before(m.Ends) {
 		severity, what, since = v1alpha1.SeverityCritical, "over", m.Ends
 	}
-	hosts := list(ingress.Spec.TLS[m.Index].Hosts)
+	entry := s.entries[m.Index]
 	return v1alpha1.FindingSpec{
-		Reason: BetterSecret, Severity: severity, Subject: reference(ingress),
-		Discriminator: Discriminator(ingress, m.Index),
+		Reason: BetterSecret, Severity: severity, Subject: s.subject, Discriminator: discriminator(entry),
 		Related: []v1alpha1.RelatedObject{
 			{Relation: "certificate served", ObjectReference: certificate(m.Served)},
 			{Relation: "better certificate", ObjectReference: certificate(m.Better)},
 		},
-		Message: fmt.Sprintf("Ingress %s serves %s with Secret %s, whose certificate is %s (%s). Certificate %s is Ready, covers the same hosts and is valid longer; it is in Secret %s.",
-			ingress.Name, hosts, served, what, m.Ends.UTC().Format(time.RFC3339), m.Better.GetName(), better),
+		Message: fmt.Sprintf("%s %s serves %s with Secret %s, whose certificate is %s (%s). Certificate %s is Ready, covers the same hosts and is valid longer; it is in Secret %s.",
+			s.subject.Kind, s.subject.Name, list(entry.Hosts), served, what, m.Ends.UTC().Format(time.RFC3339), m.Better.GetName(), better),
 		Remediation: v1alpha1.Remediation{
 			Text: "Point the entry at the better Secret, or mend the Certificate that is served.",
 			Commands: []string{
-				fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", m.Served.GetName(), ingress.Namespace),
-				fmt.Sprintf("kubectl patch ingress %s -n %s --type=json -p '[{\"op\":\"test\",\"path\":\"/spec/tls/%d/secretName\",\"value\":%q},{\"op\":\"replace\",\"path\":\"/spec/tls/%d/secretName\",\"value\":%q}]'",
-					ingress.Name, ingress.Namespace, m.Index, served, m.Index, better),
+				fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", m.Served.GetName(), s.subject.Namespace),
+				fmt.Sprintf("kubectl patch %s %s -n %s --type=json -p '[{\"op\":\"test\",\"path\":%q,\"value\":%q},{\"op\":\"replace\",\"path\":%q,\"value\":%q}]'",
+					s.resource(), s.subject.Name, s.subject.Namespace, s.path(m.Index), served, s.path(m.Index), better),
 			},
 		},
 		Since: metav1.NewTime(since),
 	}
 }
 
+// resource is what kubectl calls it.
+func (s server) resource() string {
+	group, _, _ := strings.Cut(s.subject.APIVersion, "/")
+	return strings.ToLower(s.subject.Kind) + "." + group
+}
+
 // Discriminator tells the entries of one Ingress apart, in whatever order they are.
 func Discriminator(ingress *networkingv1.Ingress, index int) string {
-	entry := ingress.Spec.TLS[index]
+	return discriminator(ingress.Spec.TLS[index])
+}
+
+func discriminator(entry networkingv1.IngressTLS) string {
 	return entry.SecretName + "/" + slices.Min(append([]string{}, entry.Hosts...))
 }
 
-func (a analyzer) notCovered(view *live.View, ingress *networkingv1.Ingress) []v1alpha1.FindingSpec {
+func (a analyzer) notCovered(view *live.View, s server) []v1alpha1.FindingSpec {
 	var found []v1alpha1.FindingSpec
 	known := map[string]bool{}
-	for i, entry := range ingress.Spec.TLS[:min(len(ingress.Spec.TLS), maximumEntries)] {
-		served, _ := serving(view, ingress.Namespace, entry.SecretName)
+	for _, entry := range s.entries[:min(len(s.entries), maximumEntries)] {
+		served, _ := serving(view, s.subject.Namespace, entry.SecretName)
 		if served == nil || len(entry.Hosts) == 0 {
 			continue
 		}
@@ -161,24 +196,24 @@ func (a analyzer) notCovered(view *live.View, ingress *networkingv1.Ingress) []v
 			names = append(names, name)
 		}
 		missing := slices.DeleteFunc(slices.Clone(entry.Hosts), func(host string) bool { return hostname.Covers(names, host) })
-		if len(missing) == 0 || known[Discriminator(ingress, i)] {
+		if len(missing) == 0 || known[discriminator(entry)] {
 			continue
 		}
-		known[Discriminator(ingress, i)] = true
-		since := view.FirstObserved(HostNotCovered + "/" + Discriminator(ingress, i))
+		known[discriminator(entry)] = true
+		since := view.FirstObserved(HostNotCovered + "/" + discriminator(entry))
 		if end := since.Add(a.grace); view.Now().Before(end) {
 			view.RecheckAt(end)
 			continue
 		}
 		found = append(found, v1alpha1.FindingSpec{
-			Reason: HostNotCovered, Severity: v1alpha1.SeverityWarning, Subject: reference(ingress), Discriminator: Discriminator(ingress, i),
+			Reason: HostNotCovered, Severity: v1alpha1.SeverityWarning, Subject: s.subject, Discriminator: discriminator(entry),
 			Related: []v1alpha1.RelatedObject{{Relation: "certificate served", ObjectReference: certificate(served)}},
-			Message: fmt.Sprintf("Ingress %s serves %s with Secret %s, and Certificate %s, which writes it, does not cover that.", ingress.Name, list(missing), entry.SecretName, served.GetName()),
+			Message: fmt.Sprintf("%s %s serves %s with Secret %s, and Certificate %s, which writes it, does not cover that.", s.subject.Kind, s.subject.Name, list(missing), entry.SecretName, served.GetName()),
 			Remediation: v1alpha1.Remediation{
 				Text: "Add the hosts to the Certificate, or name a Secret that covers them.",
 				Commands: []string{
-					fmt.Sprintf("kubectl edit certificate.cert-manager.io %s -n %s", served.GetName(), ingress.Namespace),
-					fmt.Sprintf("kubectl get certificates.cert-manager.io -n %s", ingress.Namespace),
+					fmt.Sprintf("kubectl edit certificate.cert-manager.io %s -n %s", served.GetName(), s.subject.Namespace),
+					fmt.Sprintf("kubectl get certificates.cert-manager.io -n %s", s.subject.Namespace),
 				},
 			},
 			Since: metav1.NewTime(since),
@@ -218,10 +253,6 @@ func betterThan(view *live.View, namespace string, entry networkingv1.IngressTLS
 
 func secretOf(certificate *unstructured.Unstructured) string {
 	return inputs.TextAt(certificate, "spec", "secretName")
-}
-
-func reference(ingress *networkingv1.Ingress) v1alpha1.ObjectReference {
-	return v1alpha1.ObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: ingress.Namespace, Name: ingress.Name, UID: ingress.UID}
 }
 
 func certificate(c *unstructured.Unstructured) v1alpha1.ObjectReference {

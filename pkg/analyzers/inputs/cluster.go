@@ -1,0 +1,39 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package inputs
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// What a cluster is made of.
+var (
+	Namespaces = live.NewInput(corev1.SchemeGroupVersion.WithResource("namespaces"), live.InputOptions[*corev1.Namespace]{
+		Trim: func(in *corev1.Namespace) *corev1.Namespace { trimMeta(&in.ObjectMeta); return in },
+	})
+	// Nodes without what they report every few minutes.
+	Nodes = live.NewInput(corev1.SchemeGroupVersion.WithResource("nodes"), live.InputOptions[*corev1.Node]{
+		Trim: func(in *corev1.Node) *corev1.Node {
+			trimMeta(&in.ObjectMeta)
+			in.ResourceVersion = "" // a heartbeat is no change
+			in.Annotations = nil
+			conditions := make([]corev1.NodeCondition, len(in.Status.Conditions))
+			for i, condition := range in.Status.Conditions {
+				condition.LastHeartbeatTime = metav1.Time{}
+				conditions[i] = condition
+			}
+			return &corev1.Node{
+				ObjectMeta: in.ObjectMeta,
+				Spec:       corev1.NodeSpec{Unschedulable: in.Spec.Unschedulable, Taints: in.Spec.Taints},
+				Status:     corev1.NodeStatus{Conditions: conditions},
+			}
+		},
+	})
+	// PersistentVolumeClaims by their metadata: whether one is being deleted, and
+	// what is waited for.
+	PersistentVolumeClaims = live.NewInput(corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimMetadata})
+)

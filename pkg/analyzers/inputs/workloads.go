@@ -1,0 +1,105 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package inputs
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// What makes pods.
+var (
+	StatefulSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("statefulsets"), live.InputOptions[*appsv1.StatefulSet]{
+		Trim: func(in *appsv1.StatefulSet) *appsv1.StatefulSet {
+			trimMeta(&in.ObjectMeta)
+			trimTemplate(&in.Spec.Template)
+			in.Spec.VolumeClaimTemplates = nil
+			return in
+		},
+	})
+	Deployments = live.NewInput(appsv1.SchemeGroupVersion.WithResource("deployments"), live.InputOptions[*appsv1.Deployment]{
+		Trim: func(in *appsv1.Deployment) *appsv1.Deployment {
+			trimMeta(&in.ObjectMeta)
+			trimTemplate(&in.Spec.Template)
+			return in
+		},
+	})
+	DaemonSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("daemonsets"), live.InputOptions[*appsv1.DaemonSet]{
+		Trim: func(in *appsv1.DaemonSet) *appsv1.DaemonSet {
+			trimMeta(&in.ObjectMeta)
+			trimTemplate(&in.Spec.Template)
+			return in
+		},
+	})
+	ReplicaSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("replicasets"), live.InputOptions[*metav1.PartialObjectMetadata]{
+		Trim: trimMetadata, Indexes: byController[*metav1.PartialObjectMetadata](),
+	})
+	Jobs = live.NewInput(batchv1.SchemeGroupVersion.WithResource("jobs"), live.InputOptions[*batchv1.Job]{
+		Indexes: byController[*batchv1.Job](),
+		Trim: func(in *batchv1.Job) *batchv1.Job {
+			trimMeta(&in.ObjectMeta)
+			in.Spec.Template = trimJobTemplate(&in.Spec.Template)
+			return in
+		},
+	})
+	CronJobs = live.NewInput(batchv1.SchemeGroupVersion.WithResource("cronjobs"), live.InputOptions[*batchv1.CronJob]{
+		Trim: func(in *batchv1.CronJob) *batchv1.CronJob {
+			trimMeta(&in.ObjectMeta)
+			in.Spec.JobTemplate.Spec.Template = trimJobTemplate(&in.Spec.JobTemplate.Spec.Template)
+			return in
+		},
+	})
+)
+
+func trimTemplate(template *corev1.PodTemplateSpec) {
+	template.Spec = trimPodSpec(&template.Spec)
+	delete(template.Annotations, lastApplied)
+}
+
+// trimJobTemplate keeps what tells whether two templates start the same, with
+// images: what a container waits for may be one.
+func trimJobTemplate(in *corev1.PodTemplateSpec) corev1.PodTemplateSpec {
+	out := corev1.PodTemplateSpec{Spec: trimPodSpec(&in.Spec)}
+	for i := range out.Spec.Containers {
+		out.Spec.Containers[i].Image = in.Spec.Containers[i].Image
+	}
+	for i := range out.Spec.InitContainers {
+		out.Spec.InitContainers[i].Image = in.Spec.InitContainers[i].Image
+	}
+	return out
+}
+
+// trimPodSpec keeps which containers there are, which ConfigMaps and Secrets they
+// use, and as whom they run.
+func trimPodSpec(in *corev1.PodSpec) corev1.PodSpec {
+	out := corev1.PodSpec{
+		Containers: trimContainers(in.Containers), InitContainers: trimContainers(in.InitContainers),
+		ImagePullSecrets: in.ImagePullSecrets, ServiceAccountName: shared(in.ServiceAccountName),
+	}
+	for _, volume := range in.Volumes {
+		if volume.ConfigMap != nil || volume.Secret != nil || volume.Projected != nil {
+			out.Volumes = append(out.Volumes, volume)
+		}
+	}
+	return out
+}
+
+func trimContainers(in []corev1.Container) []corev1.Container {
+	var out []corev1.Container
+	for _, container := range in {
+		kept := corev1.Container{Name: container.Name, EnvFrom: container.EnvFrom, VolumeMounts: container.VolumeMounts}
+		for _, env := range container.Env {
+			// Values in the spec are nobody's business here.
+			if env.ValueFrom != nil && (env.ValueFrom.ConfigMapKeyRef != nil || env.ValueFrom.SecretKeyRef != nil) {
+				kept.Env = append(kept.Env, corev1.EnvVar{Name: env.Name, ValueFrom: env.ValueFrom})
+			}
+		}
+		out = append(out, kept)
+	}
+	return out
+}
