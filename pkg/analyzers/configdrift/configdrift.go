@@ -9,6 +9,7 @@ package configdrift
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -44,33 +46,26 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		return analyzers.Analyzer{}, err
 	}
 	a := analyzer{grace: settings.Grace(standardGrace)}
-	sources := []live.KindRef{inputs.Pods.Ref(), inputs.ConfigMaps.Ref(), inputs.Secrets.Ref()}
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{{
 			Name: ConfigurationChangedAfterStart, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo},
 			Summary: "A ConfigMap or Secret used in env or as a subPath changed after the pods started.",
 		}},
-		Rules: []analyzers.Rule{
-			{Subject: inputs.Deployments.Ref(), Reads: append(sources, inputs.ReplicaSets.Ref()), Analyze: a.rule(deployment)},
-			{Subject: inputs.StatefulSets.Ref(), Reads: sources, Analyze: a.rule(statefulSet)},
-			{Subject: inputs.DaemonSets.Ref(), Reads: sources, Analyze: a.rule(daemonSet)},
-		},
+		Rules: workloads.Rules(a.judge, inputs.ConfigMaps.Ref(), inputs.Secrets.Ref()),
 	}, nil
 }
 
-func (a analyzer) rule(find func(*live.View, live.Key) (workload, bool)) func(*live.View, live.Key) ([]v1alpha1.FindingSpec, error) {
-	return func(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
-		w, exists := find(view, subject)
-		if !exists || w.meta.DeletionTimestamp != nil || !w.settled || reloads(w) {
-			return nil, nil
-		}
-		return a.changedAfterStart(view, w), nil
+func (a analyzer) judge(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
+	restartable := slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, w.Reference.Kind)
+	if !restartable || !w.Settled || reloads(w) {
+		return nil, nil
 	}
+	return a.changedAfterStart(view, w), nil
 }
 
-func (a analyzer) changedAfterStart(view *live.View, w workload) []v1alpha1.FindingSpec {
-	used := frozen(&w.template.Spec)
+func (a analyzer) changedAfterStart(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
+	used := frozen(&w.Template.Spec)
 	if len(used) == 0 {
 		return nil
 	}
@@ -82,7 +77,7 @@ func (a analyzer) changedAfterStart(view *live.View, w workload) []v1alpha1.Find
 	var related []v1alpha1.RelatedObject
 	var newest metav1.Time
 	for _, s := range used {
-		object, exists := s.get(view, w.meta.Namespace)
+		object, exists := s.get(view, w.Meta.Namespace)
 		if !exists {
 			continue
 		}
@@ -96,7 +91,7 @@ func (a analyzer) changedAfterStart(view *live.View, w workload) []v1alpha1.Find
 		}
 		changed = append(changed, s.String())
 		related = append(related, v1alpha1.RelatedObject{Relation: "changed after start", ObjectReference: v1alpha1.ObjectReference{
-			APIVersion: "v1", Kind: s.kind, Namespace: w.meta.Namespace, Name: s.name, UID: object.UID,
+			APIVersion: "v1", Kind: s.kind, Namespace: w.Meta.Namespace, Name: s.name, UID: object.UID,
 		}})
 		if at.After(newest.Time) {
 			newest = at
@@ -105,16 +100,16 @@ func (a analyzer) changedAfterStart(view *live.View, w workload) []v1alpha1.Find
 	if len(changed) == 0 {
 		return nil
 	}
-	kind := strings.ToLower(w.reference.Kind)
+	kind := strings.ToLower(w.Reference.Kind)
 	return []v1alpha1.FindingSpec{{
-		Reason: ConfigurationChangedAfterStart, Severity: v1alpha1.SeverityInfo, Subject: w.reference, Related: related,
+		Reason: ConfigurationChangedAfterStart, Severity: v1alpha1.SeverityInfo, Subject: w.Reference, Related: related,
 		Message: fmt.Sprintf("%s %s runs with the content that %s had when its pods started; it has changed since.",
-			w.reference.Kind, w.reference.Name, list(changed)),
+			w.Reference.Kind, w.Reference.Name, list(changed)),
 		Remediation: v1alpha1.Remediation{
 			Text: "Restart the workload, so that its pods take the present content over.",
 			Commands: []string{
-				fmt.Sprintf("kubectl rollout restart %s %s -n %s", kind, w.meta.Name, w.meta.Namespace),
-				fmt.Sprintf("kubectl rollout status %s %s -n %s", kind, w.meta.Name, w.meta.Namespace),
+				fmt.Sprintf("kubectl rollout restart %s %s -n %s", kind, w.Meta.Name, w.Meta.Namespace),
+				fmt.Sprintf("kubectl rollout status %s %s -n %s", kind, w.Meta.Name, w.Meta.Namespace),
 			},
 		},
 		Since: newest,
@@ -139,23 +134,21 @@ func (s source) get(view *live.View, namespace string) (*metav1.PartialObjectMet
 }
 
 // oldestStart returns when the oldest of the workload's running pods started.
-func oldestStart(view *live.View, w workload) (oldest metav1.Time, running bool) {
-	for _, owner := range w.owners {
-		for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, owner) {
-			if pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning || pod.Status.StartTime == nil {
-				continue
-			}
-			if start := *pod.Status.StartTime; !running || start.Before(&oldest) {
-				oldest, running = start, true
-			}
+func oldestStart(view *live.View, w workloads.Workload) (oldest metav1.Time, running bool) {
+	for _, pod := range w.Pods(view) {
+		if pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning || pod.Status.StartTime == nil {
+			continue
+		}
+		if start := *pod.Status.StartTime; !running || start.Before(&oldest) {
+			oldest, running = start, true
 		}
 	}
 	return oldest, running
 }
 
 // reloads tells whether something else restarts the workload when its configuration changes.
-func reloads(w workload) bool {
-	for _, annotations := range []map[string]string{w.meta.Annotations, w.template.Annotations} {
+func reloads(w workloads.Workload) bool {
+	for _, annotations := range []map[string]string{w.Meta.Annotations, w.Template.Annotations} {
 		for key, value := range annotations {
 			if value != "" && value != "false" && (strings.HasPrefix(key, reloaderPrefix) || strings.HasSuffix(key, reloaderSuffix)) {
 				return true

@@ -1,0 +1,252 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package workloads shows everything that runs pods in one form: Deployments,
+// StatefulSets, DaemonSets, CronJobs, Jobs, ReplicaSets, and pods that none of
+// these looks after. Analyzers of what goes wrong in pods judge workloads, so that
+// a finding is about what a person would mend, is one for all replicas, and
+// outlives a rollout.
+package workloads
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// Workload is something that runs pods.
+type Workload struct {
+	Reference v1alpha1.ObjectReference
+	Meta      *metav1.ObjectMeta
+	// Template is what its next pod is made from, trimmed as package inputs trims
+	// it; nil where it is not kept: of ReplicaSets and of single pods.
+	Template *corev1.PodTemplateSpec
+	// Settled is false while a rollout is under way, and for what is paused,
+	// suspended or scaled to zero.
+	Settled bool
+	// controllers of its pods.
+	controllers []types.UID
+	// pod is the single one of a workload that is a pod.
+	pod *corev1.Pod
+}
+
+// Pods returns the workload's pods, those being deleted included, by name.
+func (w Workload) Pods(view *live.View) []*corev1.Pod { return w.by(view, inputs.ByController) }
+
+// Troubled returns the pods of the workload that may be in trouble (inputs.Troubled)
+// and are not being deleted. To ask for them costs nothing while there are none.
+func (w Workload) Troubled(view *live.View) []*corev1.Pod {
+	pods := slices.Clone(w.by(view, inputs.ByTroubledController))
+	return slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp != nil || !inputs.Troubled(pod) })
+}
+
+func (w Workload) by(view *live.View, index string) []*corev1.Pod {
+	if w.pod != nil {
+		return []*corev1.Pod{w.pod}
+	}
+	var pods []*corev1.Pod
+	for _, controller := range w.controllers {
+		pods = append(pods, inputs.Pods.ByIndex(view, index, inputs.Controls(controller))...)
+	}
+	return pods
+}
+
+// Argument is how kubectl's commands name the workload, as "deployment/web -n shop".
+func (w Workload) Argument() string { return Argument(w.Reference) }
+
+// String is how a sentence names the workload, as "Deployment web".
+func (w Workload) String() string { return w.Reference.Kind + " " + w.Reference.Name }
+
+// Argument is how kubectl's commands name an object, as "deployment/web -n shop" or
+// "certificate.cert-manager.io/web -n shop".
+func Argument(of v1alpha1.ObjectReference) string {
+	kind := schema.FromAPIVersionAndKind(of.APIVersion, strings.ToLower(of.Kind)).GroupKind()
+	if builtin := kind.Group == "apps" || kind.Group == "batch"; builtin {
+		kind.Group = ""
+	}
+	argument := kind.String() + "/" + of.Name
+	if of.Namespace != "" {
+		argument += " -n " + of.Namespace
+	}
+	return argument
+}
+
+// PodReference refers to a pod.
+func PodReference(pod *corev1.Pod) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}
+}
+
+// Judge tells what is wrong with a workload.
+type Judge func(view *live.View, workload Workload) ([]v1alpha1.FindingSpec, error)
+
+// Rules are an analyzer's rules that judge every workload which is not being
+// deleted. reads are what judge reads beside pods.
+func Rules(judge Judge, reads ...live.KindRef) []analyzers.Rule {
+	var rules []analyzers.Rule
+	for _, kind := range []struct {
+		subject live.KindRef
+		find    func(*live.View, live.Key) (Workload, bool)
+		reads   []live.KindRef
+	}{
+		{inputs.Deployments.Ref(), deployment, []live.KindRef{inputs.ReplicaSets.Ref()}},
+		{inputs.StatefulSets.Ref(), statefulSet, nil},
+		{inputs.DaemonSets.Ref(), daemonSet, nil},
+		{inputs.CronJobs.Ref(), cronJob, []live.KindRef{inputs.Jobs.Ref()}},
+		{inputs.Jobs.Ref(), job, nil},
+		{inputs.ReplicaSets.Ref(), replicaSet, nil},
+		{inputs.Pods.Ref(), single, nil},
+	} {
+		all := slices.Concat(kind.reads, reads)
+		if kind.subject != inputs.Pods.Ref() {
+			all = append(all, inputs.Pods.Ref())
+		}
+		all = slices.DeleteFunc(all, func(ref live.KindRef) bool { return ref == kind.subject })
+		rules = append(rules, analyzers.Rule{
+			Subject: kind.subject, Reads: unique(all),
+			Analyze: func(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+				workload, exists := kind.find(view, subject)
+				if !exists || workload.Meta.DeletionTimestamp != nil {
+					return nil, nil
+				}
+				return judge(view, workload)
+			},
+		})
+	}
+	return rules
+}
+
+func unique(refs []live.KindRef) []live.KindRef {
+	var out []live.KindRef
+	for _, ref := range refs {
+		if !slices.Contains(out, ref) {
+			out = append(out, ref)
+		}
+	}
+	return out
+}
+
+func deployment(view *live.View, key live.Key) (Workload, bool) {
+	d, exists := inputs.Deployments.Get(view, key)
+	if !exists {
+		return Workload{}, false
+	}
+	w := Workload{Reference: reference("apps/v1", "Deployment", d), Meta: &d.ObjectMeta, Template: &d.Spec.Template}
+	want := desired(d.Spec.Replicas)
+	w.Settled = want > 0 && !d.Spec.Paused && d.Status.ObservedGeneration >= d.Generation &&
+		d.Status.UpdatedReplicas == want && d.Status.Replicas == want
+	for _, replicaSet := range inputs.ReplicaSets.ByIndex(view, inputs.ByController, inputs.Controls(d.UID)) {
+		w.controllers = append(w.controllers, replicaSet.UID)
+	}
+	return w, true
+}
+
+func statefulSet(view *live.View, key live.Key) (Workload, bool) {
+	s, exists := inputs.StatefulSets.Get(view, key)
+	if !exists {
+		return Workload{}, false
+	}
+	w := Workload{Reference: reference("apps/v1", "StatefulSet", s), Meta: &s.ObjectMeta, Template: &s.Spec.Template, controllers: []types.UID{s.UID}}
+	rolling := s.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType && s.Status.UpdateRevision != s.Status.CurrentRevision
+	w.Settled = desired(s.Spec.Replicas) > 0 && s.Status.ObservedGeneration >= s.Generation && !rolling
+	return w, true
+}
+
+func daemonSet(view *live.View, key live.Key) (Workload, bool) {
+	d, exists := inputs.DaemonSets.Get(view, key)
+	if !exists {
+		return Workload{}, false
+	}
+	w := Workload{Reference: reference("apps/v1", "DaemonSet", d), Meta: &d.ObjectMeta, Template: &d.Spec.Template, controllers: []types.UID{d.UID}}
+	rolling := d.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType && d.Status.UpdatedNumberScheduled < d.Status.DesiredNumberScheduled
+	w.Settled = d.Status.DesiredNumberScheduled > 0 && d.Status.ObservedGeneration >= d.Generation && !rolling
+	return w, true
+}
+
+func cronJob(view *live.View, key live.Key) (Workload, bool) {
+	c, exists := inputs.CronJobs.Get(view, key)
+	if !exists {
+		return Workload{}, false
+	}
+	w := Workload{Reference: reference("batch/v1", "CronJob", c), Meta: &c.ObjectMeta, Template: &c.Spec.JobTemplate.Spec.Template}
+	w.Settled = c.Spec.Suspend == nil || !*c.Spec.Suspend
+	for _, job := range inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(c.UID)) {
+		w.controllers = append(w.controllers, job.UID)
+	}
+	return w, true
+}
+
+// job is one that no CronJob has made.
+func job(view *live.View, key live.Key) (Workload, bool) {
+	j, exists := inputs.Jobs.Get(view, key)
+	if !exists || controlledBy(j, "batch", "CronJob") {
+		return Workload{}, false
+	}
+	return Workload{
+		Reference: reference("batch/v1", "Job", j), Meta: &j.ObjectMeta, Template: &j.Spec.Template, controllers: []types.UID{j.UID},
+		Settled: j.Spec.Suspend == nil || !*j.Spec.Suspend,
+	}, true
+}
+
+// replicaSet is one that no Deployment has made: one of its own, or of another
+// project's kind of rollout.
+func replicaSet(view *live.View, key live.Key) (Workload, bool) {
+	r, exists := inputs.ReplicaSets.Get(view, key)
+	if !exists || controlledBy(r, "apps", "Deployment") {
+		return Workload{}, false
+	}
+	return Workload{Reference: reference("apps/v1", "ReplicaSet", r), Meta: &r.ObjectMeta, Settled: true, controllers: []types.UID{r.UID}}, true
+}
+
+// single is a pod that none of the other kinds looks after: one of its own, of a
+// node (a static pod), or of another project's kind, which are told apart by name.
+func single(view *live.View, key live.Key) (Workload, bool) {
+	pod, exists := inputs.Pods.Get(view, key)
+	if !exists {
+		return Workload{}, false
+	}
+	for group, kinds := range map[string][]string{"apps": {"ReplicaSet", "StatefulSet", "DaemonSet"}, "batch": {"Job"}} {
+		if controlledBy(pod, group, kinds...) {
+			return Workload{}, false
+		}
+	}
+	return Workload{Reference: PodReference(pod), Meta: &pod.ObjectMeta, Settled: true, pod: pod}, true
+}
+
+func controlledBy(object metav1.Object, group string, kinds ...string) bool {
+	controller := metav1.GetControllerOfNoCopy(object)
+	return controller != nil && slices.Contains(kinds, controller.Kind) && strings.HasPrefix(controller.APIVersion, group+"/")
+}
+
+func desired(replicas *int32) int32 {
+	if replicas == nil {
+		return 1
+	}
+	return *replicas
+}
+
+func reference(apiVersion, kind string, object metav1.Object) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{
+		APIVersion: apiVersion, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(),
+	}
+}
+
+// Names lists at most three names in a sentence, as "a, b, c and 2 others".
+func Names(names []string) string {
+	const most = 3
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d others", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
