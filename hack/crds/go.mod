@@ -11,4 +11,5 @@ require (
 	github.com/cloudnative-pg/cloudnative-pg v1.27.0
 	github.com/external-secrets/external-secrets v1.3.2
 	github.com/fluxcd/kustomize-controller v1.6.0
+	sigs.k8s.io/gateway-api v1.4.0
 )

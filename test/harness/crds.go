@@ -14,7 +14,8 @@ import (
 	"github.com/srenix/srenix/test/plane"
 )
 
-// CRDs are the CustomResourceDefinitions of a project, as its Go module has them.
+// CRDs are manifests of a project, as its Go module has them; most of them are
+// CustomResourceDefinitions.
 type CRDs struct{ module, folder string }
 
 // The projects whose resources srenix reads or acts on. Versions are pinned in
@@ -25,6 +26,12 @@ var (
 	CloudNativePG   = CRDs{"github.com/cloudnative-pg/cloudnative-pg", "config/crd/bases"}
 	ExternalSecrets = CRDs{"github.com/external-secrets/external-secrets", "deploy/crds"}
 	Flux            = CRDs{"github.com/fluxcd/kustomize-controller", "config/crd/bases"}
+	GatewayAPI      = CRDs{"sigs.k8s.io/gateway-api", "config/crd/standard"}
+
+	// What these projects install beside: Deployments, RBAC, webhooks.
+	ArgoCDInstall        = CRDs{"github.com/argoproj/argo-cd/v3", "manifests"}
+	CloudNativePGInstall = CRDs{"github.com/cloudnative-pg/cloudnative-pg", "releases"}
+	FluxRBAC             = CRDs{"github.com/fluxcd/kustomize-controller", "config/rbac"}
 )
 
 // Files fetches the module, unless it is there already, and returns the paths of

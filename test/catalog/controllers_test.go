@@ -1,0 +1,170 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package catalog
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/srenix/srenix/test/plane"
+)
+
+// controller runs another project's program against the plane until the test ends.
+func controller(t *testing.T, program string, arguments ...string) {
+	t.Helper()
+	binary, err := plane.Binary(program)
+	if err != nil {
+		t.Fatalf("%v (make controllers)", err)
+	}
+	command := exec.Command(binary, arguments...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig(), "RUNTIME_NAMESPACE=flux-system")
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log := &lockedBuffer{}
+	command.Stdout, command.Stderr = log, log
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		if t.Failed() {
+			t.Logf("the end of %s's log:\n%s", filepath.Base(binary), log.tail())
+		}
+	})
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) tail() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	text := b.String()
+	return text[max(0, len(text)-4000):]
+}
+
+// Flux's kustomize-controller says itself what is wrong with a Kustomization.
+func TestWhatFluxWritesIsFound(t *testing.T) {
+	kubectl(t, "create", "namespace", "flux-apps")
+	controller(t, "kustomize-controller", "--watch-all-namespaces", "--enable-leader-election=false",
+		"--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--storage-path="+t.TempDir(), "--events-addr=")
+	apply(t, `
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: shop, namespace: flux-apps}
+spec: {interval: 1m, retryInterval: 1m, prune: true, path: ./deploy, sourceRef: {kind: GitRepository, name: shop}}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: parked, namespace: flux-apps}
+spec: {interval: 1m, prune: true, suspend: true, path: ./deploy, sourceRef: {kind: GitRepository, name: shop}}
+`)
+	eventually(t, "the controller to speak", func(context.Context) (bool, string) {
+		have := kubectl(t, "get", "kustomizations.kustomize.toolkit.fluxcd.io", "shop", "-n", "flux-apps", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")]}`)
+		return strings.Contains(have, `"status":"False"`), have
+	})
+	reason := kubectl(t, "get", "kustomizations.kustomize.toolkit.fluxcd.io", "shop", "-n", "flux-apps", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].reason}`)
+	message := foundAbout(t, "flux-apps", "GitOpsDrift", "shop")
+	if !strings.Contains(message, "shop") {
+		t.Errorf("the controller says %s; the finding says: %s", reason, message)
+	}
+	t.Logf("the controller says %s; the finding says: %s", reason, message)
+	kubectl(t, "delete", "kustomizations.kustomize.toolkit.fluxcd.io", "shop", "-n", "flux-apps", "--wait=false")
+	kubectl(t, "patch", "kustomizations.kustomize.toolkit.fluxcd.io", "shop", "-n", "flux-apps", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	eventually(t, "the finding to clear", func(context.Context) (bool, string) {
+		have := kubectl(t, "get", "findings.srenix.io", "-n", "flux-apps", "-l", "srenix.io/analyzer=GitOpsDrift", "--field-selector", "spec.subject.name=shop", "-o", "name")
+		return have == "", have
+	})
+}
+
+// foundAbout waits for a finding of an analyzer about a subject, and returns its message.
+func foundAbout(t *testing.T, namespace, analyzer, subject string) string {
+	t.Helper()
+	var message string
+	eventually(t, analyzer+" about "+subject, func(context.Context) (bool, string) {
+		message = kubectl(t, "get", "findings.srenix.io", "-n", namespace, "-l", "srenix.io/analyzer="+analyzer,
+			"--field-selector", "spec.subject.name="+subject, "-o", "jsonpath={.items[*].spec.message}")
+		return message != "", kubectl(t, "get", "findings.srenix.io,clusterfindings", "-n", namespace, "-o", "wide")
+	})
+	return message
+}
+
+// cert-manager issues, fails to issue, and renews; its own controllers do.
+func TestWhatCertManagerWritesIsFound(t *testing.T) {
+	kubectl(t, "create", "namespace", "cert-manager")
+	kubectl(t, "create", "namespace", "certs")
+	controller(t, "certmanager-controllers", "--kubeconfig="+srenix.Plane.Kubeconfig())
+	apply(t, `
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: self, namespace: certs}
+spec: {selfSigned: {}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: good, namespace: certs}
+spec: {secretName: good-tls, dnsNames: [good.example.com], issuerRef: {name: self}}
+---
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: broken, namespace: certs}
+spec: {ca: {secretName: no-such-authority}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: bad, namespace: certs}
+spec: {secretName: bad-tls, dnsNames: [bad.example.com], issuerRef: {name: broken}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: orphan, namespace: certs}
+spec: {secretName: orphan-tls, dnsNames: [orphan.example.com], issuerRef: {name: no-such-issuer}}
+`)
+	kubectl(t, "wait", "--for=condition=Ready", "--timeout=60s", "-n", "certs", "certificate/good")
+	for subject, cause := range map[string]string{"bad": "broken", "orphan": "no-such-issuer"} {
+		message := found(t, "certs", "CertificateNotReady", subject)
+		if !strings.Contains(message, cause) {
+			t.Errorf("the finding about %s does not name %s: %s", subject, cause, message)
+		}
+		t.Log(message)
+	}
+	if have := kubectl(t, "get", "findings.srenix.io", "-n", "certs", "--field-selector", "spec.subject.name=good", "-o", "name"); have != "" {
+		t.Errorf("a good certificate has %s", have)
+	}
+	// Mended, as a person would: the authority that the issuer names.
+	key, certificate := authority(t)
+	kubectl(t, "create", "secret", "tls", "no-such-authority", "-n", "certs", "--cert="+certificate, "--key="+key)
+	cleared(t, "certs", "CertificateNotReady", "bad")
+	// A renewal takes its course without a word.
+	end := time.Now().Add(2 * grace)
+	before := kubectl(t, "get", "certificate", "good", "-n", "certs", "-o", "jsonpath={.status.revision}")
+	kubectl(t, "delete", "secret", "good-tls", "-n", "certs")
+	eventually(t, "the renewal", func(context.Context) (bool, string) {
+		have := kubectl(t, "get", "certificate", "good", "-n", "certs", "-o", "jsonpath={.status.revision}")
+		return have != before, have
+	})
+	kubectl(t, "wait", "--for=condition=Ready", "--timeout=60s", "-n", "certs", "certificate/good")
+	eventually(t, "twice the grace to pass", func(context.Context) (bool, string) {
+		if have := kubectl(t, "get", "findings.srenix.io", "-n", "certs", "--field-selector", "spec.subject.name=good", "-o", "name"); have != "" {
+			t.Errorf("a certificate that is renewed has %s", have)
+		}
+		return time.Now().After(end), ""
+	})
+}

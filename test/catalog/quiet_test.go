@@ -1,0 +1,298 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/test/harness"
+)
+
+// listener remembers every finding above Info that there has been, in some
+// namespaces, however short its life.
+type listener struct {
+	mu   sync.Mutex
+	told []string
+}
+
+func listen(t *testing.T, namespaces ...string) *listener {
+	t.Helper()
+	restConfig, err := srenix.Plane.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := dynamic.NewForConfig(restConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &listener{}
+	factory := dynamicinformer.NewDynamicSharedInformerFactory(client, 0)
+	for _, resource := range []string{"findings", "clusterfindings"} {
+		informer := factory.ForResource(v1alpha1.SchemeGroupVersion.WithResource(resource)).Informer()
+		note := func(object any) {
+			finding, ok := object.(*unstructured.Unstructured)
+			if !ok {
+				return
+			}
+			severity, _, _ := unstructured.NestedString(finding.Object, "spec", "severity")
+			of := finding.GetNamespace()
+			if severity == string(v1alpha1.SeverityInfo) || of != "" && !slices.Contains(namespaces, of) {
+				return
+			}
+			message, _, _ := unstructured.NestedString(finding.Object, "spec", "message")
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.told = append(l.told, fmt.Sprintf("%s %s/%s: %s", severity, of, finding.GetName(), message))
+		}
+		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, object any) { note(object) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	factory.Start(t.Context().Done())
+	for resource, synced := range factory.WaitForCacheSync(t.Context().Done()) {
+		if !synced {
+			t.Fatalf("%s are not synced", resource)
+		}
+	}
+	return l
+}
+
+// silent fails the test if anything was told. What is allowed says which lines a
+// test expects.
+func (l *listener) silent(t *testing.T) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range slices.Compact(slices.Sorted(slices.Values(l.told))) {
+		t.Errorf("cried wolf: %s", line)
+	}
+}
+
+// pass waits until a time is over, as long as nothing is told.
+func (l *listener) pass(t *testing.T, span time.Duration) {
+	t.Helper()
+	end := time.Now().Add(span)
+	eventually(t, "time to pass", func(context.Context) (bool, string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return time.Now().After(end) || len(l.told) > 0, ""
+	})
+}
+
+// ordinary is what clusters are full of, in good order.
+const ordinary = `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: %[1]s}
+data: {mode: fast, size: "größe"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: login, namespace: %[1]s}
+stringData: {user: shop, password: not-a-secret}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: shop, namespace: %[1]s}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: shop, namespace: %[1]s}
+rules: [{apiGroups: [""], resources: [configmaps], verbs: [get, list, watch]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: shop, namespace: %[1]s}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: shop}
+subjects: [{kind: ServiceAccount, name: shop, namespace: %[1]s}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: %[1]s}
+spec:
+  replicas: 4
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      serviceAccountName: shop
+      initContainers: [{name: prepare, image: "example/tools:1", envFrom: [{configMapRef: {name: settings}}]}]
+      containers:
+        - name: web
+          image: example/web:1
+          env:
+            - {name: USER, valueFrom: {secretKeyRef: {name: login, key: user}}}
+            - {name: MAYBE, valueFrom: {secretKeyRef: {name: not-there, key: x, optional: true}}}
+      volumes:
+        - name: all
+          projected: {sources: [{secret: {name: login}}, {configMap: {name: settings}}, {serviceAccountToken: {path: token}}, {downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: %[1]s}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, namespace: %[1]s}
+spec: {rules: [{host: shop.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: %[1]s}
+spec:
+  serviceName: db
+  replicas: 3
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: db, image: "example/db:1", envFrom: [{secretRef: {name: login}}]}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent, namespace: %[1]s}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec:
+      tolerations: [{operator: Exists}]
+      containers: [{name: agent, image: "example/agent:1"}]
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: migrate, namespace: %[1]s}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: m, image: "example/migrate:1"}]}}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: weekly, namespace: %[1]s}
+spec: {schedule: "0 3 * * 1", jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: m, image: "example/report:1"}]}}}}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: parked, namespace: %[1]s}
+spec: {schedule: "* * * * *", suspend: true, jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: m, image: "example/report:1", env: [{name: A, valueFrom: {secretKeyRef: {name: not-there, key: x}}}]}]}}}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: asleep, namespace: %[1]s}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: asleep}}
+  template:
+    metadata: {labels: {app: asleep}}
+    spec: {containers: [{name: c, image: "example/asleep:1", envFrom: [{configMapRef: {name: not-there}}]}]}
+`
+
+func ready(t *testing.T, namespace string) {
+	t.Helper()
+	for _, workload := range []string{"deployment/web", "statefulset/db", "daemonset/agent"} {
+		kubectl(t, "rollout", "status", workload, "-n", namespace, "--timeout=90s")
+	}
+}
+
+// Clean installs of what people run, and ordinary workloads: nothing above Info.
+func TestAHealthyClusterIsQuiet(t *testing.T) {
+	install := []string{}
+	for project, file := range map[harness.CRDs]string{
+		harness.ArgoCDInstall: "install.yaml", harness.CloudNativePGInstall: "cnpg-1.27.0.yaml", harness.FluxRBAC: "role.yaml",
+	} {
+		files, err := project.Files()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(files, func(f string) bool { return filepath.Base(f) == file })
+		if i < 0 {
+			t.Fatalf("there is no %s among %v", file, files)
+		}
+		install = append(install, files[i])
+	}
+	namespaces := []string{"argocd", "cnpg-system", "flux-system", "quiet", "kube-system", "default"}
+	for _, namespace := range []string{"argocd", "flux-system", "quiet"} {
+		_, stderr, err := srenix.Plane.Kubectl(t.Context(), "create", "namespace", namespace)
+		if err != nil && !strings.Contains(stderr, "AlreadyExists") {
+			t.Fatal(err)
+		}
+	}
+	l := listen(t, namespaces...)
+	for _, file := range install {
+		namespace := "argocd"
+		switch {
+		case strings.Contains(file, "cnpg"):
+			namespace = "cnpg-system"
+		case strings.Contains(file, "kustomize-controller"):
+			namespace = "flux-system"
+		}
+		arguments := []string{"apply", "--server-side", "--force-conflicts", "-f", file}
+		if namespace != "cnpg-system" { // which names its own
+			arguments = append(arguments, "-n", namespace)
+		}
+		kubectl(t, arguments...)
+	}
+	t.Cleanup(func() {
+		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "validatingwebhookconfiguration", "cnpg-validating-webhook-configuration", "--ignore-not-found")
+		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "mutatingwebhookconfiguration", "cnpg-mutating-webhook-configuration", "--ignore-not-found")
+	})
+	apply(t, fmt.Sprintf(ordinary, "quiet"))
+	ready(t, "quiet")
+	l.pass(t, 2*grace)
+	l.silent(t)
+}
+
+// Normal change, with graces of seconds: rolling updates, scaling, configuration
+// that is rolled out, a drained node, pods deleted by hand. No finding comes, so none
+// flaps.
+func TestChangeIsQuiet(t *testing.T) {
+	kubectl(t, "create", "namespace", "churn")
+	apply(t, fmt.Sprintf(ordinary, "churn"))
+	ready(t, "churn")
+	l := listen(t, "churn")
+	nodes := strings.Fields(kubectl(t, "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"))
+	for round := range 3 {
+		image := fmt.Sprintf("example/web:%d", round+2)
+		kubectl(t, "set", "image", "deployment/web", "web="+image, "-n", "churn")
+		kubectl(t, "set", "image", "statefulset/db", "db="+image, "-n", "churn")
+		kubectl(t, "set", "image", "daemonset/agent", "agent="+image, "-n", "churn")
+		kubectl(t, "scale", "deployment/web", "-n", "churn", fmt.Sprintf("--replicas=%d", 4+3*(round%2)))
+		ready(t, "churn")
+		node := nodes[round%len(nodes)]
+		kubectl(t, "drain", node, "--ignore-daemonsets", "--force", "--delete-emptydir-data", "--grace-period=1", "--timeout=60s")
+		ready(t, "churn")
+		kubectl(t, "uncordon", node)
+		kubectl(t, "patch", "configmap", "settings", "-n", "churn", "--type=merge", "-p", fmt.Sprintf(`{"data":{"round":"%d"}}`, round))
+		kubectl(t, "rollout", "restart", "deployment/web", "-n", "churn")
+		kubectl(t, "delete", "pod", "db-1", "-n", "churn", "--wait=false")
+		kubectl(t, "delete", "job", "migrate", "-n", "churn", "--ignore-not-found")
+		ready(t, "churn")
+	}
+	l.pass(t, 2*grace)
+	l.silent(t)
+	// The listener would have heard: something that is wrong is found meanwhile.
+	apply(t, `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: everything, namespace: churn}
+rules: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"]}]
+`)
+	eventually(t, "the listener to hear", func(context.Context) (bool, string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.told) > 0, ""
+	})
+}

@@ -1,0 +1,341 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package catalog
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/utils/ptr"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/catalog"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/test/plane"
+)
+
+// options with which goldens are made where they are not the default, as the end of
+// a mapping in YAML.
+var options = map[string]string{"CertExpiry": `, options: {"tlsSecrets": true}`}
+
+// elsewhere are analyzers whose goldens are not about objects of the cluster alone,
+// or that read what others found.
+var elsewhere = []string{"Silences", "VaultPathMissing"}
+
+// Every command of every remediation is run, with the objects of its golden
+// applied: a read as it is, a change as a server-side dry run. So none has a wrong
+// name, flag, namespace or shape, and every golden is what the API server takes.
+func TestRemediationCommandsRun(t *testing.T) {
+	cluster := newCluster(t)
+	root, err := plane.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var goldens, misses, commands atomic.Int64
+	for _, entry := range catalog.All() {
+		files, err := filepath.Glob(filepath.Join(root, "pkg", "analyzers", strings.ToLower(entry.Name), "testdata", "found-*.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(files) == 0 && !slices.Contains(elsewhere, entry.Name) {
+			t.Errorf("%s has no goldens", entry.Name)
+		}
+		nearMisses, err := filepath.Glob(filepath.Join(root, "pkg", "analyzers", strings.ToLower(entry.Name), "testdata", "miss-*.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range nearMisses {
+			t.Run(entry.Name+"/"+strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+				if malformed(t, file) {
+					return
+				}
+				misses.Add(1)
+				for _, object := range objects(t, file) {
+					cluster.createObject(t, object, metav1.DryRunAll)
+				}
+			})
+		}
+		analyzer, err := entry.New(analyzers.NewSettings(analyzerConfiguration(entry.Name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			t.Run(entry.Name+"/"+strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+				golden := analyzertest.Read(t, file)
+				specs := analyzertest.Analyze(t, analyzer, golden.Now, golden.After, golden.Objects)
+				if len(specs) == 0 {
+					t.Fatal("nothing is found")
+				}
+				goldens.Add(1)
+				for _, object := range objects(t, file) {
+					cluster.createObject(t, object)
+				}
+				for _, spec := range specs {
+					for _, command := range spec.Remediation.Commands {
+						if cluster.run(t, command) {
+							commands.Add(1)
+						}
+					}
+				}
+			})
+		}
+	}
+	t.Logf("%d goldens that are found were applied, %d near misses could be, %d commands ran", goldens.Load(), misses.Load(), commands.Load())
+}
+
+func analyzerConfiguration(name string) config.AnalyzerConfiguration {
+	of := config.AnalyzerConfiguration{}
+	if text, ok := strings.CutPrefix(options[name], ", options: "); ok {
+		of.Options = &runtime.RawExtension{Raw: []byte(text)}
+	}
+	return of
+}
+
+// cluster is where goldens are applied and commands are run.
+type cluster struct {
+	client dynamic.Interface
+	mapper meta.RESTMapper
+	// path has kubectl and its plugins.
+	path string
+	seen map[string]bool
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	restConfig, err := srenix.Plane.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := dynamic.NewForConfig(restConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := discovery.NewDiscoveryClientForConfig(restConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := plane.Binary("controlplane")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := t.TempDir()
+	if err := os.Symlink(binary, filepath.Join(path, "kubectl")); err != nil {
+		t.Fatal(err)
+	}
+	return &cluster{
+		client: client, mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(found)),
+		path: path + ":" + filepath.Dir(binary), seen: map[string]bool{},
+	}
+}
+
+// malformed tells whether a golden says that no API server takes it.
+func malformed(t *testing.T, file string) bool {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(content, []byte("\n# malformed: "))
+}
+
+// objects reads a golden as it is written, unknown fields included.
+func objects(t *testing.T, file string) []*unstructured.Unstructured {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*unstructured.Unstructured
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := utilyaml.ToJSON(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		object := &unstructured.Unstructured{}
+		if err := json.Unmarshal(raw, &object.Object); err != nil {
+			t.Fatal(err)
+		}
+		if len(object.Object) > 0 { // and not comments alone
+			all = append(all, object)
+		}
+	}
+}
+
+// createObject creates an object of a golden, without what only a server writes,
+// and removes it after the test.
+func (c *cluster) createObject(t *testing.T, object *unstructured.Unstructured, dryRun ...string) {
+	t.Helper()
+	for _, field := range []string{
+		"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields",
+		"ownerReferences", "finalizers", "generation",
+	} {
+		unstructured.RemoveNestedField(object.Object, "metadata", field)
+	}
+	unstructured.RemoveNestedField(object.Object, "status")
+	if object.GetKind() == "Pod" {
+		unstructured.RemoveNestedField(object.Object, "spec", "nodeName") // these nodes are others
+	}
+	disarm(object)
+	kind := object.GroupVersionKind()
+	mapping, err := c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		t.Fatalf("%s: %v", kind, err)
+	}
+	resource := c.client.Resource(mapping.Resource)
+	client := dynamic.ResourceInterface(resource)
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		if object.GetNamespace() == "" {
+			t.Fatalf("%s %s names no namespace", object.GetKind(), object.GetName())
+		}
+		c.namespace(t, object.GetNamespace())
+		client = resource.Namespace(object.GetNamespace())
+	}
+	eventually(t, "what is in the way to be gone", func(ctx context.Context) (bool, string) {
+		_, err = client.Create(ctx, object, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict, DryRun: dryRun})
+		return !apierrors.IsAlreadyExists(err) || c.mayExist(ctx, client, object), fmt.Sprint(err)
+	})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatalf("creating %s %s: %v", object.GetKind(), object.GetName(), err)
+	}
+	if len(dryRun) > 0 {
+		return
+	}
+	if object.GetKind() == "Namespace" {
+		return // others have objects in it
+	}
+	t.Cleanup(func() {
+		ctx := context.Background()
+		err := client.Delete(ctx, object.GetName(), metav1.DeleteOptions{GracePeriodSeconds: ptr.To(int64(0)), PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("removing %s %s: %v", object.GetKind(), object.GetName(), err)
+		}
+	})
+}
+
+// mayExist tells whether an object that exists already is no leftover: a controller
+// has made it, or the API server itself.
+func (c *cluster) mayExist(ctx context.Context, client dynamic.ResourceInterface, object *unstructured.Unstructured) bool {
+	switch object.GetKind() {
+	case "Namespace", "ServiceAccount", "Node", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Role", "RoleBinding", "APIService":
+		return true
+	}
+	existing, err := client.Get(ctx, object.GetName(), metav1.GetOptions{})
+	return err == nil && existing.GetDeletionTimestamp() == nil && metav1.GetControllerOf(existing) != nil
+}
+
+// disarm keeps what a golden has about the API server itself from taking effect.
+func disarm(object *unstructured.Unstructured) {
+	webhooks, _, err := unstructured.NestedSlice(object.Object, "webhooks")
+	if err != nil {
+		return
+	}
+	for _, webhook := range webhooks {
+		if fields, ok := webhook.(map[string]any); ok {
+			fields["objectSelector"] = map[string]any{"matchLabels": map[string]any{"srenix.io/never": "matches"}}
+		}
+	}
+	if len(webhooks) > 0 {
+		_ = unstructured.SetNestedSlice(object.Object, webhooks, "webhooks")
+	}
+}
+
+// namespace makes a namespace that pods can be created in.
+func (c *cluster) namespace(t *testing.T, name string) {
+	t.Helper()
+	if c.seen[name] {
+		return
+	}
+	c.seen[name] = true
+	_, stderr, err := srenix.Plane.Kubectl(t.Context(), "create", "namespace", name)
+	if err != nil && !strings.Contains(stderr, "AlreadyExists") {
+		t.Fatal(err)
+	}
+	eventually(t, "the default service account of "+name, func(ctx context.Context) (bool, string) {
+		_, stderr, err := srenix.Plane.Kubectl(ctx, "get", "serviceaccount", "default", "-n", name)
+		return err == nil, stderr
+	})
+}
+
+// changes are what kubectl takes --dry-run=server for.
+var changes = []string{"annotate", "apply", "autoscale", "cordon", "create", "delete", "drain", "expose", "label", "patch", "replace", "run", "scale", "set", "taint", "uncordon", "undo"}
+
+// unreachable is what kubectl says where a kubelet would have to answer: there is
+// none behind these nodes.
+var unreachable = regexp.MustCompile(`dial tcp|proxy error|i/o timeout|Timeout|timed out|deadline exceeded|context canceled|does not have a host assigned|is waiting to start|no such host|unable to retrieve container logs|connection refused|ContainerCreating|previous terminated container|not found in pod|timed out waiting`)
+
+// run runs a command of a remediation if it is one of kubectl's.
+func (c *cluster) run(t *testing.T, command string) bool {
+	t.Helper()
+	first, rest, piped := strings.Cut(command, " | ")
+	words := strings.Fields(first)
+	if words[0] != "kubectl" {
+		if !slices.Contains([]string{"argocd", "flux", "vault", "cmctl", "helm"}, words[0]) {
+			t.Errorf("nobody knows the program of %q", command)
+		}
+		return false
+	}
+	verb := words[1]
+	if verb == "rollout" {
+		verb = words[2]
+	}
+	switch {
+	case slices.Contains(changes, verb) && !strings.Contains(first, "--dry-run"):
+		first += " --dry-run=server"
+	case verb == "status":
+		first += " --watch=false"
+	case verb == "logs", verb == "exec":
+		first += " --request-timeout=2s"
+	case verb == "wait":
+		first += " --timeout=1s"
+	}
+	if piped {
+		first += " | " + rest
+	}
+	shell := exec.CommandContext(t.Context(), "bash", "-c", first)
+	shell.Env = append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig(), "PATH="+c.path+":"+os.Getenv("PATH"), "KUBE_EDITOR=true")
+	output, err := shell.CombinedOutput()
+	switch {
+	case err == nil:
+	case slices.Contains([]string{"logs", "exec", "wait"}, verb) && unreachable.Match(output):
+	case strings.Contains(command, "| grep"): // finding nothing is an answer
+		if strings.Contains(string(output), "rror") {
+			t.Errorf("%s: %v: %s", command, err, output)
+		}
+	default:
+		t.Errorf("%s: %v: %s", command, err, fmt.Sprintf("%.500s", output))
+	}
+	return true
+}
