@@ -7,9 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/srenix/srenix/pkg/analyzers/catalog"
 )
 
 const (
@@ -26,23 +30,11 @@ const (
 // measureCPU measures the CPU time that one change of a pod takes, in srenix's
 // server and in the bare program, each alone.
 func (b *bench) measureCPU(ctx context.Context, size int) error {
-	if err := b.settle(ctx); err != nil {
-		return err
-	}
-	// The end of the work is seen by a change that is made after all others.
-	o, err := b.observe(ctx)
+	ours, rate, err := b.ourCPUPerChange(ctx, size)
 	if err != nil {
 		return err
 	}
-	ours, rate, err := b.cpuPerChange(ctx, b.srenix.APIServer.PID(), size, func() error {
-		for _, trouble := range []bool{true, false} {
-			if _, err := b.sampleChange(ctx, o, b.cluster.healthySets()[0], trouble); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	o.stop()
+	few, err := b.fewAnalyzersCPUPerChange(ctx, size)
 	if err != nil {
 		return err
 	}
@@ -59,8 +51,61 @@ func (b *bench) measureCPU(ctx context.Context, size int) error {
 		r.Note += "; the baseline is the same at " + pods(first.Size)
 	}
 	b.report.add(r)
+	b.report.add(result{
+		Name: "CPU for one pod change, all analyzers against three", Size: size, Value: value, Unit: "us",
+		Baseline: some(float64(few.Microseconds())), Ratio: some(value / float64(few.Microseconds())),
+		Note: "the three are " + strings.Join(fewAnalyzers, ", "),
+	})
 	b.report.add(result{Name: nameChange, Size: size, Value: value, Unit: "us", Baseline: &baseline, Ratio: some(value / baseline), Note: note})
 	return nil
+}
+
+func (b *bench) ourCPUPerChange(ctx context.Context, size int) (each time.Duration, rate float64, err error) {
+	if err := b.settle(ctx); err != nil {
+		return 0, 0, err
+	}
+	// The end of the work is seen by a change that is made after all others.
+	o, err := b.observe(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer o.stop()
+	return b.cpuPerChange(ctx, b.srenix.APIServer.PID(), size, func() error {
+		for _, trouble := range []bool{true, false} {
+			if _, err := b.sampleChange(ctx, o, b.cluster.healthySets()[0], trouble); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// fewAnalyzers are those that srenix began with.
+var fewAnalyzers = []string{"ConfigDrift", "RBACDrift", "WorkloadStateDrift"}
+
+// fewAnalyzersCPUPerChange measures the same server with all other analyzers off.
+func (b *bench) fewAnalyzersCPUPerChange(ctx context.Context, size int) (each time.Duration, err error) {
+	for _, entry := range catalog.All() {
+		if !slices.Contains(fewAnalyzers, entry.Name) {
+			b.srenix.APIServer.Environment = append(b.srenix.APIServer.Environment, catalog.Variable(entry.Name)+"=off")
+		}
+	}
+	if err := b.restartServer(ctx); err != nil {
+		return 0, err
+	}
+	each, _, err = b.ourCPUPerChange(ctx, size)
+	b.srenix.APIServer.Environment = nil
+	return each, errors.Join(err, b.restartServer(ctx))
+}
+
+func (b *bench) restartServer(ctx context.Context) error {
+	if err := b.stopServer(); err != nil {
+		return err
+	}
+	if err := b.startServer(ctx); err != nil {
+		return err
+	}
+	return b.awaitAggregated(ctx)
 }
 
 // cpuPerChange measures a process that reads pods; barrier returns once it has

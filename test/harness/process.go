@@ -20,6 +20,8 @@ type Process struct {
 	LogFile string
 	// AuditFile has what it wrote to standard output: the audit chain as JSON lines.
 	AuditFile string
+	// Environment is added to this process's own, from the next Start on.
+	Environment []string
 
 	binary    string
 	arguments []string
@@ -42,7 +44,7 @@ func (p *Process) Start() error {
 	defer audit.Close()
 	p.command = exec.Command(p.binary, p.arguments...)
 	p.command.Stdout, p.command.Stderr = audit, log
-	p.command.Env = append(os.Environ(), "POD_NAME="+p.Name)
+	p.command.Env = append(append(os.Environ(), "POD_NAME="+p.Name), p.Environment...)
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if !p.detached {
 		p.command.SysProcAttr.Pdeathsig = syscall.SIGKILL
