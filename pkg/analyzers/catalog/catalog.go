@@ -16,6 +16,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
+	"github.com/srenix/srenix/pkg/analyzers/gitopsdrift"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
 	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
@@ -39,6 +40,7 @@ func All() []Entry {
 	return []Entry{
 		{certexpiry.Name, certexpiry.New},
 		{configdrift.Name, configdrift.New},
+		{gitopsdrift.Name, gitopsdrift.New},
 		{rbacdrift.Name, rbacdrift.New},
 		{silences.Name, silences.New},
 		{stuckjobs.Name, stuckjobs.New},

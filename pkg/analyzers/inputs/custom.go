@@ -22,6 +22,8 @@ type CustomOptions struct {
 	Indexes map[string]func(*unstructured.Unstructured) []string
 	// Without are the paths of fields that nobody reads.
 	Without [][]string
+	// Trim, if there is one, takes out what no path can name.
+	Trim func(*unstructured.Unstructured)
 }
 
 // NewCustom declares a kind of custom resources, which may be absent from the
@@ -37,6 +39,9 @@ func NewCustom(resource schema.GroupVersionResource, options CustomOptions) live
 			for _, path := range options.Without {
 				unstructured.RemoveNestedField(in.Object, path...)
 			}
+			if options.Trim != nil {
+				options.Trim(in)
+			}
 			return in
 		},
 	})
@@ -47,6 +52,8 @@ func NewCustom(resource schema.GroupVersionResource, options CustomOptions) live
 type Condition struct {
 	Type, Status, Reason, Message string
 	LastTransition                time.Time
+	// ObservedGeneration is what it was set for; 0 where that is not told.
+	ObservedGeneration int64
 }
 
 // ConditionOf returns the condition of a type, and whether there is one.
@@ -62,7 +69,10 @@ func ConditionOf(object *unstructured.Unstructured, kind string) (Condition, boo
 		}
 		text := func(name string) string { value, _ := fields[name].(string); return value }
 		at, _ := time.Parse(time.RFC3339, text("lastTransitionTime"))
-		return Condition{Type: kind, Status: text("status"), Reason: text("reason"), Message: text("message"), LastTransition: at}, true
+		return Condition{
+			Type: kind, Status: text("status"), Reason: text("reason"), Message: text("message"), LastTransition: at,
+			ObservedGeneration: number(fields["observedGeneration"]),
+		}, true
 	}
 	return Condition{}, false
 }
@@ -92,6 +102,10 @@ func NumberAt(object *unstructured.Unstructured, path ...string) int64 {
 	if err != nil {
 		return 0
 	}
+	return number(value)
+}
+
+func number(value any) int64 {
 	switch number := value.(type) {
 	case int64:
 		return number

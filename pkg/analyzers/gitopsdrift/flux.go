@@ -1,0 +1,200 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package gitopsdrift
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// intervals without progress are too many.
+const intervals = 3
+
+// reconciled is an object of Flux, with what tells how it is reconciled.
+type reconciled struct {
+	*unstructured.Unstructured
+	// ready is the condition of this name.
+	ready inputs.Condition
+	// cause is the condition that tells why it is not Ready; ready itself as a rule.
+	cause inputs.Condition
+	// command is how flux calls the kind.
+	command string
+	// again is flux' flag to have it reconcile what it gave up.
+	again string
+	// patience is how long one attempt may take.
+	patience time.Duration
+}
+
+// flux makes the function of a rule out of the judgment of one object. Objects that
+// are being deleted, and those of which nothing is known, are not judged.
+func flux(kind live.Kind[*unstructured.Unstructured], judge func(*live.View, reconciled) []v1alpha1.FindingSpec) func(*live.View, live.Key) ([]v1alpha1.FindingSpec, error) {
+	return func(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+		object, exists := kind.Get(view, subject)
+		if !exists || object.GetDeletionTimestamp() != nil {
+			return nil, nil
+		}
+		ready, _ := inputs.ConditionOf(object, "Ready")
+		return judge(view, reconciled{Unstructured: object, ready: ready, cause: ready}), nil
+	}
+}
+
+func (a analyzer) kustomization(view *live.View, object reconciled) []v1alpha1.FindingSpec {
+	object.command, object.again = "kustomization", "--with-source"
+	object.patience = object.duration("spec", "timeout")
+	if object.patience == 0 {
+		object.patience = object.duration("spec", "interval")
+	}
+	return a.reconciled(view, object)
+}
+
+func (a analyzer) helmRelease(view *live.View, object reconciled) []v1alpha1.FindingSpec {
+	object.command, object.again = "helmrelease", "--reset"
+	object.patience = max(5*time.Minute, object.duration("spec", "timeout")) // the default, of helm-controller's API
+	for _, action := range []string{"install", "upgrade", "test", "rollback", "uninstall"} {
+		object.patience = max(object.patience, object.duration("spec", action, "timeout"))
+	}
+	// After a rollback or the like, Ready tells about that and not about what
+	// failed, which Released still does (helm-controller, summarize).
+	remediated, _ := inputs.ConditionOf(object.Unstructured, "Remediated")
+	released, _ := inputs.ConditionOf(object.Unstructured, "Released")
+	if released.Status == "False" && remediated.Reason != "" && remediated.Reason == object.ready.Reason {
+		object.cause = released
+	}
+	return a.reconciled(view, object)
+}
+
+// duration is one in Go's notation; 0 if there is none.
+func (r reconciled) duration(path ...string) time.Duration {
+	d, err := time.ParseDuration(inputs.TextAt(r.Unstructured, path...))
+	if err != nil || d < 0 {
+		return 0
+	}
+	return d
+}
+
+// unobserved tells whether Ready is about an earlier generation. The generation of
+// the status is of no use: it moves only once a reconcile succeeds.
+func (r reconciled) unobserved() bool {
+	return r.ready.ObservedGeneration > 0 && r.ready.ObservedGeneration < r.GetGeneration()
+}
+
+// String is how a sentence names it.
+func (r reconciled) String() string { return r.GetKind() + " " + r.GetName() }
+
+func (a analyzer) reconciled(view *live.View, object reconciled) []v1alpha1.FindingSpec {
+	if suspended, _, err := unstructured.NestedBool(object.Object, "spec", "suspend"); err == nil && suspended {
+		since := view.FirstObserved(Suspended)
+		spec := object.finding(Suspended, v1alpha1.SeverityInfo, since,
+			fmt.Sprintf("%s is suspended: Flux does not apply what its source says.", object))
+		spec.Remediation.Text = "Resume it, or leave it so for as long as that is meant."
+		spec.Remediation.Commands = []string{object.flux("resume", ""), describe(object.Unstructured)}
+		return []v1alpha1.FindingSpec{spec}
+	}
+	return slices.Concat(a.notReady(view, object), a.stalled(view, object), a.stuck(view, object))
+}
+
+// notReady judges the condition Ready. Each attempt sets it to Unknown, and to
+// False again where it fails (kustomize-controller, reconcile): its times tell
+// about attempts, so the beginning is when it was first seen to fail.
+func (a analyzer) notReady(view *live.View, object reconciled) []v1alpha1.FindingSpec {
+	const failing = "failing"
+	switch {
+	case object.ready.Status == "True" || object.ready.Status == "":
+		return nil
+	case object.ready.Status == "False" && !object.unobserved():
+		condition, severity := "waiting", v1alpha1.SeverityWarning
+		if strings.HasSuffix(object.cause.Reason, "Failed") {
+			condition, severity = failing, v1alpha1.SeverityCritical
+		}
+		since := began(view, condition, object.ready.LastTransition)
+		if !past(view, since.Add(a.grace)) {
+			return nil
+		}
+		return []v1alpha1.FindingSpec{object.finding(NotReady, severity, since,
+			fmt.Sprintf("%s is not Ready (%s): %s.", object, object.cause.Reason, said(object.cause.Message)))}
+	}
+	// An attempt is under way. That it is not the first shows where the trouble is
+	// older than it.
+	const slack = time.Minute // between the controller's clock and this one
+	since := view.FirstObserved(failing)
+	if !object.ready.LastTransition.After(since.Add(slack)) || !past(view, since.Add(a.grace)) {
+		return nil
+	}
+	return []v1alpha1.FindingSpec{object.finding(NotReady, v1alpha1.SeverityCritical, since,
+		fmt.Sprintf("%s is not Ready: reconciling it has failed, and is being tried again.", object))}
+}
+
+func (a analyzer) stalled(view *live.View, object reconciled) []v1alpha1.FindingSpec {
+	stalled, _ := inputs.ConditionOf(object.Unstructured, "Stalled")
+	if stalled.Status != "True" || object.unobserved() {
+		return nil
+	}
+	since := stalled.LastTransition
+	if since.IsZero() {
+		since = view.FirstObserved(Stalled)
+	}
+	if !past(view, since.Add(a.grace)) {
+		return nil
+	}
+	spec := object.finding(Stalled, v1alpha1.SeverityWarning, since,
+		fmt.Sprintf("Flux has given up on %s until it is changed (%s): %s.", object, stalled.Reason, said(stalled.Message)))
+	spec.Remediation.Text = "Mend what it says in its source. Where the cause was elsewhere and is gone, have it reconciled again."
+	spec.Remediation.Commands[2] = object.flux("reconcile", object.again)
+	return []v1alpha1.FindingSpec{spec}
+}
+
+// stuck judges whether reconciling gets on: a step of it sets Reconciling anew, and
+// a change is taken up at once. What fails in time and is tried again gets on.
+func (a analyzer) stuck(view *live.View, object reconciled) []v1alpha1.FindingSpec {
+	interval := object.duration("spec", "interval")
+	reconciling, _ := inputs.ConditionOf(object.Unstructured, "Reconciling")
+	var since time.Time
+	var what string
+	switch {
+	case interval == 0:
+		return nil
+	case object.unobserved():
+		since, what = view.FirstObserved("unobserved"), "Flux has not taken up the last change of %s: its controller may not run, or be overwhelmed."
+	case reconciling.Status == "True" && object.ready.Status != "False" && !reconciling.LastTransition.IsZero():
+		since, what = reconciling.LastTransition, "Reconciling %s began and does not get on: its controller may not run, or hang."
+	default:
+		return nil
+	}
+	if !past(view, since.Add(max(intervals*interval, object.patience+a.grace))) {
+		return nil
+	}
+	spec := object.finding(Stuck, v1alpha1.SeverityWarning, since, fmt.Sprintf(what, object))
+	spec.Remediation.Text = "See whether the controllers of Flux run and what they say, then have it reconciled."
+	spec.Remediation.Commands = append([]string{"flux check"}, spec.Remediation.Commands...)
+	return []v1alpha1.FindingSpec{spec}
+}
+
+func (r reconciled) finding(reason string, severity v1alpha1.Severity, since time.Time, message string) v1alpha1.FindingSpec {
+	return v1alpha1.FindingSpec{
+		Reason: reason, Severity: severity, Subject: reference(r.Unstructured), Message: message,
+		Remediation: v1alpha1.Remediation{
+			Text: "Mend what it says, in its source or in the cluster. Flux tries again by itself; the command does so at once.",
+			Commands: []string{
+				describe(r.Unstructured),
+				fmt.Sprintf("flux events --for %s/%s -n %s", r.GetKind(), r.GetName(), r.GetNamespace()),
+				r.flux("reconcile", "--with-source"),
+			},
+		},
+		Since: metav1.NewTime(since),
+	}
+}
+
+// flux is the command that does something with the object.
+func (r reconciled) flux(verb, flag string) string {
+	return strings.TrimSpace(fmt.Sprintf("flux %s %s %s -n %s %s", verb, r.command, r.GetName(), r.GetNamespace(), flag))
+}

@@ -1,0 +1,114 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package gitopsdrift finds what Git says and the cluster does not have: Argo CD
+// Applications that are out of sync or not healthy, and Kustomizations and
+// HelmReleases of Flux that do not become Ready, or whose reconcile loop stands
+// still. It believes the controllers, and reads nothing of Git itself.
+package gitopsdrift
+
+import (
+	"regexp"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// Name of the analyzer.
+	Name = "GitOpsDrift"
+	// OutOfSync means that an Application differs from its source.
+	OutOfSync = "ApplicationOutOfSync"
+	// SyncUnknown means that Argo CD cannot tell whether it does.
+	SyncUnknown = "ApplicationSyncUnknown"
+	// Degraded means that what an Application is made of does not work.
+	Degraded = "ApplicationDegraded"
+	// HealthMissing means that something that it is made of does not exist.
+	HealthMissing = "ApplicationMissing"
+	// HealthUnknown means that Argo CD cannot tell whether it works.
+	HealthUnknown = "ApplicationHealthUnknown"
+	// NotReady means that Flux does not get a Kustomization or a HelmRelease Ready.
+	NotReady = "ReconcileNotReady"
+	// Suspended means that Flux was told to leave it alone.
+	Suspended = "ReconcileSuspended"
+	// Stalled means that Flux has given up on it until somebody changes something.
+	Stalled = "ReconcileStalled"
+	// Stuck means that a reconcile began, or should have, and nothing happens.
+	Stuck = "ReconcileStuck"
+
+	standardGrace = 10 * time.Minute
+)
+
+type analyzer struct{ grace time.Duration }
+
+// New makes the analyzer. It has no options of its own.
+func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
+	if err := settings.Options(&struct{}{}); err != nil {
+		return analyzers.Analyzer{}, err
+	}
+	a := analyzer{grace: settings.Grace(standardGrace)}
+	critical, warning := v1alpha1.SeverityCritical, v1alpha1.SeverityWarning
+	return analyzers.Analyzer{
+		Name: Name,
+		Reasons: []analyzers.Reason{
+			{Name: OutOfSync, Severities: []v1alpha1.Severity{critical, warning}, Summary: "An Argo CD Application differs from its source; Critical where automated sync keeps failing."},
+			{Name: SyncUnknown, Severities: []v1alpha1.Severity{warning}, Summary: "Argo CD cannot tell whether an Application differs from its source."},
+			{Name: Degraded, Severities: []v1alpha1.Severity{critical}, Summary: "An Argo CD Application is Degraded."},
+			{Name: HealthMissing, Severities: []v1alpha1.Severity{warning}, Summary: "Something that an Argo CD Application is made of does not exist."},
+			{Name: HealthUnknown, Severities: []v1alpha1.Severity{warning}, Summary: "Argo CD cannot tell whether an Application works."},
+			{Name: NotReady, Severities: []v1alpha1.Severity{critical, warning}, Summary: "A Flux Kustomization or HelmRelease is not Ready; Critical where reconciling it fails."},
+			{Name: Suspended, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A Flux Kustomization or HelmRelease is suspended."},
+			{Name: Stalled, Severities: []v1alpha1.Severity{warning}, Summary: "Flux has given up reconciling a Kustomization or HelmRelease."},
+			{Name: Stuck, Severities: []v1alpha1.Severity{warning}, Summary: "Reconciling a Flux Kustomization or HelmRelease makes no progress."},
+		},
+		Rules: []analyzers.Rule{
+			{Subject: inputs.Applications.Ref(), Analyze: a.application},
+			{Subject: inputs.Kustomizations.Ref(), Analyze: flux(inputs.Kustomizations, a.kustomization)},
+			{Subject: inputs.HelmReleases.Ref(), Analyze: flux(inputs.HelmReleases, a.helmRelease)},
+		},
+	}, nil
+}
+
+// past tells whether a time has come, and else asks to be called when it has.
+func past(view *live.View, at time.Time) bool {
+	if view.Now().Before(at) {
+		view.RecheckAt(at)
+		return false
+	}
+	return true
+}
+
+// began returns since when a condition holds: since the time that the object gives
+// for it, or since it was first seen, if that was before. Controllers that try
+// again set the time anew with each try, which is no new beginning.
+func began(view *live.View, condition string, stated time.Time) time.Time {
+	since := view.FirstObserved(condition)
+	if !stated.IsZero() && stated.Before(since) {
+		return stated
+	}
+	return since
+}
+
+// What messages count and time differs from try to try.
+var (
+	retried  = regexp.MustCompile(`\s*\(retried \d+ times\)|\.?\s*(due to application controller sync timeout\.\s*)?Retrying attempt #\d+ at \d+:\d+(AM|PM)\.?`)
+	duration = regexp.MustCompile(` after (\d+(\.\d+)?(h|ms|µs|ns|m|s))+`)
+)
+
+// said is a controller's own message, without what changes with each try.
+func said(message string) string {
+	message = duration.ReplaceAllString(retried.ReplaceAllString(message, ""), "")
+	return strings.TrimRight(inputs.Sentence(message), ".") // the sentence around it ends it
+}
+
+func reference(object *unstructured.Unstructured) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{
+		APIVersion: object.GetAPIVersion(), Kind: object.GetKind(), Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(),
+	}
+}

@@ -1,0 +1,159 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package gitopsdrift
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
+)
+
+func made(t *testing.T) analyzers.Analyzer {
+	t.Helper()
+	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return analyzer
+}
+
+func TestGoldens(t *testing.T) {
+	analyzertest.Run(t, made(t))
+}
+
+func TestAnOlderVersionIsReadWhereOnlyThatIsServed(t *testing.T) {
+	for file, version := range map[string]schema.GroupVersionResource{
+		"testdata/found-helm-release-upgrade-failed.yaml":       {Group: "helm.toolkit.fluxcd.io", Version: "v2beta2", Resource: "helmreleases"},
+		"testdata/found-kustomization-health-check-failed.yaml": {Group: "kustomize.toolkit.fluxcd.io", Version: "v1beta2", Resource: "kustomizations"},
+	} {
+		golden := analyzertest.Read(t, file)
+		for _, object := range golden.Objects {
+			object.(*unstructured.Unstructured).SetAPIVersion(version.GroupVersion().String())
+		}
+		engine := live.New(live.Options{Clock: testingclock.NewFakeClock(golden.Now)})
+		for _, rule := range analyzers.LiveRules(made(t)) {
+			if err := engine.AddRule(rule); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cluster := analyzertest.Cluster(t, golden.Objects)
+		for _, kind := range []live.KindRef{inputs.HelmReleases.Ref(), inputs.Kustomizations.Ref()} {
+			cluster.NotInstalled(kind.Resource())
+		}
+		livetest.Run(t, engine, cluster)
+		livetest.Eventually(t, "it is found", func() bool { return len(live.List(engine, analyzers.DetectedFindings)) == 1 })
+		if have := live.List(engine, analyzers.DetectedFindings)[0].Spec.Subject.APIVersion; have != version.GroupVersion().String() {
+			t.Errorf("the finding is about an object of %s", have)
+		}
+	}
+}
+
+func TestAFindingStaysWhileFluxTriesAgainAndAgain(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-kustomization-health-check-failed.yaml")
+	object := golden.Objects[0].(*unstructured.Unstructured)
+	clock := testingclock.NewFakeClock(golden.Now)
+	set := func(cluster *livetest.Cluster, status, reason string) {
+		at := clock.Now().UTC().Format(time.RFC3339)
+		condition := map[string]any{"type": "Ready", "status": status, "reason": reason, "message": "m", "lastTransitionTime": at, "observedGeneration": int64(2)}
+		if err := unstructured.SetNestedSlice(object.Object, []any{condition}, "status", "conditions"); err != nil {
+			t.Fatal(err)
+		}
+		cluster.Set(inputs.Kustomizations.Ref().Resource(), object)
+	}
+	engine := live.New(live.Options{Clock: clock})
+	for _, rule := range analyzers.LiveRules(made(t)) {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cluster := &livetest.Cluster{}
+	set(cluster, "Unknown", "Progressing")
+	livetest.Run(t, engine, cluster)
+	livetest.Eventually(t, "it is looked at", engine.Settled)
+	began, seen := golden.Now, 0
+	for try := range 8 { // an attempt of 2 minutes fails, and there is a pause of 2
+		for _, state := range []struct{ status, reason string }{{"False", "HealthCheckFailed"}, {"Unknown", "Progressing"}} {
+			clock.Step(2 * time.Minute)
+			set(cluster, state.status, state.reason)
+			want := clock.Now().Sub(began) >= standardGrace
+			livetest.Eventually(t, "the last state is judged", func() bool {
+				stored, ok := live.Get(engine, inputs.Kustomizations, live.Key{Namespace: "flux-system", Name: "web"})
+				ready, _ := inputs.ConditionOf(stored, "Ready")
+				return ok && ready.LastTransition.Equal(clock.Now()) && engine.Settled()
+			})
+			found := live.List(engine, analyzers.DetectedFindings)
+			if (len(found) == 1) != want {
+				t.Fatalf("try %d, %s: %d findings", try, state.status, len(found))
+			}
+			if want && (!found[0].Spec.Since.Time.Equal(began) || found[0].Spec.Severity != v1alpha1.SeverityCritical) {
+				t.Fatalf("try %d, %s: %s since %s", try, state.status, found[0].Spec.Severity, found[0].Spec.Since)
+			}
+			seen += len(found)
+		}
+	}
+	if seen == 0 {
+		t.Fatal("it was never found")
+	}
+}
+
+func TestJunkIsNotTroubleAndHarmsNothing(t *testing.T) {
+	long := strings.Repeat("ä", 100_000)
+	junk := []any{nil, "", long, true, int64(-1), 1.5, []any{nil, int64(1), []any{}, map[string]any{"type": int64(1)}}, map[string]any{"ü": nil, "status": []any{}}}
+	paths := [][]string{
+		{"spec"}, {"status"}, {"spec", "suspend"}, {"spec", "interval"}, {"spec", "timeout"}, {"spec", "syncPolicy"}, {"spec", "syncPolicy", "automated"},
+		{"status", "sync"}, {"status", "health"}, {"status", "sync", "status"}, {"status", "health", "status"}, {"status", "operationState"},
+		{"status", "operationState", "phase"}, {"status", "conditions"}, {"status", "resources"},
+	}
+	var objects []live.Object
+	for kind, apiVersion := range map[string]string{
+		"Application": "argoproj.io/v1alpha1", "Kustomization": "kustomize.toolkit.fluxcd.io/v1", "HelmRelease": "helm.toolkit.fluxcd.io/v2",
+	} {
+		for i, path := range paths {
+			for j, value := range junk {
+				object := &unstructured.Unstructured{Object: map[string]any{"apiVersion": apiVersion, "kind": kind}}
+				if err := unstructured.SetNestedField(object.Object, value, path...); err != nil {
+					t.Fatal(err)
+				}
+				object.SetNamespace("junk")
+				object.SetName(strings.Join(append(path, string(rune('a'+i)), string(rune('a'+j))), "-"))
+				object.SetUID("1")
+				objects = append(objects, object)
+			}
+		}
+	}
+	for _, spec := range analyzertest.Analyze(t, made(t), time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC), 24*time.Hour, objects) {
+		if spec.Reason != Suspended { // one of them is
+			t.Errorf("%s: %s", spec.Subject.Name, spec.Message)
+		}
+	}
+}
+
+func TestWhatAControllerSaysDoesNotChangeWithEachTry(t *testing.T) {
+	for message, want := range map[string]string{
+		"one or more objects failed to apply (retried 5 times).":                                   "one or more objects failed to apply",
+		"a task failed due to application controller sync timeout. Retrying attempt #2 at 3:04PM.": "a task failed",
+		"a task failed. Retrying attempt #12 at 11:04AM.":                                          "a task failed",
+		"health check failed after 5m0.0123s: timeout waiting for: [Deployment/shop/web]":          "health check failed: timeout waiting for: [Deployment/shop/web]",
+		"health check failed after 30.5ms: failed early due to stalled resources":                  "health check failed: failed early due to stalled resources",
+		"Failed to upgrade after 4 attempt(s)":                                                     "Failed to upgrade after 4 attempt(s)",
+		"":                                                                                         "",
+		strings.Repeat("ü", 300):                                                                   strings.Repeat("ü", 200),
+	} {
+		if have := said(message); have != want {
+			t.Errorf("%q becomes %q, want %q", message, have, want)
+		}
+	}
+}
