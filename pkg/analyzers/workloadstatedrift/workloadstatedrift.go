@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package workloadstatedrift finds replicated workloads whose members disagree:
-// StatefulSets whose ordinal zero is missing or not Ready while higher ordinals run.
+// StatefulSets whose ordinal zero is missing or not Ready while higher ordinals
+// run, and PostgreSQL clusters of CloudNativePG that do not come to rest.
 package workloadstatedrift
 
 import (
@@ -28,6 +29,12 @@ const (
 	OrdinalZeroMissing = "OrdinalZeroMissing"
 	// OrdinalZeroNotReady means that the pod of ordinal zero is not Ready while higher ones are.
 	OrdinalZeroNotReady = "OrdinalZeroNotReady"
+	// ClusterNotHealthy means that a PostgreSQL cluster is in a phase that it does not get out of.
+	ClusterNotHealthy = "PostgresClusterNotHealthy"
+	// InstancesNotReady means that a PostgreSQL cluster is said to be healthy with fewer instances than it should have.
+	InstancesNotReady = "PostgresInstancesNotReady"
+	// SwitchoverStuck means that a PostgreSQL cluster has another primary than it should have.
+	SwitchoverStuck = "PostgresSwitchoverStuck"
 
 	standardGrace = 5 * time.Minute
 )
@@ -45,8 +52,14 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Reasons: []analyzers.Reason{
 			{Name: OrdinalZeroMissing, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A StatefulSet has no pod of its first ordinal while higher ones run."},
 			{Name: OrdinalZeroNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A StatefulSet's pod of the first ordinal is not Ready while higher ones are."},
+			{Name: ClusterNotHealthy, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityWarning}, Summary: "A PostgreSQL cluster is in a phase that is not healthy; Critical where that is a failure."},
+			{Name: InstancesNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A healthy PostgreSQL cluster has fewer ready instances than it should have."},
+			{Name: SwitchoverStuck, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A PostgreSQL cluster has another primary than it should have."},
 		},
-		Rules: []analyzers.Rule{{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.statefulSet}},
+		Rules: []analyzers.Rule{
+			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.statefulSet},
+			{Subject: inputs.PostgresClusters.Ref(), Analyze: a.cluster},
+		},
 	}, nil
 }
 
