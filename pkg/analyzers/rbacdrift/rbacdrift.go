@@ -1,16 +1,18 @@
 // Copyright The srenix Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rbacdrift finds roles that allow more than anybody meant: wildcard
-// verbs in user-defined Roles and ClusterRoles.
+// Package rbacdrift finds rights that are more, or less, than anybody meant:
+// wildcard verbs in user-defined roles, bindings that make a ServiceAccount
+// cluster-admin or give something to who is not authenticated, bindings to what
+// does not exist, and ServiceAccounts that pods mount and no binding is about.
 package rbacdrift
 
 import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers"
@@ -26,152 +28,156 @@ const (
 	WildcardVerbs = "WildcardVerbs"
 	// WildcardEverything means that a rule allows every verb on every resource of every group.
 	WildcardEverything = "WildcardEverything"
+	// ClusterAdminGranted means that a binding gives cluster-admin to a ServiceAccount.
+	ClusterAdminGranted = "ClusterAdminGranted"
+	// AnonymousGranted means that a binding gives something to who is not authenticated.
+	AnonymousGranted = "AnonymousGranted"
+	// BoundRoleMissing means that a binding gives a role that does not exist.
+	BoundRoleMissing = "BoundRoleMissing"
+	// BoundAccountMissing means that a binding is for a ServiceAccount that does not exist.
+	BoundAccountMissing = "BoundAccountMissing"
+	// Unbound means that pods mount a ServiceAccount that no binding is about.
+	Unbound = "ServiceAccountUnbound"
 
-	// bootstrapLabel marks the roles that kube-apiserver itself makes
+	// standardGrace is for bindings and what they are about to be made in any order.
+	standardGrace = 5 * time.Minute
+
+	// bootstrapLabel marks what kube-apiserver itself makes
 	// (k8s.io/kubernetes, plugin/pkg/auth/authorizer/rbac/bootstrappolicy).
 	bootstrapLabel = "kubernetes.io/bootstrapping"
+	clusterAdmin   = "cluster-admin"
 )
 
-// Options of the analyzer.
+// Options of the analyzer. All names are full ones and there are no patterns: a
+// name that merely begins like an operator's must show.
 type Options struct {
-	// AllowedRoles are full names of roles that may have wildcards, as
-	// "some-operator" for a ClusterRole and "namespace/name" for a Role. There
-	// are no patterns: a name that merely begins like an operator's must show.
+	// AllowedRoles may have wildcards: "some-operator" is a ClusterRole and
+	// "namespace/name" a Role.
 	AllowedRoles []string `json:"allowedRoles"`
+	// AllowedServiceAccounts, each "namespace/name", may be cluster-admin, and may
+	// be without any binding.
+	AllowedServiceAccounts []string `json:"allowedServiceAccounts"`
+	// AllowedAnonymousBindings may give something to who is not authenticated:
+	// "name" is a ClusterRoleBinding and "namespace/name" a RoleBinding.
+	AllowedAnonymousBindings []string `json:"allowedAnonymousBindings"`
 }
 
-type analyzer struct{ allowed map[string]bool }
+// standard are the options where none are given: kubeadm lets nodes that are to
+// join read one ConfigMap before they have an identity (kubeadm init, phase
+// bootstrap-token).
+func standard() Options {
+	return Options{AllowedAnonymousBindings: []string{metav1.NamespacePublic + "/kubeadm:bootstrap-signer-clusterinfo"}}
+}
+
+type analyzer struct {
+	grace                      time.Duration
+	roles, accounts, anonymous map[string]bool
+}
 
 // New makes the analyzer.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
-	var options Options
+	options := standard()
 	if err := settings.Options(&options); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{allowed: map[string]bool{}}
-	for _, name := range options.AllowedRoles {
-		if name == "" || strings.ContainsAny(name, "*?") {
-			return analyzers.Analyzer{}, fmt.Errorf("options: allowedRoles: %q: want the full name of a role, without patterns", name)
+	a := analyzer{grace: settings.Grace(standardGrace)}
+	for _, list := range []struct {
+		field, what string
+		names       []string
+		slashes     []int
+		into        *map[string]bool
+	}{
+		{"allowedRoles", "the full name of a role", options.AllowedRoles, []int{0, 1}, &a.roles},
+		{"allowedServiceAccounts", "namespace/name of a ServiceAccount", options.AllowedServiceAccounts, []int{1}, &a.accounts},
+		{"allowedAnonymousBindings", "the full name of a binding", options.AllowedAnonymousBindings, []int{0, 1}, &a.anonymous},
+	} {
+		*list.into = map[string]bool{}
+		for _, name := range list.names {
+			parts := strings.Split(name, "/")
+			if slices.Contains(parts, "") || strings.ContainsAny(name, "*?") || !slices.Contains(list.slashes, len(parts)-1) {
+				return analyzers.Analyzer{}, fmt.Errorf("options: %s: %q: want %s, without patterns", list.field, name, list.what)
+			}
+			(*list.into)[name] = true
 		}
-		a.allowed[name] = true
 	}
+	critical, warning := []v1alpha1.Severity{v1alpha1.SeverityCritical}, []v1alpha1.Severity{v1alpha1.SeverityWarning}
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
-			{Name: WildcardVerbs, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A user-defined role allows every verb on some resources."},
-			{Name: WildcardEverything, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A user-defined role allows everything."},
+			{Name: WildcardVerbs, Severities: warning, Summary: "A user-defined role allows every verb on some resources."},
+			{Name: WildcardEverything, Severities: critical, Summary: "A user-defined role allows everything."},
+			{Name: ClusterAdminGranted, Severities: critical, Summary: "A binding gives cluster-admin to a ServiceAccount."},
+			{Name: AnonymousGranted, Severities: critical, Summary: "A binding gives something to who is not authenticated."},
+			{Name: BoundRoleMissing, Severities: warning, Summary: "A binding gives a role that does not exist."},
+			{Name: BoundAccountMissing, Severities: warning, Summary: "A binding is for a ServiceAccount that does not exist."},
+			{Name: Unbound, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning, v1alpha1.SeverityInfo}, Summary: "Pods mount a ServiceAccount that no binding is about."},
 		},
 		Rules: []analyzers.Rule{
 			{Subject: inputs.Roles.Ref(), Analyze: a.role},
 			{Subject: inputs.ClusterRoles.Ref(), Analyze: a.clusterRole},
+			{
+				Subject: inputs.RoleBindings.Ref(),
+				Reads:   []live.KindRef{inputs.Roles.Ref(), inputs.ClusterRoles.Ref(), inputs.ServiceAccounts.Ref(), inputs.Namespaces.Ref()},
+				Analyze: a.roleBinding,
+			},
+			{
+				Subject: inputs.ClusterRoleBindings.Ref(),
+				Reads:   []live.KindRef{inputs.ClusterRoles.Ref(), inputs.ServiceAccounts.Ref()},
+				Analyze: a.clusterRoleBinding,
+			},
+			{
+				Subject: inputs.ServiceAccounts.Ref(),
+				Reads:   []live.KindRef{inputs.RoleBindings.Ref(), inputs.ClusterRoleBindings.Ref(), inputs.Roles.Ref(), inputs.Pods.Ref()},
+				Analyze: a.serviceAccount,
+			},
 		},
 	}, nil
 }
 
-func (a analyzer) role(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
-	role, exists := inputs.Roles.Get(view, subject)
-	systemNamespaces := []string{metav1.NamespaceSystem, metav1.NamespacePublic, "kube-node-lease"}
-	if !exists || slices.Contains(systemNamespaces, role.Namespace) || a.skip(role, role.Namespace+"/"+role.Name) {
-		return nil, nil
+// systemNamespaces are where the cluster keeps what it is made of.
+var systemNamespaces = []string{metav1.NamespaceSystem, metav1.NamespacePublic, "kube-node-lease"}
+
+// past tells whether the grace is over since then, and else asks to be called when it is.
+func (a analyzer) past(view *live.View, since time.Time) bool {
+	end := since.Add(a.grace)
+	if view.Now().Before(end) {
+		view.RecheckAt(end)
+		return false
 	}
-	return judge("Role", role, role.Rules), nil
+	return true
 }
 
-func (a analyzer) clusterRole(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
-	role, exists := inputs.ClusterRoles.Get(view, subject)
-	// An aggregated role has no rules of its own: those that it gathers show.
-	if !exists || role.Name == "cluster-admin" || role.AggregationRule != nil || a.skip(role, role.Name) {
-		return nil, nil
+// fullName is "name", or "namespace/name" of what is in a namespace.
+func fullName(object metav1.Object) string {
+	if object.GetNamespace() == "" {
+		return object.GetName()
 	}
-	return judge("ClusterRole", role, role.Rules), nil
+	return object.GetNamespace() + "/" + object.GetName()
 }
 
-func (a analyzer) skip(role metav1.Object, fullName string) bool {
-	return role.GetDeletionTimestamp() != nil ||
-		strings.HasPrefix(role.GetName(), "system:") ||
-		role.GetLabels()[bootstrapLabel] != "" ||
-		a.allowed[fullName]
-}
-
-func judge(kind string, role metav1.Object, rules []rbacv1.PolicyRule) []v1alpha1.FindingSpec {
-	var wide []string
-	everything := false
-	for _, rule := range rules {
-		// Rules on URLs have no resources; "*" there is a matter of its own.
-		if !slices.Contains(rule.Verbs, rbacv1.VerbAll) || len(rule.Resources) == 0 {
-			continue
-		}
-		if slices.Contains(rule.Resources, rbacv1.ResourceAll) && slices.Contains(rule.APIGroups, rbacv1.APIGroupAll) {
-			everything = true
-		}
-		for _, group := range rule.APIGroups {
-			for _, resource := range rule.Resources {
-				wide = append(wide, qualified(resource, group))
-			}
-		}
-	}
-	if len(wide) == 0 {
-		return nil
-	}
-	slices.Sort(wide)
-	wide = slices.Compact(wide)
-	spec := v1alpha1.FindingSpec{
-		Reason: WildcardVerbs, Severity: v1alpha1.SeverityWarning,
-		Subject: v1alpha1.ObjectReference{
-			APIVersion: "rbac.authorization.k8s.io/v1", Kind: kind, Namespace: role.GetNamespace(), Name: role.GetName(), UID: role.GetUID(),
-		},
-		Message: fmt.Sprintf("%s %s allows every verb, also those that do not exist yet, on %s.", kind, role.GetName(), shorten(wide)),
-		Since:   inputs.Changed(role),
-	}
-	if everything {
-		spec.Reason, spec.Severity = WildcardEverything, v1alpha1.SeverityCritical
-		spec.Message = fmt.Sprintf("%s %s allows every verb on every resource of every API group: whoever is bound to it can do anything there.", kind, role.GetName())
-	}
-	spec.Remediation = remediation(kind, role)
-	return []v1alpha1.FindingSpec{spec}
-}
-
-func remediation(kind string, role metav1.Object) v1alpha1.Remediation {
-	where, bindings := "", "clusterrolebindings,rolebindings -A"
-	if kind == "Role" {
-		where, bindings = " -n "+role.GetNamespace(), "rolebindings -n "+role.GetNamespace()
-	}
-	return v1alpha1.Remediation{
-		Text: "See what the role allows and who is bound to it, and name the verbs that they need.",
-		Commands: []string{
-			fmt.Sprintf("kubectl describe %s %s%s", strings.ToLower(kind), role.GetName(), where),
-			fmt.Sprintf("kubectl get %s -o wide", bindings),
-			fmt.Sprintf("kubectl edit %s %s%s", strings.ToLower(kind), role.GetName(), where),
-		},
+func reference(apiVersion, kind string, object metav1.Object) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{
+		APIVersion: apiVersion, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(),
 	}
 }
 
-func qualified(resource, group string) string {
-	switch group {
-	case "":
-		if resource == rbacv1.ResourceAll {
-			return "* of the core group"
-		}
-		return resource
-	case rbacv1.APIGroupAll:
-		return resource + " of every group"
-	}
-	return resource + "." + group
-}
-
-// shorten lists at most five: a message is a sentence.
-func shorten(resources []string) string {
-	const most, longest = 5, 100
-	shown := slices.Clone(resources[:min(most, len(resources))])
-	for i, name := range shown {
-		// Nothing bounds what a rule calls a resource.
-		if len(name) > longest {
-			shown[i] = strings.ToValidUTF8(name[:longest], "") + "..."
-		}
-	}
-	text := strings.Join(shown, ", ")
-	if len(resources) > most {
-		text += " and others"
+// argument is how kubectl is told of an object. Names of RBAC's objects may have
+// blanks and whatever a shell takes to be something else.
+func argument(kind string, object metav1.Object) string {
+	text := shell(strings.ToLower(kind) + "/" + object.GetName())
+	if namespace := object.GetNamespace(); namespace != "" {
+		text += " -n " + namespace
 	}
 	return text
+}
+
+// shell quotes a word for a shell where it has to be.
+func shell(word string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._:/=", r)
+	}
+	if !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
