@@ -18,6 +18,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/gitopsdrift"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
+	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
 	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
@@ -42,6 +43,7 @@ func All() []Entry {
 		{configdrift.Name, configdrift.New},
 		{gitopsdrift.Name, gitopsdrift.New},
 		{rbacdrift.Name, rbacdrift.New},
+		{secretkeymissing.Name, secretkeymissing.New},
 		{silences.Name, silences.New},
 		{stuckjobs.Name, stuckjobs.New},
 		{tlssecretmismatch.Name, tlssecretmismatch.New},

@@ -1,0 +1,238 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package secretkeymissing finds containers that cannot be made, because a key, a
+// Secret or a ConfigMap is not there. What the kubelet says decides; what else is
+// known of the object only adds to it.
+package secretkeymissing
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/references"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// Name of the analyzer.
+	Name = "SecretKeyMissing"
+	// KeyMissing means that containers wait for a key of a Secret or a ConfigMap.
+	KeyMissing = "KeyMissing"
+	// ObjectMissing means that containers wait for a Secret or a ConfigMap.
+	ObjectMissing = "ObjectMissing"
+	// ContainerConfigError means that a container cannot be made for another reason.
+	ContainerConfigError = "ContainerConfigError"
+
+	// standardGrace lets what is applied together arrive in any order, and the
+	// kubelet try once more.
+	standardGrace = 30 * time.Second
+)
+
+type analyzer struct{ grace time.Duration }
+
+// New makes the analyzer. It has no options of its own.
+func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
+	if err := settings.Options(&struct{}{}); err != nil {
+		return analyzers.Analyzer{}, err
+	}
+	a := analyzer{grace: settings.Grace(standardGrace)}
+	critical := []v1alpha1.Severity{v1alpha1.SeverityCritical}
+	return analyzers.Analyzer{
+		Name: Name,
+		Reasons: []analyzers.Reason{
+			{Name: KeyMissing, Severities: critical, Summary: "Containers cannot be made, because a key of a Secret or a ConfigMap is not there."},
+			{Name: ObjectMissing, Severities: critical, Summary: "Containers cannot be made, because a Secret or a ConfigMap is not there."},
+			{Name: ContainerConfigError, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A container cannot be made as its template says, for another reason."},
+		},
+		Rules: []analyzers.Rule{{
+			Subject: inputs.Namespaces.Ref(), Reads: slices.Concat(workloads.OwnerReads(), references.Reads()), Analyze: a.namespace,
+		}},
+	}, nil
+}
+
+// trouble is what some workloads wait for: an item, or, if that is empty, what the
+// kubelet says of one container of one workload.
+type trouble struct {
+	item  references.Item
+	needs []workloads.Workload
+	since time.Time
+	// said is the kubelet's message, and container of which one.
+	said, container string
+}
+
+func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	if namespace, exists := inputs.Namespaces.Get(view, subject); !exists || namespace.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	var findings []v1alpha1.FindingSpec
+	for _, t := range troubles(view, subject.Name) {
+		if end := t.since.Add(a.grace); view.Now().Before(end) {
+			view.RecheckAt(end)
+			continue
+		}
+		if t.item.Kind == "" {
+			findings = append(findings, unexplained(t))
+		} else {
+			findings = append(findings, missing(view, t))
+		}
+	}
+	return findings, nil
+}
+
+// troubles are what the pods of a namespace wait for, in an order that is the same
+// for all who look.
+func troubles(view *live.View, namespace string) []trouble {
+	found := map[string]*trouble{}
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByTroubledNamespace, namespace) {
+		waits := references.Waits(pod)
+		if len(waits) == 0 {
+			continue
+		}
+		w := workloads.Owner(view, pod)
+		for _, wait := range waits {
+			item := wait.Missing
+			if w.Template != nil {
+				item = references.Resolve(item, references.Required(namespace, &w.Template.Spec))
+			}
+			if item.Name == "" {
+				item = references.Item{}
+			}
+			id := strings.Join([]string{item.Kind, item.Name, item.Key}, "/")
+			if item.Kind == "" {
+				id = strings.Join([]string{"", w.Argument(), wait.Container}, "/")
+			}
+			t := found[id]
+			if t == nil {
+				t = &trouble{item: item, since: wait.Since, said: said(wait.Message), container: wait.Container}
+				found[id] = t
+			}
+			if wait.Since.Before(t.since) {
+				t.since = wait.Since
+			}
+			t.said = min(t.said, said(wait.Message))
+			if !slices.ContainsFunc(t.needs, func(other workloads.Workload) bool { return other.Reference == w.Reference }) {
+				t.needs = append(t.needs, w)
+			}
+		}
+	}
+	var all []trouble
+	for _, id := range slices.Sorted(maps.Keys(found)) {
+		t := found[id]
+		slices.SortFunc(t.needs, func(a, b workloads.Workload) int { return strings.Compare(a.Argument(), b.Argument()) })
+		all = append(all, *t)
+	}
+	return all
+}
+
+// said is the kubelet's message without the name of the pod, of which each replica
+// has another.
+func said(message string) string {
+	before, _, _ := strings.Cut(message, " (pod: ")
+	return inputs.Sentence(before)
+}
+
+func names(of []workloads.Workload) string {
+	var all []string
+	for _, w := range of {
+		all = append(all, w.String())
+	}
+	return workloads.Names(all)
+}
+
+func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
+	spec := v1alpha1.FindingSpec{
+		Reason: KeyMissing, Severity: v1alpha1.SeverityCritical, Discriminator: t.item.Key, Since: metav1.NewTime(t.since),
+		Message: fmt.Sprintf("Containers of %s cannot be made: there is no %s.", names(t.needs), t.item),
+	}
+	if t.item.Key == "" {
+		spec.Reason = ObjectMissing
+	}
+	state, origin := surroundings(view, t.item)
+	spec.Subject = t.item.Reference(state.UID)
+	var adds []string
+	if origin.Sentence != "" {
+		adds = append(adds, origin.Sentence)
+	}
+	near := ""
+	switch {
+	case state.Exists && t.item.Key == "":
+		adds = append(adds, "There is one by now: the kubelet tries again by itself.")
+	case state.Known && slices.Contains(state.Keys, t.item.Key):
+		adds = append(adds, "It has the key by now: the kubelet tries again by itself, though env takes nothing from binaryData.")
+	case state.Known && t.item.Key != "":
+		near = references.NearMiss(state.Keys, t.item.Key)
+	}
+	if near != "" {
+		adds = append(adds, fmt.Sprintf("It has the key %s, which may be what was meant.", near))
+	}
+	spec.Message = strings.Join(append([]string{spec.Message}, adds...), " ")
+	spec.Related = origin.Related
+	for _, w := range t.needs {
+		spec.Related = append(spec.Related, v1alpha1.RelatedObject{Relation: "waits for it", ObjectReference: w.Reference})
+	}
+	spec.Remediation = remedy(t, state, near, origin.Commands)
+	return spec
+}
+
+// surroundings are what is known of an item besides. That it cannot be read takes
+// nothing away from what the kubelet says.
+func surroundings(view *live.View, item references.Item) (references.State, references.Origin) {
+	var state references.State
+	if !view.Try(func() { state = references.Look(view, item) }) {
+		state = references.State{}
+	}
+	var writer *unstructured.Unstructured
+	if !view.Try(func() { writer = references.Writer(view, item) }) {
+		return state, references.Origin{}
+	}
+	return state, references.OriginOf(item, writer)
+}
+
+func remedy(t trouble, state references.State, near string, commands []string) v1alpha1.Remediation {
+	kind, first := strings.ToLower(t.item.Kind), t.needs[0]
+	text := fmt.Sprintf("Make the %s, or correct its name in the template of what needs it.", t.item.Kind)
+	list := fmt.Sprintf("kubectl get %ss -n %s", kind, t.item.Namespace)
+	if state.Exists || t.item.Key != "" {
+		list = fmt.Sprintf("kubectl describe %s %s -n %s", kind, t.item.Name, t.item.Namespace)
+	}
+	switch {
+	case near != "":
+		text = fmt.Sprintf("Refer to the key %s in the template of what needs it, or rename the key.", near)
+	case t.item.Key != "":
+		text = fmt.Sprintf("Add the key to the %s, or correct it in the template of what needs it.", t.item.Kind)
+	}
+	if len(commands) > 0 {
+		text += " The ExternalSecret decides what is written: change it there, and not in what it writes."
+	}
+	text += " The kubelet tries again by itself."
+	commands = append([]string{list}, commands...)
+	commands = append(commands, "kubectl describe "+first.Argument(), "kubectl edit "+first.Argument())
+	if first.Reference.Kind == "Pod" {
+		commands = commands[:len(commands)-1] // what a pod refers to cannot be changed
+	}
+	return v1alpha1.Remediation{Text: text, Commands: commands}
+}
+
+func unexplained(t trouble) v1alpha1.FindingSpec {
+	w := t.needs[0]
+	return v1alpha1.FindingSpec{
+		Reason: ContainerConfigError, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Discriminator: t.container,
+		Message: fmt.Sprintf("Container %s of %s cannot be made. The kubelet says: %s.", t.container, w, t.said),
+		Remediation: v1alpha1.Remediation{
+			Text:     "Correct what the kubelet complains of, in the template or on the node. It tries again by itself.",
+			Commands: []string{"kubectl describe " + w.Argument(), "kubectl get pods -n " + w.Meta.Namespace},
+		},
+		Since: metav1.NewTime(t.since),
+	}
+}
