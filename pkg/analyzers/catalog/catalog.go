@@ -17,6 +17,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/gitopsdrift"
+	"github.com/srenix/srenix/pkg/analyzers/proactivesecretkeycheck"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
@@ -42,6 +43,7 @@ func All() []Entry {
 		{certexpiry.Name, certexpiry.New},
 		{configdrift.Name, configdrift.New},
 		{gitopsdrift.Name, gitopsdrift.New},
+		{proactivesecretkeycheck.Name, proactivesecretkeycheck.New},
 		{rbacdrift.Name, rbacdrift.New},
 		{secretkeymissing.Name, secretkeymissing.New},
 		{silences.Name, silences.New},

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
@@ -142,86 +141,28 @@ func said(message string) string {
 	return inputs.Sentence(before)
 }
 
-func names(of []workloads.Workload) string {
-	var all []string
-	for _, w := range of {
-		all = append(all, w.String())
-	}
-	return workloads.Names(all)
-}
-
 func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
+	around := references.Surround(view, t.item)
+	message := fmt.Sprintf("Containers of %s cannot be made: there is no %s.", workloads.NamesOf(t.needs), t.item)
+	switch {
+	case around.State.Exists && t.item.Key == "":
+		message += " There is one by now."
+	case slices.Contains(around.State.Keys, t.item.Key):
+		message += " It has the key by now, though env takes nothing from binaryData."
+	}
 	spec := v1alpha1.FindingSpec{
 		Reason: KeyMissing, Severity: v1alpha1.SeverityCritical, Discriminator: t.item.Key, Since: metav1.NewTime(t.since),
-		Message: fmt.Sprintf("Containers of %s cannot be made: there is no %s.", names(t.needs), t.item),
+		Subject: t.item.Reference(around.State.UID), Message: around.Sentences(message),
+		Related: around.Origin.Related, Remediation: around.Remedy(t.needs[0]),
 	}
 	if t.item.Key == "" {
 		spec.Reason = ObjectMissing
 	}
-	state, origin := surroundings(view, t.item)
-	spec.Subject = t.item.Reference(state.UID)
-	var adds []string
-	if origin.Sentence != "" {
-		adds = append(adds, origin.Sentence)
-	}
-	near := ""
-	switch {
-	case state.Exists && t.item.Key == "":
-		adds = append(adds, "There is one by now: the kubelet tries again by itself.")
-	case state.Known && slices.Contains(state.Keys, t.item.Key):
-		adds = append(adds, "It has the key by now: the kubelet tries again by itself, though env takes nothing from binaryData.")
-	case state.Known && t.item.Key != "":
-		near = references.NearMiss(state.Keys, t.item.Key)
-	}
-	if near != "" {
-		adds = append(adds, fmt.Sprintf("It has the key %s, which may be what was meant.", near))
-	}
-	spec.Message = strings.Join(append([]string{spec.Message}, adds...), " ")
-	spec.Related = origin.Related
 	for _, w := range t.needs {
 		spec.Related = append(spec.Related, v1alpha1.RelatedObject{Relation: "waits for it", ObjectReference: w.Reference})
 	}
-	spec.Remediation = remedy(t, state, near, origin.Commands)
+	spec.Remediation.Text += " The kubelet tries again by itself."
 	return spec
-}
-
-// surroundings are what is known of an item besides. That it cannot be read takes
-// nothing away from what the kubelet says.
-func surroundings(view *live.View, item references.Item) (references.State, references.Origin) {
-	var state references.State
-	if !view.Try(func() { state = references.Look(view, item) }) {
-		state = references.State{}
-	}
-	var writer *unstructured.Unstructured
-	if !view.Try(func() { writer = references.Writer(view, item) }) {
-		return state, references.Origin{}
-	}
-	return state, references.OriginOf(item, writer)
-}
-
-func remedy(t trouble, state references.State, near string, commands []string) v1alpha1.Remediation {
-	kind, first := strings.ToLower(t.item.Kind), t.needs[0]
-	text := fmt.Sprintf("Make the %s, or correct its name in the template of what needs it.", t.item.Kind)
-	list := fmt.Sprintf("kubectl get %ss -n %s", kind, t.item.Namespace)
-	if state.Exists || t.item.Key != "" {
-		list = fmt.Sprintf("kubectl describe %s %s -n %s", kind, t.item.Name, t.item.Namespace)
-	}
-	switch {
-	case near != "":
-		text = fmt.Sprintf("Refer to the key %s in the template of what needs it, or rename the key.", near)
-	case t.item.Key != "":
-		text = fmt.Sprintf("Add the key to the %s, or correct it in the template of what needs it.", t.item.Kind)
-	}
-	if len(commands) > 0 {
-		text += " The ExternalSecret decides what is written: change it there, and not in what it writes."
-	}
-	text += " The kubelet tries again by itself."
-	commands = append([]string{list}, commands...)
-	commands = append(commands, "kubectl describe "+first.Argument(), "kubectl edit "+first.Argument())
-	if first.Reference.Kind == "Pod" {
-		commands = commands[:len(commands)-1] // what a pod refers to cannot be changed
-	}
-	return v1alpha1.Remediation{Text: text, Commands: commands}
 }
 
 func unexplained(t trouble) v1alpha1.FindingSpec {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -74,7 +75,7 @@ func (a analyzer) job(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec
 
 // start tells whether all that is left of a Job waits.
 func (a analyzer) start(view *live.View, job *batchv1.Job) []v1alpha1.FindingSpec {
-	if over(job) {
+	if workloads.Over(job) {
 		return nil
 	}
 	var stuck *corev1.Pod
@@ -129,14 +130,6 @@ func what(reason string) string {
 
 func reference(kind string, object metav1.Object) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "batch/v1", Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID()}
-}
-
-// over tells whether nothing more happens to a Job.
-func over(job *batchv1.Job) bool {
-	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
-		ends := c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed || c.Type == batchv1.JobFailureTarget || c.Type == batchv1.JobSuccessCriteriaMet
-		return ends && c.Status == corev1.ConditionTrue
-	})
 }
 
 // WaitsFor returns the first container of a pod that waits for what does not come

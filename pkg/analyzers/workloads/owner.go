@@ -70,3 +70,12 @@ func cronJobAbove(view *live.View, key live.Key) (Workload, bool) {
 func controllerKey(object metav1.Object) live.Key {
 	return live.Key{Namespace: object.GetNamespace(), Name: metav1.GetControllerOfNoCopy(object).Name}
 }
+
+// NamesOf lists at most three workloads in a sentence, as Names does.
+func NamesOf(workloads []Workload) string {
+	var names []string
+	for _, w := range workloads {
+		names = append(names, w.String())
+	}
+	return Names(names)
+}
