@@ -17,6 +17,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/gitopsdrift"
+	"github.com/srenix/srenix/pkg/analyzers/failingexternalsecrets"
 	"github.com/srenix/srenix/pkg/analyzers/proactivesecretkeycheck"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
@@ -43,6 +44,7 @@ func All() []Entry {
 		{certexpiry.Name, certexpiry.New},
 		{configdrift.Name, configdrift.New},
 		{gitopsdrift.Name, gitopsdrift.New},
+		{failingexternalsecrets.Name, failingexternalsecrets.New},
 		{proactivesecretkeycheck.Name, proactivesecretkeycheck.New},
 		{rbacdrift.Name, rbacdrift.New},
 		{secretkeymissing.Name, secretkeymissing.New},

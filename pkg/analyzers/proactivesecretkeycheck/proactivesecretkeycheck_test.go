@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
@@ -35,7 +36,7 @@ func TestGoldens(t *testing.T) { analyzertest.Run(t, standard(t)) }
 func running(t *testing.T, golden analyzertest.Golden, cluster *livetest.Cluster) (*live.Engine, *testingclock.FakeClock) {
 	t.Helper()
 	clock := testingclock.NewFakeClock(golden.Now)
-	engine := live.New(live.Options{Clock: clock})
+	engine := live.New(live.Options{Clock: clock, RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Steps: 1}})
 	for _, rule := range analyzers.LiveRules(standard(t)) {
 		if err := engine.AddRule(rule); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
@@ -38,7 +39,7 @@ func TestSecretsNeedNotBeReadable(t *testing.T) {
 	cluster := analyzertest.Cluster(t, golden.Objects)
 	secrets := corev1.SchemeGroupVersion.WithResource("secrets")
 	cluster.Forbid(secrets)
-	engine := live.New(live.Options{Clock: testingclock.NewFakeClock(golden.Now)})
+	engine := live.New(live.Options{Clock: testingclock.NewFakeClock(golden.Now), RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Steps: 1}})
 	for _, rule := range analyzers.LiveRules(standard(t)) {
 		if err := engine.AddRule(rule); err != nil {
 			t.Fatal(err)
