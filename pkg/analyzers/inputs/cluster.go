@@ -37,3 +37,20 @@ var (
 	// what is waited for.
 	PersistentVolumeClaims = live.NewInput(corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimMetadata})
 )
+
+// ConditionOfNode returns the condition of a type, and whether there is one.
+func ConditionOfNode(node *corev1.Node, kind corev1.NodeConditionType) (corev1.NodeCondition, bool) {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == kind {
+			return condition, true
+		}
+	}
+	return corev1.NodeCondition{}, false
+}
+
+// NodeLost tells whether a node says that it is not Ready, or has stopped to say
+// anything. Of a node that has no such condition nothing is known.
+func NodeLost(node *corev1.Node) bool {
+	ready, has := ConditionOfNode(node, corev1.NodeReady)
+	return has && ready.Status != corev1.ConditionTrue
+}

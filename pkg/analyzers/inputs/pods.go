@@ -24,6 +24,8 @@ const (
 	ByServiceAccount = "serviceaccount"
 	// ByClaim finds pods by "NAMESPACE/NAME" of a PersistentVolumeClaim that they mount.
 	ByClaim = "claim"
+	// ByTerminatingNode finds pods that are being deleted by the name of their node.
+	ByTerminatingNode = "terminatingnode"
 )
 
 // Pods as analyzers see them: where one runs, as whom, with which claims, whether
@@ -59,6 +61,12 @@ var Pods = live.NewInput(corev1.SchemeGroupVersion.WithResource("pods"), live.In
 				}
 			}
 			return claims
+		},
+		ByTerminatingNode: func(pod *corev1.Pod) []string {
+			if pod.DeletionTimestamp == nil || pod.Spec.NodeName == "" {
+				return nil
+			}
+			return []string{pod.Spec.NodeName}
 		},
 	},
 })
