@@ -13,6 +13,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
+	"github.com/srenix/srenix/pkg/analyzers/stuckrollout"
 	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -42,6 +43,8 @@ func matchers() map[[2]string]matcher {
 		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: freshPod,
 		{configdrift.Name, configdrift.ConfigurationChangedAfterStart}:    restartDeployment,
 		{stuckjobs.Name, stuckjobs.CannotStart}:                           freshJob,
+		{stuckrollout.Name, stuckrollout.DeadlineExceeded}:                restartRollout,
+		{stuckrollout.Name, stuckrollout.Stuck}:                           restartRollout,
 		{certexpiry.Name, certexpiry.RequestFailed}:                       freshRequest,
 		{tlssecretmismatch.Name, tlssecretmismatch.BetterSecret}:          betterSecret,
 	}

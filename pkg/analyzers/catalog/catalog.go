@@ -22,6 +22,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
+	"github.com/srenix/srenix/pkg/analyzers/stuckrollout"
 	"github.com/srenix/srenix/pkg/analyzers/stuckterminating"
 	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
@@ -51,6 +52,7 @@ func All() []Entry {
 		{secretkeymissing.Name, secretkeymissing.New},
 		{silences.Name, silences.New},
 		{stuckjobs.Name, stuckjobs.New},
+		{stuckrollout.Name, stuckrollout.New},
 		{stuckterminating.Name, stuckterminating.New},
 		{tlssecretmismatch.Name, tlssecretmismatch.New},
 		{workloadstatedrift.Name, workloadstatedrift.New},

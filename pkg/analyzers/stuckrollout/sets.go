@@ -1,0 +1,108 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package stuckrollout
+
+import (
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// StatefulSets and DaemonSets have no deadline. Theirs is that the number of
+// updated pods has not changed for the grace.
+
+func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	s, exists := inputs.StatefulSets.Get(view, subject)
+	if !exists || s.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	of := reference("StatefulSet", s)
+	if s.Status.ObservedGeneration < s.Generation {
+		return a.unobserved(view, of, s.Generation, s.Status.ObservedGeneration), nil
+	}
+	if s.Status.UpdateRevision == "" || s.Status.UpdateRevision == s.Status.CurrentRevision || s.Status.UpdatedReplicas >= toUpdate(s) {
+		return nil, nil
+	}
+	state := fmt.Sprintf("revision %s at %d", s.Status.UpdateRevision, s.Status.UpdatedReplicas)
+	since, past := a.observed(view, state, a.grace+time.Duration(s.Spec.MinReadySeconds)*time.Second)
+	if !past {
+		return nil, nil
+	}
+	pods := inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(s.UID))
+	if ending(view, pods) {
+		return nil, nil
+	}
+	cause := causeOf(view, pods)
+	if cause.Kind == Unknown {
+		cause = gone(view, pods)
+	}
+	spec := finding(of, "does not get on with its rollout, and pods of the last revision stay", cause)
+	spec.Since = since
+	if pod := cause.Pod; pod != nil && cause.Kind != Ending {
+		// k8s.io/kubernetes, issue 67250.
+		spec.Remediation.Text += " A StatefulSet waits for a broken pod to become Ready even when its template has been mended since: then delete that pod."
+		spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl delete pod %s -n %s", pod.Name, pod.Namespace))
+	}
+	return []v1alpha1.FindingSpec{spec}, nil
+}
+
+// toUpdate is how many pods the rollout of a StatefulSet is for: those below the
+// partition keep the last revision, and with OnDelete nobody replaces any.
+func toUpdate(s *appsv1.StatefulSet) int32 {
+	if s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
+		return 0
+	}
+	want := desired(s.Spec.Replicas)
+	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
+		want -= *rolling.Partition
+	}
+	return want
+}
+
+func (a analyzer) daemonSet(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	d, exists := inputs.DaemonSets.Get(view, subject)
+	if !exists || d.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	of := reference("DaemonSet", d)
+	if d.Status.ObservedGeneration < d.Generation {
+		return a.unobserved(view, of, d.Generation, d.Status.ObservedGeneration), nil
+	}
+	left := d.Status.DesiredNumberScheduled - d.Status.UpdatedNumberScheduled
+	if d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType || left <= 0 {
+		return nil, nil
+	}
+	state := fmt.Sprintf("generation %d at %d", d.Generation, d.Status.UpdatedNumberScheduled)
+	since, past := a.observed(view, state, a.grace+time.Duration(d.Spec.MinReadySeconds)*time.Second)
+	if !past {
+		return nil, nil
+	}
+	pods := inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(d.UID))
+	if ending(view, pods) || left <= onLostNodes(view, pods) {
+		return nil, nil // a node that is away is updated when it comes back
+	}
+	cause := causeOf(view, pods)
+	if cause.Kind == Unknown {
+		cause = gone(view, pods)
+	}
+	spec := finding(of, "does not get on with its rollout, and pods of the last revision stay", cause)
+	spec.Since = since
+	return []v1alpha1.FindingSpec{spec}, nil
+}
+
+// onLostNodes is how many pods are on nodes that are not Ready.
+func onLostNodes(view *live.View, pods []*corev1.Pod) (number int32) {
+	for _, pod := range pods {
+		if lost(view, pod) {
+			number++
+		}
+	}
+	return number
+}
