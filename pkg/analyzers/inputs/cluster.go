@@ -4,18 +4,24 @@
 package inputs
 
 import (
+	"regexp"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/live"
 )
 
+// durations are as Go writes them: "3m12.5s".
+var durations = regexp.MustCompile(`\b(?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s|µs|ns))+\b`)
+
 // What a cluster is made of.
 var (
 	Namespaces = live.NewInput(corev1.SchemeGroupVersion.WithResource("namespaces"), live.InputOptions[*corev1.Namespace]{
 		Trim: func(in *corev1.Namespace) *corev1.Namespace { trimMeta(&in.ObjectMeta); return in },
 	})
-	// Nodes without what they report every few minutes.
+	// Nodes without what they report every few minutes: only what the kubelet says of
+	// a node that is not Ready is kept of its words, without how long it is so.
 	Nodes = live.NewInput(corev1.SchemeGroupVersion.WithResource("nodes"), live.InputOptions[*corev1.Node]{
 		Trim: func(in *corev1.Node) *corev1.Node {
 			trimMeta(&in.ObjectMeta)
@@ -24,6 +30,10 @@ var (
 			conditions := make([]corev1.NodeCondition, len(in.Status.Conditions))
 			for i, condition := range in.Status.Conditions {
 				condition.LastHeartbeatTime = metav1.Time{}
+				if condition.Type != corev1.NodeReady || condition.Status == corev1.ConditionTrue {
+					condition.Message = ""
+				}
+				condition.Message = durations.ReplaceAllString(condition.Message, "some time")
 				conditions[i] = condition
 			}
 			return &corev1.Node{
