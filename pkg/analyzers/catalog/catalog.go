@@ -19,6 +19,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/gitopsdrift"
 	"github.com/srenix/srenix/pkg/analyzers/failingexternalsecrets"
 	"github.com/srenix/srenix/pkg/analyzers/proactivesecretkeycheck"
+	"github.com/srenix/srenix/pkg/analyzers/endpoints"
 	"github.com/srenix/srenix/pkg/analyzers/nodes"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
@@ -49,6 +50,7 @@ func All() []Entry {
 		{gitopsdrift.Name, gitopsdrift.New},
 		{failingexternalsecrets.Name, failingexternalsecrets.New},
 		{proactivesecretkeycheck.Name, proactivesecretkeycheck.New},
+		{endpoints.Name, endpoints.New},
 		{nodes.Name, nodes.New},
 		{rbacdrift.Name, rbacdrift.New},
 		{secretkeymissing.Name, secretkeymissing.New},

@@ -15,7 +15,8 @@ import (
 const (
 	// ByService finds EndpointSlices by "NAMESPACE/NAME" of their Service.
 	ByService = "service"
-	// ByBackend finds Ingresses by "NAMESPACE/NAME" of a Service that they lead to.
+	// ByBackend finds Ingresses, routes of the Gateway API and webhook configurations
+	// by "NAMESPACE/NAME" of a Service that they lead to.
 	ByBackend = "backend"
 )
 

@@ -22,6 +22,13 @@ var (
 				}
 				return in
 			},
+			Indexes: map[string]func(*admissionregistrationv1.ValidatingWebhookConfiguration) []string{ByBackend: func(in *admissionregistrationv1.ValidatingWebhookConfiguration) []string {
+				var services []string
+				for _, webhook := range in.Webhooks {
+					services = append(services, calledService(webhook.ClientConfig)...)
+				}
+				return services
+			}},
 		})
 	MutatingWebhookConfigurations = live.NewInput(admissionregistrationv1.SchemeGroupVersion.WithResource("mutatingwebhookconfigurations"),
 		live.InputOptions[*admissionregistrationv1.MutatingWebhookConfiguration]{
@@ -32,6 +39,13 @@ var (
 				}
 				return in
 			},
+			Indexes: map[string]func(*admissionregistrationv1.MutatingWebhookConfiguration) []string{ByBackend: func(in *admissionregistrationv1.MutatingWebhookConfiguration) []string {
+				var services []string
+				for _, webhook := range in.Webhooks {
+					services = append(services, calledService(webhook.ClientConfig)...)
+				}
+				return services
+			}},
 		})
 	APIServices = live.NewInput(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"},
 		live.InputOptions[*unstructured.Unstructured]{
@@ -52,4 +66,11 @@ func calls(config admissionregistrationv1.WebhookClientConfig) admissionregistra
 		out.Service = &admissionregistrationv1.ServiceReference{Namespace: service.Namespace, Name: service.Name}
 	}
 	return out
+}
+
+func calledService(config admissionregistrationv1.WebhookClientConfig) []string {
+	if config.Service == nil {
+		return nil
+	}
+	return []string{config.Service.Namespace + "/" + config.Service.Name}
 }

@@ -1,0 +1,121 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package endpoints
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// annotationPort is a port's name by which the AWS Load Balancer Controller takes
+// the Service's name for that of an annotation.
+const annotationPort = "use-annotation"
+
+func (a analyzer) ingress(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	ingress, exists := inputs.Ingresses.Get(view, subject)
+	if !exists || ingress.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	called := map[live.Key]bool{}
+	add := func(backend *networkingv1.IngressBackend) {
+		if backend != nil && backend.Service != nil && backend.Service.Port.Name != annotationPort {
+			called[live.Key{Namespace: ingress.Namespace, Name: backend.Service.Name}] = false
+		}
+	}
+	add(ingress.Spec.DefaultBackend)
+	for _, rule := range ingress.Spec.Rules {
+		if rule.HTTP == nil {
+			continue
+		}
+		for i := range rule.HTTP.Paths {
+			add(&rule.HTTP.Paths[i].Backend)
+		}
+	}
+	return a.missing(view, reference("networking.k8s.io/v1", "Ingress", ingress), called), nil
+}
+
+func (a analyzer) route(kind string, routes live.Kind[*unstructured.Unstructured]) func(*live.View, live.Key) ([]v1alpha1.FindingSpec, error) {
+	return func(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+		route, exists := routes.Get(view, subject)
+		if !exists || route.GetDeletionTimestamp() != nil {
+			return nil, nil
+		}
+		called := map[live.Key]bool{}
+		for _, service := range inputs.RouteBackends(route) {
+			called[service] = false
+		}
+		return a.missing(view, routeReference(kind, route), called), nil
+	}
+}
+
+func (a analyzer) validating(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	configuration, exists := inputs.ValidatingWebhookConfigurations.Get(view, subject)
+	if !exists || configuration.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	return a.missing(view, reference("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", configuration), validatingCalls(configuration)), nil
+}
+
+func (a analyzer) mutating(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	configuration, exists := inputs.MutatingWebhookConfigurations.Get(view, subject)
+	if !exists || configuration.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	return a.missing(view, reference("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", configuration), mutatingCalls(configuration)), nil
+}
+
+// missing tells which of the Services that an object leads to do not exist; called
+// tells of each whether requests are refused because of it.
+func (a analyzer) missing(view *live.View, of v1alpha1.ObjectReference, called map[live.Key]bool) []v1alpha1.FindingSpec {
+	var found []v1alpha1.FindingSpec
+	for _, service := range slices.SortedFunc(maps.Keys(called), func(a, b live.Key) int { return strings.Compare(a.String(), b.String()) }) {
+		if _, exists := inputs.Services.Get(view, service); exists || service.Name == "" {
+			continue
+		}
+		since := view.FirstObserved("no Service " + service.String())
+		if !after(view, since.Add(a.grace)) || of.Namespace != "" && closing(view, of.Namespace) {
+			continue
+		}
+		found = append(found, absent(of, service, called[service], metav1.NewTime(since)))
+	}
+	return found
+}
+
+func absent(of v1alpha1.ObjectReference, service live.Key, blocks bool, since metav1.Time) v1alpha1.FindingSpec {
+	name := service.Name
+	if service.Namespace != of.Namespace {
+		name = service.String()
+	}
+	spec := v1alpha1.FindingSpec{
+		Reason: ServiceMissing, Severity: v1alpha1.SeverityWarning, Subject: of, Discriminator: service.String(), Since: since,
+		Message: fmt.Sprintf("%s %s leads to Service %s, which does not exist.", of.Kind, of.Name, name),
+		Remediation: v1alpha1.Remediation{
+			Text: "Make the Service, or correct its name.",
+			Commands: []string{
+				fmt.Sprintf("kubectl get %s -o yaml", workloads.Argument(of)),
+				fmt.Sprintf("kubectl get services -n %s", service.Namespace),
+			},
+		},
+	}
+	if blocks {
+		spec.Severity = v1alpha1.SeverityCritical
+		spec.Message += " With failurePolicy Fail the API server refuses everything that it should ask about."
+	}
+	if of.Namespace == "" {
+		spec.Remediation.Text = "Bring what answered it back. If that was uninstalled, the configuration was left behind and can be deleted."
+		spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl delete %s", workloads.Argument(of)))
+	}
+	return spec
+}
