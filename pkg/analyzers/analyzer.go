@@ -15,6 +15,8 @@ import (
 	"io"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -50,12 +52,26 @@ type Rule struct {
 
 // Settings are what an analyzer is made with.
 type Settings struct {
-	config config.AnalyzerConfiguration
+	config    config.AnalyzerConfiguration
+	protected func(*corev1.Namespace) bool
 }
 
 // NewSettings returns the settings of an analyzer's configuration.
 func NewSettings(configuration config.AnalyzerConfiguration) Settings {
 	return Settings{config: configuration}
+}
+
+// Protecting returns the settings with what tells which namespaces the policy
+// protects, so that there is one list of them.
+func (s Settings) Protecting(protected func(*corev1.Namespace) bool) Settings {
+	s.protected = protected
+	return s
+}
+
+// Protected tells whether nothing is ever done in a namespace, because what runs
+// there matters to the whole cluster.
+func (s Settings) Protected(namespace *corev1.Namespace) bool {
+	return s.protected != nil && s.protected(namespace)
 }
 
 // Grace returns the configured grace, or the analyzer's own.

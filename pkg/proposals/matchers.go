@@ -11,6 +11,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
+	"github.com/srenix/srenix/pkg/analyzers/crashloop"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
 	"github.com/srenix/srenix/pkg/analyzers/stuckrollout"
@@ -45,6 +46,7 @@ func matchers() map[[2]string]matcher {
 		{stuckjobs.Name, stuckjobs.CannotStart}:                           freshJob,
 		{stuckrollout.Name, stuckrollout.DeadlineExceeded}:                restartRollout,
 		{stuckrollout.Name, stuckrollout.Stuck}:                           restartRollout,
+		{crashloop.Name, crashloop.Crashing}:                              freshCrashed,
 		{certexpiry.Name, certexpiry.RequestFailed}:                       freshRequest,
 		{tlssecretmismatch.Name, tlssecretmismatch.BetterSecret}:          betterSecret,
 	}

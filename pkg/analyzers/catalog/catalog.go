@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers"
@@ -21,6 +22,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/proactivesecretkeycheck"
 	"github.com/srenix/srenix/pkg/analyzers/endpoints"
 	"github.com/srenix/srenix/pkg/analyzers/nodes"
+	"github.com/srenix/srenix/pkg/analyzers/crashloop"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
@@ -30,6 +32,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/silences"
 )
 
@@ -52,6 +55,7 @@ func All() []Entry {
 		{proactivesecretkeycheck.Name, proactivesecretkeycheck.New},
 		{endpoints.Name, endpoints.New},
 		{nodes.Name, nodes.New},
+		{crashloop.Name, crashloop.New},
 		{rbacdrift.Name, rbacdrift.New},
 		{secretkeymissing.Name, secretkeymissing.New},
 		{silences.Name, silences.New},
@@ -78,6 +82,10 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 			errs = append(errs, fmt.Errorf("analyzers: there is no %q; these exist: %s", name, names(entries)))
 		}
 	}
+	protected := func(in *corev1.Namespace) bool {
+		so, _ := policy.IsProtected(in, namespace, &configuration.Policy)
+		return so
+	}
 	rules := []live.Rule{analyzers.DegradedRule(namespace + ":" + serviceAccount)}
 	for _, entry := range entries {
 		own := configuration.Analyzers[entry.Name]
@@ -89,7 +97,7 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 		default:
 			errs = append(errs, fmt.Errorf("environment variable %s is %q: must be on or off", Variable(entry.Name), value))
 		}
-		analyzer, err := entry.New(analyzers.NewSettings(own))
+		analyzer, err := entry.New(analyzers.NewSettings(own).Protecting(protected))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("analyzers[%s]: %w", entry.Name, err))
 			continue

@@ -92,6 +92,7 @@ func trimPod(in *corev1.Pod) *corev1.Pod {
 		Spec: corev1.PodSpec{
 			NodeName: shared(in.Spec.NodeName), ServiceAccountName: shared(in.Spec.ServiceAccountName),
 			AutomountServiceAccountToken: in.Spec.AutomountServiceAccountToken, ImagePullSecrets: in.Spec.ImagePullSecrets,
+			RestartPolicy: corev1.RestartPolicy(shared(string(in.Spec.RestartPolicy))),
 		},
 		Status: corev1.PodStatus{
 			Phase: in.Status.Phase, StartTime: in.Status.StartTime, Reason: in.Status.Reason,

@@ -1,0 +1,100 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package crashloop
+
+import (
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// standing is how the restarts of a container stand.
+type standing int
+
+const (
+	// well runs, waits for something else, or has done what it was to do.
+	well standing = iota
+	// restarted has ended and has not run well since: a row of restarts may have begun.
+	restarted
+	// looping ends again and again.
+	looping
+)
+
+// Reasons of waits and ends (k8s.io/kubernetes, pkg/kubelet/kuberuntime; the last
+// two are what containerd and CRI-O say of a container that never ran).
+const (
+	backOff           = "CrashLoopBackOff"
+	runError          = "RunContainerError"
+	outOfMemory       = "OOMKilled"
+	startError        = "StartError"
+	containerCannotDo = "ContainerCannotRun"
+)
+
+// backedOff is the shortest pause before a start which shows that the kubelet backed
+// off. Its first restart comes at once, and after that it waits 10 s and longer.
+const backedOff = 5 * time.Second
+
+// judge tells how the restarts of a container stand and, if that changes by itself,
+// when. Between two waits a container in a loop runs for a moment: how long the run
+// before lasted, and how long it took to start the next, tells that from a container
+// that was restarted once.
+func (a analyzer) judge(pod *corev1.Pod, status *corev1.ContainerStatus, now time.Time) (standing, time.Time) {
+	wait, running, ended, last := status.State.Waiting, status.State.Running, status.State.Terminated, status.LastTerminationState.Terminated
+	switch {
+	case wait != nil && wait.Reason == backOff, wait != nil && wait.Reason == runError && status.RestartCount > 0:
+		return looping, time.Time{}
+	case wait != nil && (last != nil || wait.Reason == runError):
+		return restarted, time.Time{}
+	case ended != nil && over(pod, status):
+		return well, time.Time{}
+	case ended != nil:
+		if last != nil && a.brief(last) && a.brief(ended) {
+			return looping, time.Time{}
+		}
+		return restarted, time.Time{}
+	case running != nil && last != nil:
+		until := running.StartedAt.Add(a.stable)
+		if !now.Before(until) {
+			return well, time.Time{}
+		}
+		if a.brief(last) && running.StartedAt.Sub(last.FinishedAt.Time) >= backedOff {
+			return looping, until
+		}
+		return restarted, until
+	}
+	return well, time.Time{}
+}
+
+// over tells whether a container that ended is not started again.
+func over(pod *corev1.Pod, status *corev1.ContainerStatus) bool {
+	policy := pod.Spec.RestartPolicy
+	if status.State.Terminated.ExitCode != 0 {
+		return policy == corev1.RestartPolicyNever
+	}
+	initial := slices.ContainsFunc(pod.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == status.Name })
+	return initial || policy == corev1.RestartPolicyNever || policy == corev1.RestartPolicyOnFailure
+}
+
+// brief tells whether a run was too short to count as running well. One that never
+// began has the epoch as its start.
+func (a analyzer) brief(end *corev1.ContainerStateTerminated) bool {
+	switch {
+	case end.Reason == startError || end.Reason == containerCannotDo:
+		return true
+	case end.FinishedAt.IsZero():
+		return false // nobody can tell
+	case end.StartedAt.Unix() <= 0:
+		return true
+	}
+	return end.FinishedAt.Sub(end.StartedAt.Time) < a.stable
+}
+
+// lastEnd is how a container ended last, or nil if that is not known.
+func lastEnd(status *corev1.ContainerStatus) *corev1.ContainerStateTerminated {
+	if status.State.Terminated != nil {
+		return status.State.Terminated
+	}
+	return status.LastTerminationState.Terminated
+}
