@@ -23,6 +23,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/endpoints"
 	"github.com/srenix/srenix/pkg/analyzers/nodes"
 	"github.com/srenix/srenix/pkg/analyzers/crashloop"
+	"github.com/srenix/srenix/pkg/analyzers/oomkill"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
@@ -56,6 +57,7 @@ func All() []Entry {
 		{endpoints.Name, endpoints.New},
 		{nodes.Name, nodes.New},
 		{crashloop.Name, crashloop.New},
+		{oomkill.Name, oomkill.New},
 		{rbacdrift.Name, rbacdrift.New},
 		{secretkeymissing.Name, secretkeymissing.New},
 		{silences.Name, silences.New},

@@ -1,0 +1,168 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package oomkill
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
+)
+
+func settings(options string) analyzers.Settings {
+	configuration := config.AnalyzerConfiguration{}
+	if options != "" {
+		configuration.Options = &runtime.RawExtension{Raw: []byte(options)}
+	}
+	return analyzers.NewSettings(configuration)
+}
+
+func TestGoldens(t *testing.T) {
+	analyzer, err := New(settings(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	analyzertest.Run(t, analyzer)
+}
+
+func TestWrongOptionsAreNamed(t *testing.T) {
+	for options, word := range map[string]string{
+		`{"kills":1}`: "kills", `{"kills":11}`: "kills", `{"window":"0s"}`: "window", `{"hours":1}`: "hours",
+	} {
+		if _, err := New(settings(options)); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v", options, err)
+		}
+	}
+}
+
+// history is a container whose ends are played one after the other.
+type history struct {
+	t       *testing.T
+	clock   *testingclock.FakeClock
+	cluster *livetest.Cluster
+	memory  live.Memory
+	engine  *live.Engine
+	stop    func()
+	pod     *corev1.Pod
+}
+
+func newHistory(t *testing.T) *history {
+	h := &history{
+		t: t, clock: testingclock.NewFakeClock(time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)),
+		cluster: &livetest.Cluster{}, memory: &livetest.Memory{},
+		pod: &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tool", UID: "tool"},
+			Status:     corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: "app"}}},
+		},
+	}
+	h.cluster.Set(inputs.Pods.Ref().Resource(), h.pod)
+	h.start()
+	return h
+}
+
+// start runs a new engine with what was remembered, as after a restart.
+func (h *history) start() {
+	h.t.Helper()
+	analyzer, err := New(settings(""))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.engine = live.New(live.Options{Clock: h.clock, Memory: h.memory})
+	for _, rule := range analyzers.LiveRules(analyzer) {
+		if err := h.engine.AddRule(rule); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	livetest.Run(h.t, h.engine, h.cluster)
+}
+
+// ends plays an hour of running, an end with a reason, and the next start.
+func (h *history) ends(reason string) {
+	h.t.Helper()
+	h.unseen(reason)
+	livetest.Settle(h.t, h.engine, h.cluster, inputs.Pods)
+}
+
+func (h *history) unseen(reason string) {
+	h.clock.Step(time.Hour)
+	h.pod = h.pod.DeepCopy()
+	status := &h.pod.Status.ContainerStatuses[0]
+	status.RestartCount++
+	status.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(h.clock.Now())}
+	status.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: reason, FinishedAt: metav1.NewTime(h.clock.Now())}
+	h.cluster.Set(inputs.Pods.Ref().Resource(), h.pod)
+}
+
+func (h *history) found(want bool, when string) {
+	h.t.Helper()
+	livetest.Eventually(h.t, "everything is evaluated", h.engine.Settled)
+	if have := len(live.List(h.engine, analyzers.DetectedFindings)) > 0; have != want {
+		h.t.Errorf("%s: found %t, want %t", when, have, want)
+	}
+}
+
+func TestThreeKillsOfOneContainerAreFound(t *testing.T) {
+	h := newHistory(t)
+	h.ends(reason)
+	h.found(false, "after the first kill")
+	h.ends(reason)
+	h.found(false, "after the second kill")
+	h.ends(reason)
+	h.found(true, "after the third kill")
+	h.clock.Step(21 * time.Hour)
+	h.found(true, "a day after the first kill, less an hour")
+	h.clock.Step(time.Hour)
+	h.found(false, "a day after the first kill")
+}
+
+func TestKillsAreRememberedOverARestart(t *testing.T) {
+	h := newHistory(t)
+	h.ends(reason)
+	h.ends(reason)
+	h.start()
+	h.ends(reason)
+	h.found(true, "after a restart of the engine and the third kill")
+}
+
+func TestOnlyKillsThatWereSeenCount(t *testing.T) {
+	h := newHistory(t)
+	h.ends("Error")
+	h.ends("Error")
+	h.ends("Error")
+	h.ends(reason)
+	h.found(false, "after one kill that follows other ends")
+	h.ends(reason)
+	h.found(false, "after two kills that follow other ends")
+	h.ends("Error")
+	h.ends(reason)
+	h.found(false, "after an end that broke the row")
+	h.ends(reason)
+	h.found(false, "after two kills since then")
+	h.ends(reason)
+	h.found(true, "after three kills since then")
+}
+
+func TestKillsThatNobodySawDoNotCount(t *testing.T) {
+	h := newHistory(t)
+	h.ends(reason)
+	h.unseen("Error")
+	h.unseen("Error")
+	h.ends(reason)
+	h.ends(reason)
+	if status := h.pod.Status.ContainerStatuses[0]; status.RestartCount != 5 {
+		t.Fatalf("%d restarts", status.RestartCount)
+	}
+	h.found(false, "after three kills, with two ends between them that nobody saw")
+}
