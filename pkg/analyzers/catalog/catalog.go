@@ -24,6 +24,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/nodes"
 	"github.com/srenix/srenix/pkg/analyzers/crashloop"
 	"github.com/srenix/srenix/pkg/analyzers/oomkill"
+	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
@@ -58,6 +59,7 @@ func All() []Entry {
 		{nodes.Name, nodes.New},
 		{crashloop.Name, crashloop.New},
 		{oomkill.Name, oomkill.New},
+		{pendingpods.Name, pendingpods.New},
 		{rbacdrift.Name, rbacdrift.New},
 		{secretkeymissing.Name, secretkeymissing.New},
 		{silences.Name, silences.New},

@@ -100,6 +100,9 @@ func trimPod(in *corev1.Pod) *corev1.Pod {
 			ContainerStatuses: troubled(in.Status.ContainerStatuses), InitContainerStatuses: troubled(in.Status.InitContainerStatuses),
 		},
 	}
+	if priority := in.Spec.Priority; priority != nil && *priority < 0 {
+		out.Spec.Priority = priority // makes room for others, as placeholders do
+	}
 	for _, volume := range in.Spec.Volumes {
 		if volume.PersistentVolumeClaim != nil {
 			out.Spec.Volumes = append(out.Spec.Volumes, corev1.Volume{

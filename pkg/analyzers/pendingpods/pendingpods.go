@@ -1,0 +1,173 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pendingpods finds workloads with pods for which there is no node, by what
+// the scheduler says stands in the way.
+package pendingpods
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// Name of the analyzer.
+	Name = "PendingPods"
+	// InsufficientResources means that the nodes which a pod may run on are too full.
+	InsufficientResources = "InsufficientResources"
+	// UntoleratedTaints means that what is left are nodes with taints, or cordoned.
+	UntoleratedTaints = "UntoleratedTaints"
+	// AffinityUnsatisfied means that no node satisfies a selector, affinity or spread.
+	AffinityUnsatisfied = "AffinityUnsatisfied"
+	// VolumeUnavailable means that a volume keeps a pod from every node.
+	VolumeUnavailable = "VolumeUnavailable"
+	// PortsTaken means that a host port is taken on every node.
+	PortsTaken = "HostPortsTaken"
+	// Unschedulable means that the scheduler says something else, or nothing.
+	Unschedulable = "PodUnschedulable"
+
+	standardGrace = 60 * time.Second
+)
+
+type analyzer struct{ grace time.Duration }
+
+// New makes the analyzer. It has no options of its own.
+func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
+	if err := settings.Options(&struct{}{}); err != nil {
+		return analyzers.Analyzer{}, err
+	}
+	a := analyzer{grace: settings.Grace(standardGrace)}
+	warning := []v1alpha1.Severity{v1alpha1.SeverityWarning}
+	return analyzers.Analyzer{
+		Name: Name,
+		Reasons: []analyzers.Reason{
+			{Name: InsufficientResources, Severities: warning, Summary: "Pods find no node, because those that they may run on have too little left."},
+			{Name: UntoleratedTaints, Severities: warning, Summary: "Pods find no node, because of taints that they do not tolerate, or cordoned nodes."},
+			{Name: AffinityUnsatisfied, Severities: warning, Summary: "Pods find no node that satisfies their selector, affinity or spread."},
+			{Name: VolumeUnavailable, Severities: warning, Summary: "Pods find no node on which they can have a volume."},
+			{Name: PortsTaken, Severities: warning, Summary: "Pods find no node on which their host ports are free."},
+			{Name: Unschedulable, Severities: warning, Summary: "Pods find no node for another reason, or no scheduler looks at them."},
+		},
+		Rules: workloads.Rules(a.workload),
+	}, nil
+}
+
+// group are pods of a workload that one obstacle keeps from the nodes.
+type group struct {
+	obstacle obstacle
+	unseen   bool
+	since    time.Time
+	pods     []*corev1.Pod
+}
+
+func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
+	ofJob := w.Reference.Kind == "Job" || w.Reference.Kind == "CronJob"
+	if ofJob && !w.Settled { // suspended
+		return nil, nil
+	}
+	pods := w.Troubled(view)
+	slices.SortFunc(pods, func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) })
+	groups := map[string]*group{}
+	for _, pod := range pods {
+		since, waits := waitsSince(pod)
+		if !waits {
+			continue
+		}
+		if end := since.Add(a.grace); view.Now().Before(end) {
+			view.RecheckAt(end)
+			continue
+		}
+		condition := inputs.ConditionOfPod(pod, corev1.PodScheduled)
+		is := obstacleOf(condition.Message)
+		g := groups[is.reason]
+		if g == nil {
+			g = &group{obstacle: is, unseen: condition.Status == corev1.ConditionUnknown, since: since}
+			groups[is.reason] = g
+		}
+		if since.Before(g.since) {
+			g.since = since
+		}
+		g.pods = append(g.pods, pod)
+	}
+	var found []v1alpha1.FindingSpec
+	for _, reason := range slices.Sorted(maps.Keys(groups)) {
+		found = append(found, finding(w, groups[reason]))
+	}
+	return found, nil
+}
+
+// waitsSince tells since when a pod waits for a node. One that is held by scheduling
+// gates does not, nor one whose priority says that it is there to make room.
+func waitsSince(pod *corev1.Pod) (since time.Time, waits bool) {
+	if pod.Status.Phase != corev1.PodPending || pod.Spec.NodeName != "" || pod.Spec.Priority != nil && *pod.Spec.Priority < 0 {
+		return time.Time{}, false
+	}
+	condition := inputs.ConditionOfPod(pod, corev1.PodScheduled)
+	if condition.Reason == corev1.PodReasonSchedulingGated || condition.Status == corev1.ConditionTrue {
+		return time.Time{}, false
+	}
+	since = condition.LastTransitionTime.Time
+	if since.IsZero() {
+		since = pod.CreationTimestamp.Time
+	}
+	return since, !since.IsZero()
+}
+
+func finding(w workloads.Workload, g *group) v1alpha1.FindingSpec {
+	first := g.pods[0]
+	message := fmt.Sprintf("Pod %s of %s finds no node: %s", first.Name, w, g.obstacle)
+	if w.Reference.Kind == "Pod" {
+		message = fmt.Sprintf("Pod %s finds no node: %s", first.Name, g.obstacle)
+	}
+	text, more := advice(g.obstacle, first)
+	if g.unseen {
+		message = fmt.Sprintf("Pod %s has no node, and no scheduler has looked at it", first.Name)
+		text, more = "See whether a scheduler of the name that the pod asks for runs.", []string{"kubectl get pods -n kube-system", fmt.Sprintf("kubectl get pod %s -n %s -o jsonpath='{.spec.schedulerName}'", first.Name, first.Namespace)}
+	}
+	if len(g.pods) > 1 {
+		message += ". The same is so of other pods of it"
+	}
+	var related []v1alpha1.RelatedObject
+	for _, pod := range g.pods {
+		related = append(related, v1alpha1.RelatedObject{Relation: "pod without a node", ObjectReference: workloads.PodReference(pod)})
+	}
+	return v1alpha1.FindingSpec{
+		Reason: g.obstacle.reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
+		Remediation: v1alpha1.Remediation{
+			Text:     text,
+			Commands: append([]string{fmt.Sprintf("kubectl describe pod %s -n %s", first.Name, first.Namespace)}, more...),
+		},
+		Since: metav1.NewTime(g.since),
+	}
+}
+
+// advice is what to do about an obstacle, and where to look.
+func advice(o obstacle, pod *corev1.Pod) (text string, commands []string) {
+	switch o.reason {
+	case InsufficientResources:
+		return "Add nodes, free some of what is requested, or lower the requests. What counts are requests, not what is used.", []string{"kubectl describe nodes"}
+	case UntoleratedTaints:
+		return "Uncordon nodes or take the taints away if they are not meant for these pods, or give the pods the toleration.",
+			[]string{"kubectl get nodes -o custom-columns=NAME:.metadata.name,CORDONED:.spec.unschedulable,TAINTS:.spec.taints[*].key"}
+	case AffinityUnsatisfied:
+		return "Compare the pod's selector, affinity and spread with the labels that the nodes have and with the pods on them.", []string{"kubectl get nodes --show-labels", fmt.Sprintf("kubectl get pods -n %s -o wide", pod.Namespace)}
+	case VolumeUnavailable:
+		return "See which claim is not bound, or is bound to a volume that is elsewhere or taken, and why.",
+			[]string{fmt.Sprintf("kubectl get persistentvolumeclaims -n %s", pod.Namespace), "kubectl get persistentvolumes", "kubectl get storageclasses"}
+	case PortsTaken:
+		return "Let fewer pods ask for the port, do without hostPort, or add nodes.", []string{"kubectl get pods -A -o wide"}
+	}
+	return "Read what the scheduler says.", []string{"kubectl get nodes"}
+}
