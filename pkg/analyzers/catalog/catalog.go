@@ -23,6 +23,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/endpoints"
 	"github.com/srenix/srenix/pkg/analyzers/nodes"
 	"github.com/srenix/srenix/pkg/analyzers/crashloop"
+	"github.com/srenix/srenix/pkg/analyzers/failedmounts"
 	"github.com/srenix/srenix/pkg/analyzers/oomkill"
 	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
@@ -58,6 +59,7 @@ func All() []Entry {
 		{endpoints.Name, endpoints.New},
 		{nodes.Name, nodes.New},
 		{crashloop.Name, crashloop.New},
+		{failedmounts.Name, failedmounts.New},
 		{oomkill.Name, oomkill.New},
 		{pendingpods.Name, pendingpods.New},
 		{rbacdrift.Name, rbacdrift.New},

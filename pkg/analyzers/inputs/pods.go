@@ -96,7 +96,7 @@ func trimPod(in *corev1.Pod) *corev1.Pod {
 		},
 		Status: corev1.PodStatus{
 			Phase: in.Status.Phase, StartTime: in.Status.StartTime, Reason: in.Status.Reason,
-			Conditions:        podConditions(in.Status.Conditions),
+			Conditions:        podConditions(in.Status.Phase, in.Status.Conditions),
 			ContainerStatuses: troubled(in.Status.ContainerStatuses), InitContainerStatuses: troubled(in.Status.InitContainerStatuses),
 		},
 	}
@@ -113,9 +113,10 @@ func trimPod(in *corev1.Pod) *corev1.Pod {
 	return out
 }
 
-// podConditions keeps Ready, and PodScheduled with the scheduler's words while it is
-// not True, each with what tells since when.
-func podConditions(in []corev1.PodCondition) []corev1.PodCondition {
+// podConditions keeps Ready, PodScheduled with the scheduler's words while it is not
+// True, and of a pod that has not started whether its volumes and its sandbox are
+// there, each with what tells since when.
+func podConditions(phase corev1.PodPhase, in []corev1.PodCondition) []corev1.PodCondition {
 	var out []corev1.PodCondition
 	for _, condition := range in {
 		kept := corev1.PodCondition{
@@ -123,6 +124,7 @@ func podConditions(in []corev1.PodCondition) []corev1.PodCondition {
 		}
 		switch {
 		case condition.Type == corev1.PodReady:
+		case condition.Type == corev1.PodReadyToStartContainers && phase == corev1.PodPending:
 		case condition.Type == corev1.PodScheduled && condition.Status != corev1.ConditionTrue:
 			kept.Message = condition.Message
 		default:
