@@ -12,6 +12,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/crashloop"
+	"github.com/srenix/srenix/pkg/analyzers/failedpods"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
 	"github.com/srenix/srenix/pkg/analyzers/stuckrollout"
@@ -47,6 +48,8 @@ func matchers() map[[2]string]matcher {
 		{stuckrollout.Name, stuckrollout.DeadlineExceeded}:                restartRollout,
 		{stuckrollout.Name, stuckrollout.Stuck}:                           restartRollout,
 		{crashloop.Name, crashloop.Crashing}:                              freshCrashed,
+		{failedpods.Name, failedpods.PodFailed}:                           leftBare,
+		{failedpods.Name, failedpods.JobPodsFailed}:                       leftOfJob,
 		{certexpiry.Name, certexpiry.RequestFailed}:                       freshRequest,
 		{tlssecretmismatch.Name, tlssecretmismatch.BetterSecret}:          betterSecret,
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/nodes"
 	"github.com/srenix/srenix/pkg/analyzers/crashloop"
 	"github.com/srenix/srenix/pkg/analyzers/failedmounts"
+	"github.com/srenix/srenix/pkg/analyzers/failedpods"
 	"github.com/srenix/srenix/pkg/analyzers/oomkill"
 	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
@@ -60,6 +61,7 @@ func All() []Entry {
 		{nodes.Name, nodes.New},
 		{crashloop.Name, crashloop.New},
 		{failedmounts.Name, failedmounts.New},
+		{failedpods.Name, failedpods.New},
 		{oomkill.Name, oomkill.New},
 		{pendingpods.Name, pendingpods.New},
 		{rbacdrift.Name, rbacdrift.New},

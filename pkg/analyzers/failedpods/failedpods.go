@@ -1,0 +1,239 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package failedpods finds pods that failed and that nobody replaces: those without a
+// controller, and those of Jobs that have given up. Pods that another has replaced are
+// history, and worth a word only where they pile up.
+package failedpods
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// Name of the analyzer.
+	Name = "FailedPods"
+	// PodFailed means that a pod without a controller failed.
+	PodFailed = "PodFailed"
+	// JobPodsFailed means that a Job failed for good, and its failed pods are there to tell why.
+	JobPodsFailed = "JobPodsFailed"
+	// EvictedPods means that pods which their nodes ended, and others replaced, pile up.
+	EvictedPods = "EvictedPods"
+
+	standardGrace = 5 * time.Minute
+	standardPile  = 5
+)
+
+// Options of the analyzer.
+type Options struct {
+	// Pile is how many replaced pods of one namespace make a finding; 5 by default.
+	Pile *int `json:"pile,omitempty"`
+}
+
+type analyzer struct {
+	grace time.Duration
+	pile  int
+}
+
+// New makes the analyzer.
+func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
+	options := Options{}
+	if err := settings.Options(&options); err != nil {
+		return analyzers.Analyzer{}, err
+	}
+	a := analyzer{grace: settings.Grace(standardGrace), pile: standardPile}
+	if options.Pile != nil {
+		a.pile = *options.Pile
+	}
+	if a.pile < 1 {
+		return analyzers.Analyzer{}, errors.New("options: pile must be at least 1")
+	}
+	rules := workloads.Rules(a.workload, inputs.Jobs.Ref())
+	rules = slices.DeleteFunc(rules, func(rule analyzers.Rule) bool {
+		return !slices.Contains([]live.KindRef{inputs.Pods.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref()}, rule.Subject)
+	})
+	return analyzers.Analyzer{
+		Name: Name,
+		Reasons: []analyzers.Reason{
+			{Name: PodFailed, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A pod without a controller failed, and nobody makes another."},
+			{Name: JobPodsFailed, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Job, or the last one of a CronJob, failed for good."},
+			{Name: EvictedPods, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "Pods that their nodes ended, and others replaced, pile up in a namespace."},
+		},
+		Rules: append(rules, analyzers.Rule{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.namespace}),
+	}, nil
+}
+
+func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
+	switch w.Reference.Kind {
+	case "Pod":
+		return a.bare(view, w), nil
+	case "Job", "CronJob":
+		return a.job(view, w), nil
+	}
+	return nil, nil
+}
+
+// bare tells whether a pod failed that has no controller.
+func (a analyzer) bare(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
+	failed := failedOf(w.Troubled(view))
+	if len(failed) != 1 || !inputs.BarePod(failed[0]) {
+		return nil // static pods, and those of other projects' controllers, are theirs to judge
+	}
+	pod := failed[0]
+	since := failedAt(pod)
+	if since.IsZero() {
+		since = view.FirstObserved(PodFailed)
+	}
+	if !a.past(view, since) {
+		return nil
+	}
+	return []v1alpha1.FindingSpec{{
+		Reason: PodFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference,
+		Message: fmt.Sprintf("Pod %s failed: %s. It has no controller, so nobody makes another.", pod.Name, why(pod)),
+		Remediation: v1alpha1.Remediation{
+			Text: "Read what it wrote, and make it again if it is still needed, better through a Job or a Deployment. Delete what is left of it.",
+			Commands: []string{
+				fmt.Sprintf("kubectl describe pod %s -n %s", pod.Name, pod.Namespace),
+				fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", pod.Name, pod.Namespace),
+				fmt.Sprintf("kubectl delete pod %s -n %s", pod.Name, pod.Namespace),
+			},
+		},
+		Since: metav1.NewTime(since),
+	}}
+}
+
+// job tells whether a Job, or the last one of a CronJob that ended, failed for good.
+func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
+	failed := failedOf(w.Troubled(view))
+	if len(failed) == 0 || !w.Settled {
+		return nil // while it is suspended it is not tried again
+	}
+	job, since := lastFailure(view, w)
+	if job == nil {
+		return nil
+	}
+	pods := slices.DeleteFunc(failed, func(pod *corev1.Pod) bool { return !metav1.IsControlledBy(pod, job) })
+	if len(pods) == 0 || !a.past(view, since) {
+		return nil
+	}
+	if w.Reference.Kind == "CronJob" {
+		since = view.FirstObserved(JobPodsFailed) // the next failure is the same trouble
+	}
+	var related []v1alpha1.RelatedObject
+	for _, pod := range pods {
+		related = append(related, v1alpha1.RelatedObject{Relation: "failed pod", ObjectReference: workloads.PodReference(pod)})
+	}
+	message := fmt.Sprintf("%s failed, and is not tried again", w)
+	if w.Reference.Kind == "CronJob" {
+		message = fmt.Sprintf("The last Job of %s failed, and is not tried again", w)
+	}
+	return []v1alpha1.FindingSpec{{
+		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related,
+		Message: fmt.Sprintf("%s. Of its pod %s: %s.", message, pods[0].Name, why(pods[0])),
+		Remediation: v1alpha1.Remediation{
+			Text: "Read what its pods wrote and mend that. A Job that failed is not started again: make another.",
+			Commands: []string{
+				fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", pods[0].Name, pods[0].Namespace),
+				fmt.Sprintf("kubectl describe job %s -n %s", job.Name, job.Namespace),
+				"kubectl describe " + w.Argument(),
+			},
+		},
+		Since: metav1.NewTime(since),
+	}}
+}
+
+// lastFailure returns the Job of a workload that ended last, if it failed, and when.
+func lastFailure(view *live.View, w workloads.Workload) (*batchv1.Job, time.Time) {
+	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(w.Meta.UID))
+	if w.Reference.Kind == "Job" {
+		own, exists := inputs.Jobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
+		if !exists {
+			return nil, time.Time{}
+		}
+		jobs = []*batchv1.Job{own}
+	}
+	var last *batchv1.Job
+	var ended time.Time
+	failed := false
+	for _, job := range jobs {
+		for _, condition := range job.Status.Conditions {
+			ends := condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed
+			at := condition.LastTransitionTime.Time
+			if !ends || condition.Status != corev1.ConditionTrue || last != nil && !at.After(ended) {
+				continue
+			}
+			last, ended, failed = job, at, condition.Type == batchv1.JobFailed
+		}
+	}
+	if !failed || ended.IsZero() || last.DeletionTimestamp != nil {
+		return nil, time.Time{}
+	}
+	return last, ended
+}
+
+// namespace tells whether pods that their nodes ended, and others replaced, pile up.
+func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	namespace, exists := inputs.Namespaces.Get(view, subject)
+	if !exists || namespace.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	replaced := 0
+	var reasons []string
+	for _, pod := range failedOf(inputs.Pods.ByIndex(view, inputs.ByTroubledNamespace, namespace.Name)) {
+		if pod.DeletionTimestamp == nil && !inputs.BarePod(pod) && endedByNode(pod) {
+			replaced++
+			reasons = append(reasons, pod.Status.Reason)
+		}
+	}
+	if replaced < a.pile {
+		return nil, nil
+	}
+	return []v1alpha1.FindingSpec{{
+		Reason: EvictedPods, Severity: v1alpha1.SeverityInfo,
+		Subject: v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: namespace.Name, UID: namespace.UID},
+		Message: fmt.Sprintf("Pods that their nodes ended (%s) pile up in namespace %s. Their controllers have made others; these are left over, and tell that nodes run short or go away.",
+			workloads.Names(reasons), namespace.Name),
+		Remediation: v1alpha1.Remediation{
+			Text: "See why the nodes ended them: too little memory or disk, or nodes that are shut down. Set requests that are what the pods use. What is left over can be deleted, together with all else that failed in the namespace.",
+			Commands: []string{
+				fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o wide", namespace.Name),
+				"kubectl describe nodes",
+				fmt.Sprintf("kubectl delete pods -n %s --field-selector status.phase=Failed", namespace.Name),
+			},
+		},
+		Since: metav1.NewTime(view.FirstObserved(EvictedPods)),
+	}}, nil
+}
+
+// past tells whether the grace since a failure is over, and else asks to be called then.
+func (a analyzer) past(view *live.View, since time.Time) bool {
+	end := since.Add(a.grace)
+	view.RecheckAt(end)
+	return !view.Now().Before(end)
+}
+
+// failedOf returns those of the pods that failed, by name.
+func failedOf(pods []*corev1.Pod) []*corev1.Pod {
+	var failed []*corev1.Pod
+	for _, pod := range pods {
+		if pod.Status.Phase == corev1.PodFailed {
+			failed = append(failed, pod)
+		}
+	}
+	slices.SortFunc(failed, func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) })
+	return failed
+}

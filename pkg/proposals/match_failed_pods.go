@@ -1,0 +1,76 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proposals
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// leftFor is how long a failed pod is left to those who want to read what it wrote.
+const leftFor = time.Hour
+
+// leftBare deletes what is left of a failed pod without a controller. Nobody makes
+// another.
+func leftBare(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	pod, exists := leftPod(view, finding, finding.Spec.Subject)
+	if !exists || !inputs.BarePod(pod) {
+		return fix{}, false
+	}
+	return fix{
+		action: v1alpha1.ActionDeletePod, target: finding.Spec.Subject,
+		rationale: fmt.Sprintf("Pod %s failed more than an hour ago and has no controller, so it does not run again and nobody makes another. Deleting it only clears away what is left; what it wrote goes with it.", pod.Name),
+	}, true
+}
+
+// leftOfJob deletes the last failed pod of a Job that has given up. With others left
+// the finding would stay. The Job's count of failures is kept in its status, and has
+// this pod already once the pod has lost the finalizer by which the Job counts
+// (KEP-2307); and a Job that failed makes no more pods.
+func leftOfJob(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	if len(finding.Spec.Related) != 1 {
+		return fix{}, false
+	}
+	target := finding.Spec.Related[0].ObjectReference
+	pod, exists := leftPod(view, finding, target)
+	if !exists || slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer) {
+		return fix{}, false
+	}
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil || owner.Kind != "Job" {
+		return fix{}, false
+	}
+	job, exists := inputs.Jobs.Get(view, live.Key{Namespace: pod.Namespace, Name: owner.Name})
+	gaveUp := exists && job.UID == owner.UID && slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+		return c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue
+	})
+	if !gaveUp {
+		return fix{}, false
+	}
+	return fix{
+		action: v1alpha1.ActionDeletePod, target: target,
+		rationale: fmt.Sprintf("Pod %s is the last failed pod of Job %s, which has failed for good more than an hour ago, has counted it, and makes no other. Deleting it only clears away what is left; what it wrote goes with it.",
+			pod.Name, job.Name),
+	}, true
+}
+
+// leftPod returns a failed pod that a finding is about, once it has been left for long.
+func leftPod(view *live.View, finding *v1alpha1.Finding, of v1alpha1.ObjectReference) (*corev1.Pod, bool) {
+	pod, exists := inputs.Pods.Get(view, live.Key{Namespace: of.Namespace, Name: of.Name})
+	if !exists || pod.UID != of.UID || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodFailed {
+		return nil, false
+	}
+	free := finding.Spec.Since.Add(leftFor)
+	view.RecheckAt(free)
+	return pod, !view.Now().Before(free)
+}
