@@ -17,16 +17,16 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
-	"github.com/srenix/srenix/pkg/analyzers/gitopsdrift"
-	"github.com/srenix/srenix/pkg/analyzers/failingexternalsecrets"
-	"github.com/srenix/srenix/pkg/analyzers/proactivesecretkeycheck"
-	"github.com/srenix/srenix/pkg/analyzers/endpoints"
-	"github.com/srenix/srenix/pkg/analyzers/nodes"
 	"github.com/srenix/srenix/pkg/analyzers/crashloop"
+	"github.com/srenix/srenix/pkg/analyzers/endpoints"
 	"github.com/srenix/srenix/pkg/analyzers/failedmounts"
 	"github.com/srenix/srenix/pkg/analyzers/failedpods"
+	"github.com/srenix/srenix/pkg/analyzers/failingexternalsecrets"
+	"github.com/srenix/srenix/pkg/analyzers/gitopsdrift"
+	"github.com/srenix/srenix/pkg/analyzers/nodes"
 	"github.com/srenix/srenix/pkg/analyzers/oomkill"
 	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
+	"github.com/srenix/srenix/pkg/analyzers/proactivesecretkeycheck"
 	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
@@ -54,16 +54,16 @@ func All() []Entry {
 	return []Entry{
 		{certexpiry.Name, certexpiry.New},
 		{configdrift.Name, configdrift.New},
-		{gitopsdrift.Name, gitopsdrift.New},
-		{failingexternalsecrets.Name, failingexternalsecrets.New},
-		{proactivesecretkeycheck.Name, proactivesecretkeycheck.New},
-		{endpoints.Name, endpoints.New},
-		{nodes.Name, nodes.New},
 		{crashloop.Name, crashloop.New},
+		{endpoints.Name, endpoints.New},
 		{failedmounts.Name, failedmounts.New},
 		{failedpods.Name, failedpods.New},
+		{failingexternalsecrets.Name, failingexternalsecrets.New},
+		{gitopsdrift.Name, gitopsdrift.New},
+		{nodes.Name, nodes.New},
 		{oomkill.Name, oomkill.New},
 		{pendingpods.Name, pendingpods.New},
+		{proactivesecretkeycheck.Name, proactivesecretkeycheck.New},
 		{rbacdrift.Name, rbacdrift.New},
 		{secretkeymissing.Name, secretkeymissing.New},
 		{silences.Name, silences.New},
