@@ -65,6 +65,21 @@ func TestWhatIsListedByItsFullNameIsNotFound(t *testing.T) {
 	}
 }
 
+func TestTheOwnBindingOfKubernetesIsToldByItsNameAndItsRoleAndItsLabel(t *testing.T) {
+	for what, change := range map[string]func(*rbacv1.ClusterRoleBinding){
+		"another name": func(b *rbacv1.ClusterRoleBinding) { b.Name = "system:public-info" },
+		"another role": func(b *rbacv1.ClusterRoleBinding) { b.RoleRef.Name = "view" },
+		"no label":     func(b *rbacv1.ClusterRoleBinding) { b.Labels = nil },
+	} {
+		golden := analyzertest.Read(t, "testdata/miss-anonymous-own-binding.yaml")
+		change(golden.Objects[0].(*rbacv1.ClusterRoleBinding))
+		found := analyzertest.Analyze(t, made(t, "{}"), golden.Now, 0, golden.Objects)
+		if len(found) != 1 || found[0].Reason != AnonymousGranted {
+			t.Errorf("with %s: found is %v", what, found)
+		}
+	}
+}
+
 func TestOptionsThatAreNoFullNamesAreRefused(t *testing.T) {
 	for options, field := range map[string]string{
 		`{"allowedRoles": ["vault*"]}`:                    "allowedRoles",
