@@ -112,7 +112,8 @@ func newEngine(ctx context.Context, extra *ExtraConfig, memory live.Memory) (*li
 			return nil, nil, fmt.Errorf("adding rule %s: %w", rule.Name, err)
 		}
 	}
-	return engine, source, nil
+	source, err = withVault(engine, source, detecting, extra)
+	return engine, source, err
 }
 
 // newClientScheme returns the scheme of everything that is read from or written to kube-apiserver.

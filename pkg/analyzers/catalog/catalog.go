@@ -33,6 +33,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/stuckrollout"
 	"github.com/srenix/srenix/pkg/analyzers/stuckterminating"
 	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
+	"github.com/srenix/srenix/pkg/analyzers/vaultpathmissing"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -71,6 +72,7 @@ func All() []Entry {
 		{stuckrollout.Name, stuckrollout.New},
 		{stuckterminating.Name, stuckterminating.New},
 		{tlssecretmismatch.Name, tlssecretmismatch.New},
+		{vaultpathmissing.Name, vaultpathmissing.New},
 		{workloadstatedrift.Name, workloadstatedrift.New},
 	}
 }
