@@ -14,29 +14,36 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
-// cronJob tells whether a CronJob has failed, and never succeeded. Its Jobs are
-// not named: the next takes the place of the last.
 func (a analyzer) cronJob(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	cronJob, exists := inputs.CronJobs.Get(view, subject)
-	if !exists || cronJob.DeletionTimestamp != nil || cronJob.Spec.Suspend != nil && *cronJob.Spec.Suspend || cronJob.Status.LastSuccessfulTime != nil {
+	if !exists || cronJob.DeletionTimestamp != nil || cronJob.Spec.Suspend != nil && *cronJob.Spec.Suspend {
 		return nil, nil
+	}
+	return append(a.neverSucceeded(view, cronJob), a.overdue(view, cronJob)...), nil
+}
+
+// neverSucceeded tells whether a CronJob has failed, and never succeeded. Its Jobs
+// are not named: the next takes the place of the last.
+func (a analyzer) neverSucceeded(view *live.View, cronJob *batchv1.CronJob) []v1alpha1.FindingSpec {
+	if cronJob.Status.LastSuccessfulTime != nil {
+		return nil
 	}
 	failed := false
 	for _, job := range inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(cronJob.UID)) {
 		// The controller of CronJobs notes a success some time after the Job does.
 		if _, succeeded := ended(job, batchv1.JobComplete); succeeded {
-			return nil, nil
+			return nil
 		}
 		_, so := ended(job, batchv1.JobFailed)
 		failed = failed || so
 	}
 	if !failed {
-		return nil, nil
+		return nil
 	}
 	since := view.FirstObserved(NeverSucceeded)
 	if end := since.Add(a.grace); view.Now().Before(end) {
 		view.RecheckAt(end)
-		return nil, nil
+		return nil
 	}
 	return []v1alpha1.FindingSpec{{
 		Reason: NeverSucceeded, Severity: v1alpha1.SeverityWarning, Subject: reference("CronJob", cronJob),
@@ -50,5 +57,5 @@ func (a analyzer) cronJob(view *live.View, subject live.Key) ([]v1alpha1.Finding
 			},
 		},
 		Since: metav1.NewTime(since),
-	}}, nil
+	}}
 }

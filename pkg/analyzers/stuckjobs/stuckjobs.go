@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package stuckjobs finds Jobs that cannot finish because their pods cannot start
-// or their indexes failed for good, and CronJobs that never brought anything about.
+// or their indexes failed for good, and CronJobs that never brought anything about
+// or do not run when they should.
 package stuckjobs
 
 import (
@@ -30,6 +31,8 @@ const (
 	IndexesFailed = "JobIndexesFailed"
 	// NeverSucceeded means that a CronJob has run, and never successfully.
 	NeverSucceeded = "CronJobNeverSucceeded"
+	// Overdue means that a CronJob has not run when it should have.
+	Overdue = "CronJobOverdue"
 
 	standardGrace = 5 * time.Minute
 )
@@ -42,14 +45,29 @@ const ConfigError = "CreateContainerConfigError"
 // (k8s.io/kubernetes, pkg/kubelet/kuberuntime and pkg/kubelet/images).
 var waits = []string{ConfigError, "InvalidImageName", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"}
 
-type analyzer struct{ grace time.Duration }
+// Options of the analyzer.
+type Options struct {
+	// TimeZone is the one that kube-controller-manager runs in, as "Europe/Berlin" or
+	// "UTC", in which CronJobs are meant that name none. Where nobody says it, such
+	// CronJobs are found later, except those that were seen to run in UTC.
+	TimeZone string `json:"timeZone"`
+}
 
-// New makes the analyzer. It has no options of its own.
+type analyzer struct {
+	grace time.Duration
+	zone  string
+}
+
+// New makes the analyzer.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
-	if err := settings.Options(&struct{}{}); err != nil {
+	var options Options
+	if err := settings.Options(&options); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace)}
+	if _, err := time.LoadLocation(options.TimeZone); err != nil || options.TimeZone == "Local" {
+		return analyzers.Analyzer{}, fmt.Errorf("options: timeZone: %q: want the name of a time zone, as Europe/Berlin", options.TimeZone)
+	}
+	a := analyzer{grace: settings.Grace(standardGrace), zone: options.TimeZone}
 	warning := []v1alpha1.Severity{v1alpha1.SeverityWarning}
 	return analyzers.Analyzer{
 		Name: Name,
@@ -57,6 +75,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: CannotStart, Severities: warning, Summary: "A Job cannot finish, because its pods wait for a key, an object or an image that is not there."},
 			{Name: IndexesFailed, Severities: warning, Summary: "Indexes of a Job failed as often as they may, and are not tried again."},
 			{Name: NeverSucceeded, Severities: warning, Summary: "A CronJob has run since it was made, and never successfully."},
+			{Name: Overdue, Severities: warning, Summary: "A CronJob has not run when its schedule says."},
 		},
 		Rules: []analyzers.Rule{
 			{Subject: inputs.Jobs.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.job},
