@@ -24,6 +24,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/failingexternalsecrets"
 	"github.com/srenix/srenix/pkg/analyzers/gitopsdrift"
 	"github.com/srenix/srenix/pkg/analyzers/nodes"
+	"github.com/srenix/srenix/pkg/analyzers/imagepull"
 	"github.com/srenix/srenix/pkg/analyzers/oomkill"
 	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
 	"github.com/srenix/srenix/pkg/analyzers/proactivesecretkeycheck"
@@ -62,6 +63,7 @@ func All() []Entry {
 		{failingexternalsecrets.Name, failingexternalsecrets.New},
 		{gitopsdrift.Name, gitopsdrift.New},
 		{nodes.Name, nodes.New},
+		{imagepull.Name, imagepull.New},
 		{oomkill.Name, oomkill.New},
 		{pendingpods.Name, pendingpods.New},
 		{proactivesecretkeycheck.Name, proactivesecretkeycheck.New},

@@ -184,5 +184,5 @@ func advice(s stuck) (text string, commands []string) {
 		return "See what the storage system says, and whether its controller runs.", append(claims, "kubectl get csidrivers")
 	}
 	return "See what the storage system or the file server says, and whether its driver runs on the node.",
-		append(claims, fmt.Sprintf("kubectl describe node %s", s.pod.Spec.NodeName), "kubectl get csinodes")
+		append(claims, "kubectl get csinodes", "kubectl get nodes -o wide")
 }
