@@ -47,10 +47,18 @@
 // were. Inputs are retried forever and heal by themselves. An Advisory input is
 // the exception: what people have noted down about trouble must not hide it.
 //
+// An input is Failing after a few errors in a row, or after half a minute without
+// news, whatever the API server does with the requests: while a list is read, or
+// a watch is between its end and its beginning, nothing is heard. Once watching
+// was lost for that long, only a list makes the input known again. An input is
+// Failing too while it has an object that its Trim or its index functions panic
+// for; that object stays as it was before, and all others are kept up to date.
+//
 // Statuses is the collection that tells which rules are degraded and why: an
 // input that is not known, a panic, an error, or a conflict between two writers
 // of one object, of which the first wins. It can be read by rules and subscribed
-// to like any other. A rule that fails, panics or hangs harms nothing but itself.
+// to like any other. A rule that fails, panics or hangs harms nothing but itself;
+// Run ends without evaluations that hang, and says so.
 //
 // A derived kind becomes known once the rules that write it have worked off the
 // first state of all they read; no rule is evaluated before everything it reads

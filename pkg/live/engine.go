@@ -37,6 +37,9 @@ type Options struct {
 	// forbidden or not installed; 0.8 s to 10 s if nil. Shutting down may have to
 	// wait for one.
 	RetryBackoff *wait.Backoff
+	// ShutdownTimeout is how long, of real time, Run waits for evaluations that do
+	// not end when it is to; 5 s if zero.
+	ShutdownTimeout time.Duration
 	// Memory keeps the times of View.FirstObserved; if nil, they end with the engine.
 	Memory Memory
 }
@@ -55,9 +58,11 @@ type Engine struct {
 	// outstanding counts the subjects that wait or are being evaluated.
 	outstanding atomic.Int64
 
-	// changing counts changes that are stored but whose consequences may not all
-	// be queued yet.
-	changing atomic.Int64
+	changing changing
+
+	// abandoned is set once Run no longer waits for evaluations that hang: nothing
+	// comes of them any more.
+	abandoned atomic.Bool
 
 	mu          sync.RWMutex
 	started     bool // rules and collections are fixed from then on
@@ -79,6 +84,9 @@ func New(options Options) *Engine {
 	}
 	if options.SyncTimeout <= 0 {
 		options.SyncTimeout = time.Minute
+	}
+	if options.ShutdownTimeout <= 0 {
+		options.ShutdownTimeout = 5 * time.Second
 	}
 	if options.RetryBackoff == nil {
 		options.RetryBackoff = &wait.Backoff{Duration: 800 * time.Millisecond, Cap: 10 * time.Second, Steps: 10, Factor: 2, Jitter: 1}
@@ -229,7 +237,9 @@ func (e *Engine) Snapshot() *View { return &View{engine: e, now: e.now()} }
 // evaluated, and no timer is due. What the API server has not sent yet does not
 // count.
 func (e *Engine) Settled() bool {
-	return e.changing.Load() == 0 && e.timers.idle(func() bool { return e.outstanding.Load() == 0 })
+	return e.changing.none(func() bool {
+		return e.timers.idle(func() bool { return e.outstanding.Load() == 0 })
+	})
 }
 
 // now is the time without its monotonic part, which would make equal times differ.
@@ -237,11 +247,17 @@ func (e *Engine) now() time.Time { return e.options.Clock.Now().Round(0) }
 
 // watch is called every few seconds, and whenever an alarm goes off.
 func (e *Engine) watch(now time.Time) {
-	e.changing.Add(1)
-	defer e.changing.Add(-1)
+	e.changing.begin()
+	defer e.changing.end()
 	e.watchClock(now)
 	for _, r := range e.rules {
 		r.watchDuration()
+	}
+	for _, c := range e.collections {
+		if c.input != nil {
+			c.input.overdue()
+			c.input.lookLater()
+		}
 	}
 }
 
@@ -269,8 +285,8 @@ func (e *Engine) watchClock(now time.Time) {
 }
 
 func (e *Engine) reevaluateTimed() {
-	e.changing.Add(1)
-	defer e.changing.Add(-1)
+	e.changing.begin()
+	defer e.changing.end()
 	for _, r := range e.rules {
 		for _, subject := range r.timedSubjects() {
 			e.enqueue(task{r, subject})
@@ -287,8 +303,9 @@ func (e *Engine) enqueue(t task) {
 }
 
 // Run reads the inputs from source and evaluates rules until ctx ends. It returns
-// after every goroutine it started has ended: nil, or why it could not start. An
-// engine runs once.
+// after every goroutine it started has ended: nil, or why it could not start. If
+// evaluations hang, it returns without them, and with an error that names them;
+// what they say after that is discarded. An engine runs once.
 func (e *Engine) Run(ctx context.Context, source Source) error {
 	if err := e.watchInstallations(); err != nil {
 		return err
@@ -306,18 +323,16 @@ func (e *Engine) Run(ctx context.Context, source Source) error {
 		}
 		defer e.metrics.unregister(registerer)
 	}
-	var running sync.WaitGroup
-	ctx, cancel := context.WithCancel(ctx)
-	defer running.Wait()
-	defer e.stopWork()
-	defer cancel()
-	e.startWork(ctx, &running)
+	var working, reading sync.WaitGroup
+	e.startWork(ctx, &working)
 	for _, lw := range connected {
-		running.Go(func() { e.reflect(ctx, lw) })
+		reading.Go(func() { e.reflect(ctx, lw) })
 	}
-	running.Go(func() { e.boundSync(ctx) })
+	reading.Go(func() { e.boundSync(ctx) })
 	<-ctx.Done()
-	return nil
+	e.stopWork()
+	reading.Wait()
+	return e.awaitWork(&working)
 }
 
 // begin freezes the rules and gives every rule a first status.
@@ -333,21 +348,4 @@ func (e *Engine) begin() error {
 		r.refreshStatus()
 	}
 	return nil
-}
-
-// startWork starts everything but the reflectors.
-func (e *Engine) startWork(ctx context.Context, running *sync.WaitGroup) {
-	for _, r := range e.rules {
-		for range e.options.Workers {
-			running.Go(func() { e.work(r) })
-		}
-	}
-	running.Go(func() { e.timers.run(ctx) })
-	e.advance()
-}
-
-func (e *Engine) stopWork() {
-	for _, r := range e.rules {
-		r.queue.stop()
-	}
 }

@@ -25,14 +25,14 @@ func (e *Engine) work(r *rule) {
 			return
 		}
 		e.evaluate(task{r, subject})
-		e.changing.Add(1) // until what waits for the rule is queued
+		e.changing.begin() // until what waits for the rule is queued
 		if r.queue.done(subject) && !r.primedFast.Load() {
 			e.advance()
 		}
 		if r.slowFast.Load() {
 			r.watchDuration()
 		}
-		e.changing.Add(-1)
+		e.changing.end()
 	}
 }
 
@@ -82,7 +82,7 @@ func (e *Engine) attempt(v *View) (result verdict) {
 	switch {
 	case v.misuse != nil:
 		return verdict{reason: ReasonUndeclaredRead, err: v.misuse}
-	case v.unknown != nil:
+	case v.unknown != nil, v.engine.abandoned.Load():
 		return verdict{unknown: true}
 	case err != nil:
 		return verdict{reason: ReasonFailed, err: err}
@@ -114,6 +114,9 @@ func (r *rule) check(outputs []Output) error {
 			return fmt.Errorf("it wrote %T to %s, which holds %T", output.Object, output.Kind, c.kind.example())
 		case output.Object.GetName() == "":
 			return fmt.Errorf("it wrote an object without a name to %s", output.Kind)
+		}
+		if err := c.kind.indexable(output.Object); err != nil {
+			return fmt.Errorf("it wrote what cannot be found: %w", err)
 		}
 		ref := outputRef{c, keyOf(output.Object)}
 		if _, again := seen[ref]; again {

@@ -82,3 +82,6 @@ func Footprint(e *Engine) (nodes, reads, alarms, tasks int) {
 // LookAtClock is what the timers do every few seconds, which a clock that stands
 // still never gets them to.
 func LookAtClock(e *Engine) { e.watch(e.now()) }
+
+// LookAgain has the reflector of an input start anew.
+func LookAgain(e *Engine, ref KindRef) { e.lookup(ref.kind).input.lookAgain() }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -88,8 +89,8 @@ func (h *health) clear(reason string, subject Key) {
 
 // refreshStatus writes the rule's Status if it is not what it was.
 func (r *rule) refreshStatus() {
-	r.engine.changing.Add(1)
-	defer r.engine.changing.Add(-1)
+	r.engine.changing.begin()
+	defer r.engine.changing.end()
 	h := &r.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,7 +110,7 @@ func (r *rule) refreshStatus() {
 		status.State, status.Reason, status.Message = Degraded, reason, message
 	}
 	if h.last != nil && h.last.State == status.State && h.last.Reason == status.Reason {
-		if h.last.Message == status.Message && len(h.last.Missing) == len(status.Missing) {
+		if h.last.Message == status.Message && apiequality.Semantic.DeepEqual(h.last.Missing, status.Missing) {
 			return
 		}
 		status.Since = h.last.Since
@@ -215,14 +216,17 @@ func readRule(k *kind) rbacv1.PolicyRule {
 // describe says what is wrong with an input and what would help.
 func (c condition) describe(k *kind) string {
 	var message string
+	var unfit *unfitError
 	resource := k.resource.GroupResource()
-	switch c.state {
-	case stateForbidden:
+	switch {
+	case errors.As(c.err, &unfit):
+		message = fmt.Sprintf("%s has an object that cannot be read: %v", k.name, unfit)
+	case c.state == stateForbidden:
 		message = fmt.Sprintf("%s may not be read (%s); the missing rule is {apiGroups: [%q], resources: [%q], verbs: [list, watch]}",
 			k.name, causeText(c.err), resource.Group, resource.Resource)
-	case stateNotInstalled:
+	case c.state == stateNotInstalled:
 		message = fmt.Sprintf("%s is not served by the cluster in version %q: install it, or switch off what needs it", k.name, k.resource.Version)
-	case stateFailing:
+	case c.state == stateFailing:
 		message = fmt.Sprintf("%s cannot be read and is retried: %s", k.name, causeText(c.err))
 	default:
 		return k.name + " is being read for the first time"

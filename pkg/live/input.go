@@ -5,70 +5,12 @@ package live
 
 import (
 	"fmt"
-	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/cache"
 )
-
-// inputState is what is known of an input.
-type inputState string
-
-const (
-	stateSyncing      inputState = "Syncing"
-	stateSynced       inputState = "Synced"
-	stateNotInstalled inputState = "NotInstalled"
-	stateForbidden    inputState = "Forbidden"
-	stateFailing      inputState = "Failing"
-)
-
-var inputStates = [...]inputState{stateSyncing, stateSynced, stateNotInstalled, stateForbidden, stateFailing}
-
-func (s inputState) reason() string {
-	switch s {
-	case stateForbidden:
-		return ReasonInputForbidden
-	case stateFailing:
-		return ReasonInputFailing
-	case stateNotInstalled:
-		return ReasonInputNotInstalled
-	}
-	return ReasonInputSyncing
-}
-
-// toleratedFailures is how many failures in a row are still taken for a hiccup,
-// where the error itself does not say what is the matter. With the default retry
-// backoff the next one comes after some three to six seconds.
-const toleratedFailures = 2
-
-// condition is the state of an input at one time.
-type condition struct {
-	state  inputState
-	err    error
-	since  time.Time
-	synced bool // there was a first list
-}
-
-// sound tells whether the input holds what the cluster has.
-func (c condition) sound(k *kind) bool {
-	return c.state == stateSynced || c.state == stateNotInstalled && k.optional
-}
-
-// known tells whether rules go by what the input holds.
-func (c condition) known(k *kind) bool {
-	return c.sound(k) || k.advisory && (c.state == stateForbidden || c.state == stateFailing)
-}
-
-// fault is what listing, or watching, last ended with. The zero fault is success.
-type fault struct {
-	state    inputState
-	err      error
-	failures int
-}
 
 // input follows one resource of the API server: it receives what the reflector
 // reads, and learns how the reading goes from the observed ListerWatcher.
@@ -76,6 +18,10 @@ type input struct {
 	c *collection
 	// again has one element if the resource may have been installed or removed.
 	again chan struct{}
+	// version is the index of the one of kind.versions that was read last.
+	version atomic.Int32
+	// looks is how many times to look for a preferred version.
+	looks atomic.Int32
 
 	// turn serializes changes of state together with all that follows from them.
 	turn sync.Mutex
@@ -83,8 +29,14 @@ type input struct {
 	mu          sync.Mutex
 	condition   condition
 	list, watch fault
-	streaming   bool  // the last answer was a watch that sends the initial objects
-	trimming    error // Trim panicked
+	lapse       lapse
+	// mustList tells that watching was lost for so long that only a list tells
+	// what was missed: an API server opens a watch that it then refuses to serve.
+	mustList  bool
+	streaming bool // the last answer was a watch that sends the initial objects
+	// unfit are the objects that cannot be stored, and why; unfitListed those of
+	// the list that is being read.
+	unfit, unfitListed map[Key]error
 }
 
 func newInput(c *collection) *input {
@@ -97,29 +49,27 @@ func (in *input) current() condition {
 	return in.condition
 }
 
-// add counts one more failure in a row.
-func (f *fault) add(err error) {
-	f.failures++
-	switch {
-	case apierrors.IsForbidden(err):
-		f.state, f.err = stateForbidden, err
-	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
-		f.state, f.err = stateNotInstalled, err
-	case f.failures > toleratedFailures:
-		f.state, f.err = stateFailing, err
-	}
-}
-
-// relist tells whether an error only says that the reflector has to list again.
-func relist(err error) bool {
-	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsTimeout(err) && apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+// asks notes that a request begins. A watch that sends the initial objects is a
+// list too.
+func (in *input) asks(list bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.lapse.begin(in.c.engine.options.Clock.Now())
+	in.lapse.listing = list
 }
 
 func (in *input) listFailed(err error) {
-	if relist(err) {
-		return
-	}
-	in.transition(func() { in.list.add(err) })
+	in.transition(func() {
+		in.lapse.begin(in.c.engine.options.Clock.Now())
+		in.lapse.listing, in.lapse.err = true, err
+		if relist(err) {
+			return
+		}
+		in.list.add(err)
+		if in.list.state == stateNotInstalled && in.c.kind.optional {
+			in.lapse, in.mustList = lapse{}, false // that is an answer
+		}
+	})
 }
 
 func (in *input) listSucceeded() {
@@ -132,23 +82,43 @@ func (in *input) listSucceeded() {
 // the initial objects: the reflector then falls back to listing, which has the
 // last word on whether the resource is there and may be read.
 func (in *input) watchFailed(err error, initial bool) {
-	if relist(err) || apierrors.IsNotFound(err) {
-		return
-	}
 	if initial && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) {
 		return
 	}
-	in.transition(func() { in.watch.add(err) })
+	in.transition(func() {
+		in.lapse.err = err
+		if relist(err) || apierrors.IsNotFound(err) {
+			return
+		}
+		in.watch.add(err)
+		in.mustList = in.mustList || in.watch.state != ""
+	})
 }
 
-func (in *input) watchSucceeded(initial bool) {
+// watchStarted notes that a watch was answered. It returns false if it is of no
+// use, since it may begin after what was missed: there has to be a list first.
+func (in *input) watchStarted(initial bool) bool {
 	if initial {
+		in.listBegins()
 		in.mu.Lock()
+		defer in.mu.Unlock()
 		in.streaming = true // replace follows
-		in.mu.Unlock()
-		return
+		return true
 	}
-	in.transition(func() { in.watch = fault{} })
+	in.mu.Lock()
+	useless := in.mustList
+	in.mu.Unlock()
+	if useless {
+		return false
+	}
+	in.transition(func() { in.watch, in.lapse = fault{}, lapse{} })
+	return true
+}
+
+func (in *input) watchEnded() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.lapse.begin(in.c.engine.options.Clock.Now())
 }
 
 // unanswered declares an input failing that has not been read in time.
@@ -163,49 +133,74 @@ func (in *input) unanswered(after time.Duration) {
 	})
 }
 
+// overdue declares an input failing of which nothing has been heard for too long,
+// whatever the requests are doing.
+func (in *input) overdue() {
+	late := func() bool {
+		return in.condition.sound(in.c.kind) && !in.lapse.since.IsZero() &&
+			in.c.engine.options.Clock.Since(in.lapse.since) >= longestLapse
+	}
+	in.mu.Lock()
+	none := !late()
+	in.mu.Unlock()
+	if none {
+		return
+	}
+	in.transition(func() {
+		if !late() {
+			return
+		}
+		f := &in.watch
+		if in.lapse.listing {
+			f = &in.list
+		}
+		f.state, f.err = stateFailing, in.lapse.failure()
+		in.mustList = true
+	})
+}
+
 // transition applies what happened and does what follows from a new state.
 func (in *input) transition(happened func()) {
-	in.c.engine.changing.Add(1)
-	defer in.c.engine.changing.Add(-1)
+	in.c.engine.changing.begin()
+	defer in.c.engine.changing.end()
 	in.turn.Lock()
 	defer in.turn.Unlock()
 	before, after := in.move(happened)
-	if before.state == after.state {
-		return
+	if before.state != after.state {
+		if after.state == stateNotInstalled && in.c.kind.optional {
+			in.c.writing.Lock()
+			gone := in.c.replace(nil)
+			in.c.setKnown(true)
+			in.c.announce(gone)
+			in.c.writing.Unlock()
+		} else {
+			in.c.setKnown(after.known(in.c.kind))
+		}
 	}
-	if after.state == stateNotInstalled && in.c.kind.optional {
-		in.c.writing.Lock()
-		gone := in.c.replace(nil)
-		in.c.setKnown(true)
-		in.c.announce(gone)
-		in.c.writing.Unlock()
-	} else {
-		in.c.setKnown(after.known(in.c.kind))
-	}
-	in.settle(after)
+	in.settle(before, after)
 }
 
-// replaced makes objects the content of the collection: the input is synced.
-func (in *input) replaced(objects map[Key]Object) {
-	in.c.engine.changing.Add(1)
-	defer in.c.engine.changing.Add(-1)
+// replaced makes objects the content of the collection: the input is synced, but
+// for what is unfit.
+func (in *input) replaced(objects map[Key]Object, unfit map[Key]error) {
+	in.c.engine.changing.begin()
+	defer in.c.engine.changing.end()
 	in.turn.Lock()
 	defer in.turn.Unlock()
 	in.c.writing.Lock()
 	changes := in.c.replace(objects)
 	before, after := in.move(func() {
 		in.condition.synced = true
-		in.list = fault{}
+		in.list, in.lapse, in.mustList = fault{}, lapse{}, false
 		if in.streaming {
 			in.watch = fault{}
 		}
+		in.unfit = unfit
 	})
 	in.c.setKnown(after.known(in.c.kind))
 	in.c.announce(changes)
 	in.c.writing.Unlock()
-	if before.state != after.state {
-		in.settle(after)
-	}
+	in.settle(before, after)
 }
 
 // move applies what happened and derives the state anew.
@@ -215,32 +210,42 @@ func (in *input) move(happened func()) (before, after condition) {
 	before = in.condition
 	happened()
 	if in.list.state == stateNotInstalled && in.c.kind.optional {
-		in.condition.synced = false // what there was goes
+		in.condition.synced, in.unfit = false, nil // what there was goes
 	}
 	state, err := stateSynced, error(nil)
 	switch {
-	case in.trimming != nil:
-		state, err = stateFailing, in.trimming
 	case in.list.state != "":
 		state, err = in.list.state, in.list.err
 	case in.watch.state != "":
 		state, err = in.watch.state, in.watch.err
 	case !in.condition.synced:
 		state = stateSyncing
+	case len(in.unfit) > 0:
+		state, err = stateFailing, unfitness(in.unfit)
 	}
-	if state != before.state {
-		in.condition.state, in.condition.err, in.condition.since = state, err, in.c.engine.now()
+	now := in.c.engine.now()
+	switch {
+	case state != before.state:
+		in.condition.state, in.condition.since = state, now
+		in.condition.quote(err, now)
+	case before.outdated(err, now):
+		in.condition.quote(err, now)
 	}
 	return before, in.condition
 }
 
 // settle tells the rules, and lets those start that waited for a first state.
-func (in *input) settle(after condition) {
-	logger := in.c.engine.options.Logger.WithValues("input", in.c.kind.name, "state", after.state)
-	if after.sound(in.c.kind) {
-		logger.V(1).Info("Input is known")
-	} else {
-		logger.Info("Input is not known", "err", after.err)
+func (in *input) settle(before, after condition) {
+	if before.state == after.state && before.quotes == after.quotes {
+		return
+	}
+	if before.state != after.state {
+		logger := in.c.engine.options.Logger.WithValues("input", in.c.kind.name, "state", after.state)
+		if after.sound(in.c.kind) {
+			logger.V(1).Info("Input is known")
+		} else {
+			logger.Info("Input is not known", "err", after.err)
+		}
 	}
 	for _, r := range in.c.readBy {
 		r.refreshStatus()
@@ -249,98 +254,4 @@ func (in *input) settle(after condition) {
 		in.c.reached.Store(true)
 		in.c.engine.advance()
 	}
-}
-
-// Add, Update, Delete, Replace, Resync and Transformer make the input the store
-// of a client-go Reflector, which calls them from one goroutine.
-var _ cache.TransformingStore = &input{}
-
-// Add stores an object that a watch sent, trimmed.
-func (in *input) Add(obj any) error {
-	object, err := in.accept(obj)
-	if err != nil {
-		return err
-	}
-	if object, err = in.trim(object); err != nil {
-		return err
-	}
-	in.write(keyOf(object), object)
-	return nil
-}
-
-// Update is Add.
-func (in *input) Update(obj any) error { return in.Add(obj) }
-
-// Delete removes an object.
-func (in *input) Delete(obj any) error {
-	object, err := in.accept(obj)
-	if err != nil {
-		return err
-	}
-	in.write(keyOf(object), nil)
-	return nil
-}
-
-// Replace takes a whole list, whose items are trimmed already: by the observed
-// ListerWatcher, or by the Reflector, which asks for the Transformer.
-func (in *input) Replace(items []any, _ string) error {
-	objects := make(map[Key]Object, len(items))
-	for _, item := range items {
-		object, err := in.accept(item)
-		if err != nil {
-			return err
-		}
-		objects[keyOf(object)] = object
-	}
-	in.replaced(objects)
-	return nil
-}
-
-// Resync has nothing to do: nothing here is ever behind the store.
-func (in *input) Resync() error { return nil }
-
-// Transformer lets the Reflector trim what a streamed list brings, as it comes.
-func (in *input) Transformer() cache.TransformFunc {
-	if in.c.kind.trim == nil {
-		return nil
-	}
-	return func(obj any) (any, error) {
-		object, err := in.accept(obj)
-		if err != nil {
-			return obj, nil //nolint:nilerr // for example DeletedFinalStateUnknown
-		}
-		return in.trim(object)
-	}
-}
-
-func (in *input) write(key Key, object Object) {
-	in.c.engine.changing.Add(1)
-	defer in.c.engine.changing.Add(-1)
-	in.c.writing.Lock()
-	defer in.c.writing.Unlock()
-	in.c.write(key, object)
-}
-
-func (in *input) accept(obj any) (Object, error) {
-	object, ok := obj.(Object)
-	if !ok || !in.c.kind.holds(object) {
-		return nil, fmt.Errorf("%s holds %T, not %T", in.c.kind.name, in.c.kind.example(), obj)
-	}
-	return object, nil
-}
-
-// trim runs Trim. If it panics, the object is not stored, since what Trim was to
-// remove may be secret, and the input fails for good.
-func (in *input) trim(object Object) (trimmed Object, err error) {
-	if in.c.kind.trim == nil {
-		return object, nil
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("trimming %s %s panicked: %v", in.c.kind.name, keyOf(object), p)
-			in.c.engine.options.Logger.Error(err, "Trim panicked", "stack", string(debug.Stack()))
-			in.transition(func() { in.trimming = err })
-		}
-	}()
-	return in.c.kind.trim(object), nil
 }

@@ -51,8 +51,13 @@ func (e *Engine) watchInstallations() error {
 			}
 			return
 		}
+		// It may be there now, or in a version that is preferred.
 		for _, in := range optional[after.Name] {
-			if in.current().state == stateNotInstalled {
+			switch {
+			case in.current().state == stateNotInstalled:
+				in.lookAgain()
+			case in.version.Load() != 0:
+				in.looks.Store(laterLooks)
 				in.lookAgain()
 			}
 		}
@@ -61,6 +66,19 @@ func (e *Engine) watchInstallations() error {
 		return fmt.Errorf("watching what is installed: %w", err)
 	}
 	return nil
+}
+
+// laterLooks is how many times more a preferred version is looked for, at
+// longestWait, once a definition has changed: it is served a little later. Unlike
+// a resource that is not installed, one that is read in another version is not
+// retried.
+const laterLooks = 2
+
+// lookLater is called every few seconds.
+func (in *input) lookLater() {
+	if left := in.looks.Load(); left > 0 && in.looks.CompareAndSwap(left, left-1) && in.version.Load() != 0 {
+		in.lookAgain()
+	}
 }
 
 // lookAgain has the reflector start anew.

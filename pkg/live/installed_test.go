@@ -4,6 +4,8 @@
 package live_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,13 +99,102 @@ func TestTheVersionThatIsServedIsRead(t *testing.T) {
 	f.cluster.Serve(versioned("v1beta1"))
 	eventually("example.com/v1beta1 small")
 	f.cluster.Serve(versioned("v1"))
-	f.cluster.Set(versioned("v1beta1"), thing("v1beta1", "large")) // still served, so still read
-	eventually("example.com/v1beta1 large")
-	f.cluster.NotInstalled(versioned("v1beta1"))
+	f.cluster.CloseWatches(versioned("v1beta1")) // at the latest then it is noticed
 	eventually("example.com/v1 small")
+	f.cluster.NotInstalled(versioned("v1beta1"))
+	f.cluster.Set(versioned("v1"), thing("v1", "medium"))
+	eventually("example.com/v1 medium")
 	f.cluster.Serve(versioned("v1beta1"))
 	f.cluster.NotInstalled(versioned("v1"))
-	eventually("example.com/v1beta1 large")
+	eventually("example.com/v1beta1 small")
+}
+
+// TestReplicasReadTheSameVersion, whenever they began: the preferred one, from the
+// moment that its definition says it is served.
+func TestReplicasReadTheSameVersion(t *testing.T) {
+	versions := map[string]schema.GroupVersionResource{}
+	cluster := &livetest.Cluster{}
+	for _, version := range []string{"v1", "v1beta1"} {
+		versions[version] = schema.GroupVersionResource{Group: "example.com", Version: version, Resource: "things"}
+		cluster.Set(versions[version], &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "example.com/" + version, "kind": "Thing", "metadata": map[string]any{"namespace": "ns", "name": "t"},
+		}})
+	}
+	input := live.NewInput(versions["v1"], live.InputOptions[*unstructured.Unstructured]{Optional: true, Versions: []string{"v1beta1"}})
+	reads := func(e *live.Engine) string {
+		found, ok := live.Get(e, input, key("ns", "t"))
+		if !ok {
+			return ""
+		}
+		return found.GetAPIVersion()
+	}
+	replica := func() *live.Engine {
+		e := live.New(live.Options{RetryBackoff: quick})
+		err := e.AddRule(live.Rule{
+			Name: "rule", Subject: input.Ref(),
+			Evaluate: func(*live.View, live.Key) ([]live.Output, error) { return nil, nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		livetest.Run(t, e, cluster)
+		return e
+	}
+	define := func() {
+		cluster.Set(live.InstallationResource(), definition("things.example.com", "serves v1 too"))
+	}
+	both := func(first *live.Engine, meanwhile func()) {
+		t.Helper()
+		second := replica()
+		livetest.Eventually(t, "both read the preferred version", func() bool {
+			meanwhile()
+			return reads(first) == "example.com/v1" && reads(second) == "example.com/v1"
+		})
+	}
+	cluster.NotInstalled(versions["v1"])
+	first := replica()
+	livetest.Eventually(t, "the only version is read", func() bool { return reads(first) == "example.com/v1beta1" })
+	cluster.Serve(versions["v1"])
+	define()
+	both(first, func() {})
+
+	// It is served a little after its definition says so.
+	cluster.NotInstalled(versions["v1"])
+	livetest.Eventually(t, "the only version is read", func() bool { return reads(first) == "example.com/v1beta1" })
+	lists := cluster.Lists(versions["v1beta1"])
+	define()
+	livetest.Eventually(t, "it is looked for", func() bool { return cluster.Lists(versions["v1beta1"]) > lists })
+	cluster.Serve(versions["v1"])
+	both(first, func() { live.LookAtClock(first) })
+}
+
+// TestWhatIsListedLateIsNotTakenForANewAnswer: a list that a Reflector left behind
+// returns before the next one asks.
+func TestWhatIsListedLateIsNotTakenForANewAnswer(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"))
+	source := &scripted{Cluster: f.cluster}
+	var lists atomic.Int32
+	var overlap atomic.Bool
+	second := make(chan struct{})
+	source.script(func(context.Context) error {
+		switch lists.Add(1) {
+		case 1:
+			live.LookAgain(f.engine, configs.Ref())
+			select { // it does not heed that it is canceled
+			case <-second:
+				overlap.Store(true)
+			case <-time.After(200 * time.Millisecond): // who does not wait asks long before
+			}
+		case 2:
+			close(second)
+		}
+		return nil
+	}, noStreams)
+	livetest.Run(t, f.engine, source)
+	livetest.Eventually(t, "the config maps are listed again", func() bool { return lists.Load() > 1 })
+	if overlap.Load() {
+		t.Error("a list began while the one of an earlier reflector was under way")
+	}
 }
 
 func TestATypedInputHasOneVersion(t *testing.T) {

@@ -4,6 +4,7 @@
 package live
 
 import (
+	"fmt"
 	"reflect"
 	"sort"
 
@@ -55,8 +56,8 @@ type kind struct {
 
 // index extracts the values under which an object is found by ByIndex.
 type index struct {
-	name   string
-	values func(Object) []string
+	name    string
+	extract func(Object) []string
 }
 
 // InputOptions says what is kept of an input and how it can be looked up.
@@ -139,27 +140,47 @@ func newKind[T Object](name string, indexes map[string]func(T) []string) *kind {
 	}
 	for indexName, values := range indexes {
 		k.indexes = append(k.indexes, index{
-			name:   indexName,
-			values: guardIndex(name+"/"+indexName, func(object Object) []string { return values(object.(T)) }),
+			name:    indexName,
+			extract: func(object Object) []string { return values(object.(T)) },
 		})
 	}
 	sort.Slice(k.indexes, func(i, j int) bool { return k.indexes[i].name < k.indexes[j].name })
 	return k
 }
 
-// guardIndex keeps a panic in an index function from taking the process down: the
-// object is then not found under that index.
-func guardIndex(name string, values func(Object) []string) func(Object) []string {
-	return func(object Object) (found []string) {
-		defer func() {
-			if p := recover(); p != nil {
-				klog.Background().Error(nil, "Index function panicked", "index", name, "object", keyOf(object).String(), "panic", p)
-				found = nil
-			}
-		}()
-		return values(object)
-	}
+// try returns the values of an object, or that the function panicked.
+func (ix *index) try(object Object) (found []string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			found, err = nil, fmt.Errorf("index function %s panicked for %s: %v", ix.name, keyOf(object), p)
+		}
+	}()
+	return ix.extract(object), nil
 }
+
+// values are those of an object that is indexable. Should the function not be one
+// of the object only, a panic leaves the object out of the index.
+func (ix *index) values(object Object) []string {
+	found, err := ix.try(object)
+	if err != nil {
+		klog.Background().Error(err, "Index function is not a function of the object")
+	}
+	return found
+}
+
+// indexable tells why an object could not be found under some index. It is asked
+// before anything is stored.
+func (k *kind) indexable(object Object) error {
+	for i := range k.indexes {
+		if _, err := k.indexes[i].try(object); err != nil {
+			return fmt.Errorf("%s: %w", k.name, err)
+		}
+	}
+	return nil
+}
+
+// fits tells whether there is anything to do with an object before it is stored.
+func (k *kind) fits() bool { return k.trim != nil || len(k.indexes) > 0 }
 
 func (k *kind) hasIndex(name string) bool {
 	for i := range k.indexes {

@@ -4,6 +4,9 @@
 package live
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,6 +140,13 @@ func (q *queue) since(before time.Time) []Key {
 		}
 	}
 	return found
+}
+
+// evaluating returns the subjects that are being evaluated, in order.
+func (q *queue) evaluating() []Key {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(q.started), func(a, b Key) int { return cmp.Compare(a.String(), b.String()) })
 }
 
 func (q *queue) stop() {

@@ -7,9 +7,15 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 // TestAChangeBetweenReadAndRecordIsNotLost races a change of what a subject reads
@@ -60,4 +66,61 @@ func TestAChangeBetweenReadAndRecordIsNotLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lookingClock calls back once when it is asked for the time.
+type lookingClock struct {
+	*testingclock.FakeClock
+	look atomic.Pointer[func()]
+}
+
+func (c *lookingClock) Now() time.Time {
+	if look := c.look.Swap(nil); look != nil {
+		(*look)()
+	}
+	return c.FakeClock.Now()
+}
+
+// TestSettledSeesAChangeThatBeginsWhileItLooks, after it has looked for changes and
+// before it has looked for what they queue.
+func TestSettledSeesAChangeThatBeginsWhileItLooks(t *testing.T) {
+	clock := &lookingClock{FakeClock: testingclock.NewFakeClock(epoch)}
+	e := live.New(live.Options{Clock: clock})
+	rule := readsConfig("rule")
+	evaluate := rule.Evaluate
+	rule.Evaluate = func(v *live.View, subject live.Key) ([]live.Output, error) {
+		v.RecheckAt(epoch.Add(time.Hour)) // a timer, for which Settled asks for the time
+		return evaluate(v, subject)
+	}
+	if err := e.AddRule(rule); err != nil {
+		t.Fatal(err)
+	}
+	live.Feed(t, e)
+	live.FeedReplace(e, configs)
+	live.FeedReplace(e, pods, pod("ns", "a", nil))
+	livetest.Eventually(t, "it settles", e.Settled)
+
+	entered, leave, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	if err := live.Subscribe(e, live.Statuses(), func(_, s *live.Status) {
+		if s.State == live.Degraded {
+			close(entered)
+			<-leave
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	begin := func() {
+		go func() {
+			live.FeedError(e, configs.Ref(), apierrors.NewForbidden(configResource.GroupResource(), "", nil))
+			close(done)
+		}()
+		<-entered
+	}
+	clock.look.Store(&begin)
+	if e.Settled() {
+		t.Error("settled while a change is under way")
+	}
+	close(leave)
+	<-done
+	livetest.Eventually(t, "it settles", e.Settled)
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
-	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,8 +26,6 @@ type observed struct {
 	input *input
 	// versions read the same resource, in order of preference.
 	versions []cache.ListerWatcherWithContext
-	// version is the index of the one that is read.
-	version atomic.Int32
 	// noStreaming is whether the client cannot stream lists.
 	noStreaming bool
 	// listing is held for reading by each call of List: the Reflector does not
@@ -41,21 +38,15 @@ var (
 	_ cache.ListerWatcherWithContext = &observed{}
 )
 
-// served has a request made in the version that is read, or else in the first
-// that the cluster serves. moved tells that it is not the version of before.
+// served has a request made in the first version that the cluster serves, so that
+// all who read agree, whenever they began. moved tells that it is not the version
+// of before.
 func (o *observed) served(request func(cache.ListerWatcherWithContext) error) (moved bool, err error) {
-	before := o.version.Load()
-	err = request(o.versions[before])
-	if !apierrors.IsNotFound(err) {
-		return false, err
-	}
 	for version := range o.versions {
-		if version == int(before) {
-			continue
-		}
 		if other := request(o.versions[version]); !apierrors.IsNotFound(other) {
-			o.version.Store(int32(version))
-			return true, other
+			return o.input.version.Swap(int32(version)) != int32(version), other
+		} else if err == nil {
+			err = other
 		}
 	}
 	return false, err
@@ -82,12 +73,20 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 	}
 	options.LabelSelector, options.FieldSelector = o.input.c.kind.labels, o.input.c.kind.fields
 	var list runtime.Object
-	_, err := o.served(func(lw cache.ListerWatcherWithContext) (err error) {
+	request := func(lw cache.ListerWatcherWithContext) (err error) {
 		list, err = lw.ListWithContext(ctx, options)
 		return err
-	})
+	}
+	o.input.asks(true)
+	var err error
+	if options.Continue == "" {
+		o.input.listBegins()
+		_, err = o.served(request)
+	} else {
+		err = request(o.versions[o.input.version.Load()]) // a list is of one version
+	}
 	if err == nil {
-		err = o.trim(list)
+		err = o.fit(list)
 	}
 	if ctx.Err() != nil {
 		return list, err
@@ -102,6 +101,8 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 
 func (o *observed) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	options.LabelSelector, options.FieldSelector = o.input.c.kind.labels, o.input.c.kind.fields
+	initial := options.SendInitialEvents != nil && *options.SendInitialEvents
+	o.input.asks(initial)
 	var w watch.Interface
 	moved, err := o.served(func(lw cache.ListerWatcherWithContext) (err error) {
 		w, err = lw.WatchWithContext(ctx, options)
@@ -110,22 +111,36 @@ func (o *observed) WatchWithContext(ctx context.Context, options metav1.ListOpti
 	if ctx.Err() != nil {
 		return w, err
 	}
-	initial := options.SendInitialEvents != nil && *options.SendInitialEvents
 	if err == nil && moved && !initial {
 		// What is stored is of another version: list again.
 		w.Stop()
-		return nil, apierrors.NewResourceExpired("the version of " + o.input.c.kind.name + " that was read is not served any more")
+		return nil, apierrors.NewResourceExpired(o.input.c.kind.name + " is served in another version than the one that was read")
 	}
 	if err != nil {
 		o.input.watchFailed(err, initial)
 		return nil, err
 	}
-	o.input.watchSucceeded(initial)
-	return w, nil
+	if !o.input.watchStarted(initial) {
+		w.Stop()
+		return nil, apierrors.NewResourceExpired(o.input.c.kind.name + " has not been watched for too long")
+	}
+	return &observedWatch{Interface: w, ended: sync.OnceFunc(o.input.watchEnded)}, nil
 }
 
-func (o *observed) trim(list runtime.Object) error {
-	if o.input.c.kind.trim == nil {
+// observedWatch tells when a watch ends: however it does, the Reflector stops it.
+type observedWatch struct {
+	watch.Interface
+	ended func()
+}
+
+func (w *observedWatch) Stop() {
+	w.ended()
+	w.Interface.Stop()
+}
+
+// fit does to the items of a list what has to be done before they are stored.
+func (o *observed) fit(list runtime.Object) error {
+	if !o.input.c.kind.fits() {
 		return nil
 	}
 	return meta.EachListItem(list, func(item runtime.Object) error {
@@ -133,12 +148,8 @@ func (o *observed) trim(list runtime.Object) error {
 		if err != nil {
 			return err
 		}
-		trimmed, err := o.input.trim(object)
-		if err != nil {
-			return err
-		}
-		if trimmed != object {
-			reflect.ValueOf(object).Elem().Set(reflect.ValueOf(trimmed).Elem())
+		if fitted := o.input.fitListed(object); fitted != object {
+			reflect.ValueOf(object).Elem().Set(reflect.ValueOf(fitted).Elem())
 		}
 		return nil
 	})
@@ -156,9 +167,15 @@ func (e *Engine) reflect(ctx context.Context, lw *observed) {
 	}
 	for ctx.Err() == nil {
 		e.reflectUntil(ctx, lw, lw.input.again)
+		// What a List answers late must not be taken for an answer to the next one.
+		lw.awaitLists()
 	}
-	lw.listing.Lock() // until the last List has returned
-	defer lw.listing.Unlock()
+}
+
+// awaitLists waits until the lists that a Reflector left behind have returned.
+func (o *observed) awaitLists() {
+	o.listing.Lock()
+	o.listing.Unlock() //nolint:staticcheck // holding it once is what it is for
 }
 
 func (e *Engine) reflectUntil(ctx context.Context, lw *observed, again <-chan struct{}) {

@@ -4,6 +4,7 @@
 package live_test
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
@@ -60,6 +61,46 @@ func TestARuleThatHangsHoldsUpNobodyElse(t *testing.T) {
 	close(release)
 	livetest.Eventually(t, "its subjects to be done", func() bool { return len(live.List(f.engine, reports)) == 20 })
 	f.eventuallyStatus("hangs", "")
+}
+
+// TestAnEvaluationThatHangsDoesNotKeepTheEngineFromEnding, and nothing comes of it
+// once it has.
+func TestAnEvaluationThatHangsDoesNotKeepTheEngineFromEnding(t *testing.T) {
+	release := make(chan struct{})
+	returned := make(chan struct{})
+	hangs := live.Rule{
+		Name: "hangs", Subject: pods.Ref(), Outputs: []live.KindRef{notes.Ref()},
+		Evaluate: func(_ *live.View, subject live.Key) ([]live.Output, error) {
+			if subject.Name == "hang" {
+				<-release
+				defer close(returned)
+			}
+			return []live.Output{note(subject, "done")}, nil
+		},
+	}
+	f := newFixture(t)
+	f.engine = live.New(live.Options{Clock: f.clock, RetryBackoff: quick, ShutdownTimeout: 50 * time.Millisecond})
+	if err := f.engine.AddRule(hangs); err != nil {
+		t.Fatal(err)
+	}
+	f.cluster.Set(podResource, pod("ns", "hang", nil), pod("ns", "works", nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.engine.Run(ctx, f.cluster) }()
+	livetest.Eventually(t, "the other pod is noted", func() bool { return len(live.List(f.engine, notes)) == 1 })
+	cancel()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "of ns/hang by rule hangs") || strings.Contains(err.Error(), "works") {
+			t.Errorf("got error %v, want one that names the evaluation", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the engine does not end")
+	}
+	close(release)
+	<-returned
+	livetest.Eventually(t, "its worker to be done", f.engine.Settled)
+	noted(t, f, map[string]string{"ns/works": "done"})
 }
 
 // TestABurstIsCoalescedAndLeavesNothingBehind sends ten thousand changes as fast

@@ -15,8 +15,8 @@ import (
 // derived collection at the start, and no subject is evaluated in vain. A rule
 // that hangs is not waited for.
 func (e *Engine) advance() {
-	e.changing.Add(1)
-	defer e.changing.Add(-1)
+	e.changing.begin()
+	defer e.changing.end()
 	e.progress.Lock()
 	defer e.progress.Unlock()
 	for moved := true; moved; {

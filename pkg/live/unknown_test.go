@@ -186,13 +186,16 @@ func TestAnInputFailsOnlyWhenErrorsGoOn(t *testing.T) {
 	away := apierrors.NewInternalError(errors.New("away"))
 	expired := apierrors.NewResourceExpired("too old")
 	tests := map[string]struct {
-		errs []error
-		want string
+		errs  []error
+		after time.Duration
+		want  string
 	}{
-		"two errors":         {[]error{away, away}, ""},
-		"three errors":       {[]error{away, away, away}, live.ReasonInputFailing},
-		"any number of 410s": {[]error{expired, expired, expired, expired, expired}, ""},
-		"one denial":         {[]error{apierrors.NewForbidden(podResource.GroupResource(), "", nil)}, live.ReasonInputForbidden},
+		"two errors":                         {[]error{away, away}, 0, ""},
+		"two errors, and nothing for long":   {[]error{away, away}, time.Minute, live.ReasonInputFailing},
+		"three errors":                       {[]error{away, away, away}, 0, live.ReasonInputFailing},
+		"several 410s, which ask for a list": {[]error{expired, expired, expired, expired}, 20 * time.Second, ""},
+		"one 410, and no list for long":      {[]error{expired}, time.Minute, live.ReasonInputFailing},
+		"one denial":                         {[]error{apierrors.NewForbidden(podResource.GroupResource(), "", nil)}, 0, live.ReasonInputForbidden},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -203,6 +206,7 @@ func TestAnInputFailsOnlyWhenErrorsGoOn(t *testing.T) {
 			for _, err := range test.errs {
 				live.FeedError(f.engine, pods.Ref(), err)
 			}
+			f.pass(test.after)
 			if got := f.status("rule").Reason; got != test.want {
 				t.Errorf("got reason %q, want %q", got, test.want)
 			}

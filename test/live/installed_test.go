@@ -108,7 +108,8 @@ func TestADefinitionComesChangesAndGoes(t *testing.T) {
 	}
 	update("v1", "v1beta1")
 	widget(t, client, "v1", ns, "another")
-	says("map[] map[] live.example.com/v1beta1 small") // as long as it is served
+	says("map[] map[] live.example.com/v1 small") // as whoever begins only now reads it
+	equalsAfresh(t, engine)
 	update("v1")
 	says("map[] map[] live.example.com/v1 small")
 	equalsAfresh(t, engine)

@@ -1,0 +1,138 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package live
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// inputState is what is known of an input.
+type inputState string
+
+const (
+	stateSyncing      inputState = "Syncing"
+	stateSynced       inputState = "Synced"
+	stateNotInstalled inputState = "NotInstalled"
+	stateForbidden    inputState = "Forbidden"
+	stateFailing      inputState = "Failing"
+)
+
+var inputStates = [...]inputState{stateSyncing, stateSynced, stateNotInstalled, stateForbidden, stateFailing}
+
+func (s inputState) reason() string {
+	switch s {
+	case stateForbidden:
+		return ReasonInputForbidden
+	case stateFailing:
+		return ReasonInputFailing
+	case stateNotInstalled:
+		return ReasonInputNotInstalled
+	}
+	return ReasonInputSyncing
+}
+
+// toleratedFailures is how many failures in a row are still taken for a hiccup,
+// where the error itself does not say what is the matter. With the default retry
+// backoff the next one comes after some three to six seconds, if requests fail at
+// once; longestLapse bounds how long it takes if they do not.
+const toleratedFailures = 2
+
+// longestLapse is how long an input may go without news before it counts as
+// failing, whatever its requests are doing. A watch is reopened, and a list read
+// anew, in much less.
+const longestLapse = 30 * time.Second
+
+// requote is how long a failing input is described by one error before another
+// text of the same kind of error takes its place: many name ports or times, and
+// differ with each attempt.
+const requote = time.Minute
+
+// condition is the state of an input at one time.
+type condition struct {
+	state  inputState
+	err    error
+	since  time.Time
+	synced bool      // there was a first list
+	quoted time.Time // when err was set
+	quotes int       // how many times it was
+}
+
+// quote makes err what is said of the input.
+func (c *condition) quote(err error, now time.Time) {
+	c.err, c.quoted = err, now
+	c.quotes++
+}
+
+// outdated tells whether err is to be said of the input, whose state is the same.
+func (c condition) outdated(err error, now time.Time) bool {
+	if err == nil || causeText(err) == causeText(c.err) {
+		return false
+	}
+	var unfit *unfitError
+	return errors.As(err, &unfit) || apierrors.ReasonForError(err) != apierrors.ReasonForError(c.err) ||
+		now.Before(c.quoted) || now.Sub(c.quoted) >= requote
+}
+
+// sound tells whether the input holds what the cluster has.
+func (c condition) sound(k *kind) bool {
+	return c.state == stateSynced || c.state == stateNotInstalled && k.optional
+}
+
+// known tells whether rules go by what the input holds.
+func (c condition) known(k *kind) bool {
+	return c.sound(k) || k.advisory && (c.state == stateForbidden || c.state == stateFailing)
+}
+
+// fault is what listing, or watching, last ended with. The zero fault is success.
+type fault struct {
+	state    inputState
+	err      error
+	failures int
+}
+
+// add counts one more failure in a row.
+func (f *fault) add(err error) {
+	f.failures++
+	switch {
+	case apierrors.IsForbidden(err):
+		f.state, f.err = stateForbidden, err
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+		f.state, f.err = stateNotInstalled, err
+	case f.failures > toleratedFailures, f.state == stateFailing:
+		f.state, f.err = stateFailing, err
+	}
+}
+
+// relist tells whether an error only says that the reflector has to list again.
+func relist(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsTimeout(err) && apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+}
+
+// lapse is a time without news: between the end of a watch and the next one, or a
+// list. The zero lapse is none.
+type lapse struct {
+	since   time.Time
+	listing bool  // the last request was for a list
+	err     error // what was answered last, if anything
+}
+
+func (l *lapse) begin(now time.Time) {
+	if l.since.IsZero() {
+		*l = lapse{since: now}
+	}
+}
+
+func (l *lapse) failure() error {
+	since := l.since.UTC().Format(time.RFC3339)
+	if l.err != nil {
+		return fmt.Errorf("it has not been read since %s: %w", since, l.err)
+	}
+	return fmt.Errorf("it has not been read since %s, and the API server does not answer", since)
+}

@@ -1,0 +1,115 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package live_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
+)
+
+// TestTheCauseThatIsShownIsTheOneOfNow, without a status that changes with every
+// attempt.
+func TestTheCauseThatIsShownIsTheOneOfNow(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"))
+	live.Feed(t, f.engine)
+	live.FeedReplace(f.engine, pods)
+	live.FeedReplace(f.engine, configs)
+	changes := 0
+	if err := live.Subscribe(f.engine, live.Statuses(), func(_, _ *live.Status) { changes++ }); err != nil {
+		t.Fatal(err)
+	}
+	shows := func(what string) {
+		t.Helper()
+		if status := f.status("rule"); status.Reason != live.ReasonInputFailing || !strings.Contains(status.Message, what) {
+			t.Errorf("got status %s: %q, want %q", status.Reason, status.Message, what)
+		}
+	}
+	failed := func(err error) { live.FeedError(f.engine, configs.Ref(), err) }
+	for port := range 3 {
+		failed(fmt.Errorf("reading from port %d: connection reset", port))
+	}
+	shows("port 2")
+	since, before := f.status("rule").Since, changes
+	for port := range 10 {
+		f.clock.Step(time.Second)
+		failed(fmt.Errorf("reading from port %d: connection reset", 1000+port))
+	}
+	shows("port 2")
+	if changes != before {
+		t.Errorf("the status changed %d times with the text of an error", changes-before)
+	}
+	f.clock.Step(time.Minute)
+	failed(errors.New("the certificate has expired"))
+	shows("certificate has expired")
+	failed(apierrors.NewInternalError(errors.New("etcd is away"))) // of another kind
+	shows("etcd is away")
+	if got := f.status("rule").Since; !got.Equal(&since) {
+		t.Errorf("it is %s since %s, want since %s", live.Degraded, got, since)
+	}
+}
+
+// TestWhatIsToBeGrantedIsTheOneOfNow: two inputs change places between two looks
+// at them, so that as many are forbidden, and as many unknown, as before.
+func TestWhatIsToBeGrantedIsTheOneOfNow(t *testing.T) {
+	rules := []live.Rule{readsConfig("first"), readsConfig("second")}
+	for i := range rules {
+		rules[i].Reads, rules[i].Outputs = append(rules[i].Reads, widgets.Ref()), nil
+	}
+	f := newFixture(t, rules...)
+	live.Feed(t, f.engine)
+	forbid := func(ref live.KindRef) {
+		live.FeedError(f.engine, ref, apierrors.NewForbidden(ref.Resource().GroupResource(), "", nil))
+	}
+	fail := func(ref live.KindRef) {
+		for range 3 {
+			live.FeedError(f.engine, ref, errors.New("away"))
+		}
+	}
+	fail(pods.Ref())
+	forbid(configs.Ref())
+	fail(widgets.Ref())
+	missing := func() []rbacv1.PolicyRule { return f.status("second").Missing }
+	if got := missing(); len(got) != 1 || got[0].Resources[0] != "configmaps" {
+		t.Fatalf("got missing rules %v, want one for configmaps", got)
+	}
+
+	entered, leave := make(chan struct{}), make(chan struct{})
+	first := true
+	if err := live.Subscribe(f.engine, live.Statuses(), func(old, s *live.Status) {
+		if old != nil && first {
+			first = false
+			close(entered)
+			<-leave
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{}, 2)
+	go func() { fail(configs.Ref()); done <- struct{}{} }()
+	<-entered // the first rule is told; the second is not yet
+	go func() { forbid(widgets.Ref()); done <- struct{}{} }()
+	livetest.Eventually(t, "the widgets are forbidden", func() bool {
+		v := f.engine.Snapshot()
+		widgets.List(v, "", nil)
+		var unknown *live.UnknownError
+		return errors.As(v.Unknown(), &unknown) && unknown.Reason == live.ReasonInputForbidden
+	})
+	close(leave)
+	<-done
+	<-done
+	want := []rbacv1.PolicyRule{{APIGroups: []string{"example.com"}, Resources: []string{"widgets"}, Verbs: []string{"list", "watch"}}}
+	if diff := cmp.Diff(want, missing()); diff != "" {
+		t.Errorf("missing rules (-want +got):\n%s", diff)
+	}
+}
