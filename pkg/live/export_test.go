@@ -85,3 +85,16 @@ func LookAtClock(e *Engine) { e.watch(e.now()) }
 
 // LookAgain has the reflector of an input start anew.
 func LookAgain(e *Engine, ref KindRef) { e.lookup(ref.kind).input.lookAgain() }
+
+// Unrecord forgets that a view has read a kind, as a bug of the engine would.
+func Unrecord(v *View, ref KindRef) {
+	var kept depSet
+	for _, d := range v.deps.list {
+		if d.collection.kind == ref.kind {
+			d.collection.dependents.remove(d, v.node)
+			continue
+		}
+		kept.add(d)
+	}
+	v.deps = kept
+}

@@ -157,7 +157,7 @@ func oracleRules() []live.Rule {
 		{ // an input that comes and goes as a whole
 			Name: "installed", Subject: configs.Ref(), Reads: []live.KindRef{widgets.Ref()}, Outputs: []live.KindRef{reports.Ref()},
 			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
-				found := join(widgets.List(v, "", nil), func(w *metav1.PartialObjectMetadata) string { return w.Labels["size"] })
+				found := join(widgets.List(v, "", nil), func(w *metav1.PartialObjectMetadata) string { return w.Labels["size"] + " in " + w.APIVersion })
 				if _, named := widgets.Get(v, live.Key{Namespace: subject.Namespace, Name: subject.Name}); named {
 					found += " and mine"
 				}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/live"
@@ -44,16 +44,17 @@ type world struct {
 	pods    map[live.Key]*corev1.Pod
 	configs map[live.Key]*corev1.ConfigMap
 	widgets map[live.Key]*metav1.PartialObjectMetadata // nil while not installed
+	served  string                                     // the version in which widgets are read
 	version int
 }
 
-func newWorld(t testing.TB, now time.Time, memory *livetest.Memory) *world {
+func newWorld(t testing.TB, rules []live.Rule, now time.Time, memory *livetest.Memory) *world {
 	w := &world{
 		clock: testingclock.NewFakeClock(now), memory: memory,
-		pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{},
+		pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{}, served: "v1",
 	}
 	w.engine = live.New(live.Options{Clock: w.clock, Memory: w.memory, Workers: 3, SyncTimeout: 10000 * time.Hour})
-	for _, rule := range oracleRules() {
+	for _, rule := range rules {
 		if err := w.engine.AddRule(rule); err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +96,24 @@ func (w *world) feedWidgets(to *live.Engine) {
 		live.FeedError(to, widgets.Ref(), apierrors.NewGenericServerResponse(404, "list", widgetResource.GroupResource(), "", "", 0, false))
 		return
 	}
-	live.FeedReplace(to, widgets, values(w.widgets)...)
+	var all []*metav1.PartialObjectMetadata
+	for _, one := range w.widgets {
+		one = one.DeepCopy() // with the same resourceVersion, whatever version it is read in
+		one.APIVersion = "example.com/" + w.served
+		all = append(all, one)
+	}
+	live.FeedReplace(to, widgets, all...)
+}
+
+// lose makes an input unknown: it is forbidden, or fails.
+func (w *world) lose(ref live.KindRef, how string) {
+	if how == "forbidden" {
+		live.FeedError(w.engine, ref, apierrors.NewForbidden(ref.Resource().GroupResource(), "", errors.New("no")))
+		return
+	}
+	for range 3 { // after which it is no hiccup
+		live.FeedError(w.engine, ref, apierrors.NewInternalError(errors.New("away")))
+	}
 }
 
 // setClock sets the clock, which may go back.
@@ -136,7 +154,7 @@ func randomHistory(random *rand.Rand) []step {
 	var history []step
 	for range 4 + random.IntN(24) {
 		var s step
-		switch random.IntN(13) {
+		switch random.IntN(15) {
 		case 0, 1, 2:
 			p := randomPod()
 			s = step{name: fmt.Sprintf("set pod %s %v on %q created %s", keyOf(p), p.Labels, p.Spec.NodeName, p.CreationTimestamp.Format(time.TimeOnly)), apply: func(w *world) { w.setPod(p) }}
@@ -170,14 +188,14 @@ func randomHistory(random *rand.Rand) []step {
 				live.FeedReplace(w.engine, configs, values(w.configs)...)
 			}}
 		case 9: // changes while an input is not known; then it is again
-			p, c, settle := randomPod(), randomConfig(), random.IntN(2) > 0
+			p, c, settle, how := randomPod(), randomConfig(), random.IntN(2) > 0, pick("forbidden", "failing")
 			d := time.Duration(random.IntN(60)) * time.Second
-			s = step{name: fmt.Sprintf("configs forbidden, pod %s %v on %q, config %s %v, clock +%s, granted", keyOf(p), p.Labels, p.Spec.NodeName, keyOf(c), c.Data, d), apply: func(w *world) {
-				live.FeedError(w.engine, configs.Ref(), apierrors.NewForbidden(configResource.GroupResource(), "", errors.New("no")))
+			s = step{name: fmt.Sprintf("configs %s, pod %s %v on %q, config %s %v, clock +%s, granted", how, keyOf(p), p.Labels, p.Spec.NodeName, keyOf(c), c.Data, d), apply: func(w *world) {
+				w.lose(configs.Ref(), how)
 				w.setPod(p)
 				w.clock.Step(d)
-				for settle && !w.engine.Settled() {
-					time.Sleep(10 * time.Microsecond)
+				if settle {
+					w.settle()
 				}
 				c := c.DeepCopy()
 				w.stamp(c)
@@ -203,12 +221,38 @@ func randomHistory(random *rand.Rand) []step {
 				w.widgets = nil
 				w.feedWidgets(w.engine)
 			}}
+		case 13: // the optional input is not known; then it is again, or is not installed
+			c, settle, how, removed := randomConfig(), random.IntN(2) > 0, pick("forbidden", "failing"), random.IntN(3) == 0
+			s = step{name: fmt.Sprintf("widgets %s, config %s %v, granted, removed meanwhile: %v", how, keyOf(c), c.Data, removed), apply: func(w *world) {
+				w.lose(widgets.Ref(), how)
+				w.setConfig(c)
+				if settle {
+					w.settle()
+				}
+				if removed {
+					w.widgets = nil
+				}
+				w.feedWidgets(w.engine)
+			}}
+		case 14: // what there is is the same, but for its apiVersion
+			version := pick("v1", "v2")
+			s = step{name: "widgets read in " + version, apply: func(w *world) {
+				w.served = version
+				w.feedWidgets(w.engine)
+			}}
 		}
 		s.settle = random.IntN(3) > 0
 		history = append(history, s)
 	}
 	history[len(history)-1].settle = true
 	return history
+}
+
+// settle waits, in the midst of a step.
+func (w *world) settle() {
+	for !w.engine.Settled() {
+		time.Sleep(10 * time.Microsecond)
+	}
 }
 
 func (w *world) derived(t testing.TB) map[string]map[string]string {
@@ -226,7 +270,7 @@ func (w *world) derived(t testing.TB) map[string]map[string]string {
 
 // scratch computes everything anew.
 func (w *world) scratch(t testing.TB) map[string]map[string]string {
-	fresh := newWorld(t, w.clock.Now(), w.memory.Copy())
+	fresh := newWorld(t, oracleRules(), w.clock.Now(), w.memory.Copy())
 	defer fresh.stop()
 	live.FeedReplace(fresh.engine, pods, values(w.pods)...)
 	live.FeedReplace(fresh.engine, configs, values(w.configs)...)
@@ -235,9 +279,10 @@ func (w *world) scratch(t testing.TB) map[string]map[string]string {
 	return fresh.derived(t)
 }
 
-// difference runs a history and returns the first difference from scratch.
-func difference(t testing.TB, history []step) string {
-	w := newWorld(t, epoch, &livetest.Memory{})
+// difference runs a history with rules that may be broken, and returns the first
+// difference from scratch.
+func difference(t testing.TB, rules []live.Rule, history []step) string {
+	w := newWorld(t, rules, epoch, &livetest.Memory{})
 	defer w.stop()
 	live.FeedReplace(w.engine, pods)
 	live.FeedReplace(w.engine, configs)
@@ -260,15 +305,18 @@ func difference(t testing.TB, history []step) string {
 	return ""
 }
 
-// shrink leaves out steps as long as the history still fails.
-func shrink(t testing.TB, history []step, diff string) ([]step, string) {
-	for i := 0; i < len(history); {
-		without := append(append([]step{}, history[:i]...), history[i+1:]...)
-		if shorter := difference(t, without); shorter != "" {
-			history, diff = without, shorter
-			continue
+// shrink leaves out steps until the history fails without none of them.
+func shrink(t testing.TB, rules []live.Rule, history []step, diff string) ([]step, string) {
+	for shorter := true; shorter; {
+		shorter = false
+		for i := 0; i < len(history); {
+			without := slices.Concat(history[:i], history[i+1:])
+			if other := difference(t, rules, without); other != "" {
+				history, diff, shorter = without, other, true
+				continue
+			}
+			i++
 		}
-		i++
 	}
 	return history, diff
 }
@@ -292,93 +340,46 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 func checkHistory(t *testing.T, seed uint64) {
 	t.Helper()
 	history := randomHistory(rand.New(rand.NewPCG(seed, 0)))
-	diff := difference(t, history)
+	diff := difference(t, oracleRules(), history)
 	if diff == "" {
 		return
 	}
-	history, diff = shrink(t, history, diff)
+	history, diff = shrink(t, oracleRules(), history, diff)
+	t.Fatalf("seed %d, shrunk to:\n%s\n%s", seed, steps(history), diff)
+}
+
+func steps(history []step) string {
 	var names []string
 	for _, s := range history {
 		names = append(names, s.name)
 	}
-	t.Fatalf("seed %d, shrunk to:\n%s\n%s", seed, strings.Join(names, "\n"), diff)
+	return strings.Join(names, "\n")
 }
 
-// TestIncrementalEqualsFromScratchThroughReflectors does the same through
-// client-go reflectors, with watches that close, expire and fail.
-func TestIncrementalEqualsFromScratchThroughReflectors(t *testing.T) {
-	seeds := uint64(12)
-	if testing.Short() {
-		seeds = 3
+// TestTheOracleFindsADependencyThatIsDropped: were the engine to forget one of the
+// reads of one rule, a history would tell, and so would few steps of it.
+func TestTheOracleFindsADependencyThatIsDropped(t *testing.T) {
+	broken := oracleRules()
+	evaluate := broken[0].Evaluate
+	broken[0].Evaluate = func(v *live.View, subject live.Key) ([]live.Output, error) {
+		defer live.Unrecord(v, configs.Ref())
+		return evaluate(v, subject)
 	}
-	for seed := range seeds {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed, 1))
-			f := newFixture(t, oracleRules()...)
-			f.run()
-			for range 15 {
-				f.disturb(random)
-				f.settle()
-				w := &world{
-					clock: f.clock, memory: f.memory, engine: f.engine,
-					pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{},
-					widgets: map[live.Key]*metav1.PartialObjectMetadata{},
-				}
-				for _, p := range live.List(f.engine, pods) {
-					w.pods[keyOf(p)] = p
-				}
-				for _, c := range live.List(f.engine, configs) {
-					w.configs[keyOf(c)] = c
-				}
-				for _, rule := range oracleRules() {
-					f.eventuallyStatus(rule.Name, "")
-				}
-				got := w.derived(t)
-				if diff := cmp.Diff(w.scratch(t), got); diff != "" {
-					t.Fatalf("seed %d, from scratch and incrementally (-want +got):\n%s", seed, diff)
-				}
-			}
-		})
-	}
-}
-
-// disturb makes several changes at once.
-func (f *fixture) disturb(random *rand.Rand) {
-	resource := []schema.GroupVersionResource{podResource, configResource}[random.IntN(2)]
-	healed := true
-	switch random.IntN(6) {
-	case 0:
-		f.cluster.CloseWatches(resource)
-	case 1:
-		f.cluster.Expire(resource)
-	case 2:
-		f.cluster.Forbid(resource)
-		healed = false
-	case 3:
-		f.cluster.Fail(resource, apierrors.NewInternalError(errors.New("away")))
-		healed = false
-	}
-	for range 1 + random.IntN(6) {
-		name, namespace := string(rune('a'+random.IntN(4))), fmt.Sprintf("n%d", 1+random.IntN(2))
-		switch random.IntN(5) {
-		case 0:
-			f.cluster.Delete(podResource, key(namespace, name))
-		case 1:
-			f.cluster.Delete(configResource, key(namespace, name))
-		case 2:
-			c := text(namespace, name, fmt.Sprint(random.IntN(3)))
-			c.Data["selector"] = []string{"", "app=a", "app!=a"}[random.IntN(3)]
-			f.cluster.Set(configResource, c)
-		case 3:
-			p := pod(namespace, name, map[string]string{"app": []string{"a", "b"}[random.IntN(2)], "config": namespace + "." + name})
-			p.Spec.NodeName = fmt.Sprintf("node%d", random.IntN(2))
-			p.CreationTimestamp = metav1.NewTime(f.clock.Now())
-			f.cluster.Set(podResource, p)
-		case 4:
-			f.clock.Step(time.Duration(random.IntN(40)) * time.Second)
+	for seed := range uint64(100) {
+		history := randomHistory(rand.New(rand.NewPCG(seed, 0)))
+		diff := difference(t, broken, history)
+		if diff == "" {
+			continue
 		}
+		shrunk, diff := shrink(t, broken, history, diff)
+		t.Logf("seed %d, shrunk from %d steps to:\n%s\n%s", seed, len(history), steps(shrunk), diff)
+		if len(shrunk) > 3 {
+			t.Errorf("shrunk to %d steps, want a pod, and a config map that it names", len(shrunk))
+		}
+		if diff := difference(t, oracleRules(), shrunk); diff != "" {
+			t.Errorf("the history fails with an engine that forgets nothing:\n%s", diff)
+		}
+		return
 	}
-	if !healed {
-		f.cluster.Serve(resource)
-	}
+	t.Error("no history told that a dependency was dropped")
 }
