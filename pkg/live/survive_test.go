@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -103,38 +105,53 @@ func TestAnEvaluationThatHangsDoesNotKeepTheEngineFromEnding(t *testing.T) {
 	noted(t, f, map[string]string{"ns/works": "done"})
 }
 
-// TestABurstIsCoalescedAndLeavesNothingBehind sends ten thousand changes as fast
-// as they come, of which most concern what waits already.
+// TestABurstIsCoalescedAndLeavesNothingBehind sends ten thousand changes while
+// nothing gets on: each subject is then evaluated once, whatever it missed.
 func TestABurstIsCoalescedAndLeavesNothingBehind(t *testing.T) {
+	const subjects, changes, workers = 500, 10_000, 4
 	var evaluations atomic.Int64
+	var gate sync.RWMutex
 	rule := readsConfig("rule")
 	evaluate := rule.Evaluate
 	rule.Evaluate = func(v *live.View, subject live.Key) ([]live.Output, error) {
+		outputs, err := evaluate(v, subject)
 		evaluations.Add(1)
-		return evaluate(v, subject)
+		gate.RLock() // after it has read: it has to be evaluated again
+		defer gate.RUnlock()
+		return outputs, err
 	}
 	f := newFixture(t, rule)
-	const subjects, changes = 500, 10_000
 	for i := range subjects {
 		f.cluster.Set(podResource, pod("ns", fmt.Sprint(i), nil))
+		f.cluster.Set(configResource, text("ns", fmt.Sprint(i), "before"))
 	}
 	f.run()
 	f.settle()
+	before := liveHeap()
 	evaluations.Store(0)
-	for i := range changes {
-		f.cluster.Set(configResource, text("ns", fmt.Sprint(i%subjects), fmt.Sprint(i)))
-	}
-	f.settle()
-	if n := evaluations.Load(); n > changes {
-		t.Errorf("%d evaluations for %d changes", n, changes)
-	}
 	want := map[string]string{}
 	for i := range subjects {
 		want[fmt.Sprint("ns/", i)] = fmt.Sprint(changes - subjects + i)
 	}
+	gate.Lock()
+	for i := range changes {
+		f.cluster.Set(configResource, text("ns", fmt.Sprint(i%subjects), fmt.Sprint(i)))
+	}
+	livetest.Eventually(t, "all changes to arrive", func() bool { return cmp.Equal(want, texts(f.engine, configs)) })
+	gate.Unlock()
+	f.settle()
+	if n := evaluations.Load(); n < subjects || n > subjects+workers {
+		t.Errorf("%d evaluations for %d changes of %d subjects, want one each, and one more for each of %d workers", n, changes, subjects, workers)
+	}
 	noted(t, f, want)
 	if _, _, alarms, tasks := live.Footprint(f.engine); alarms+tasks != 0 {
 		t.Errorf("%d alarms and %d tasks are left", alarms, tasks)
+	}
+	f.cluster.Expire(configResource) // the cluster's own memory of the changes
+	f.cluster.Set(configResource, text("ns", "after", ""))
+	f.settle()
+	if after := liveHeap(); after > before+before/10 {
+		t.Errorf("%d KiB were in use before the burst, %d KiB after", before>>10, after>>10)
 	}
 }
 
