@@ -59,6 +59,21 @@ func TestTheCauseThatIsShownIsTheOneOfNow(t *testing.T) {
 	}
 }
 
+func TestWhatAnOverdueInputWasAnsweredLastIsShown(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"))
+	live.Feed(t, f.engine)
+	live.FeedReplace(f.engine, pods)
+	live.FeedReplace(f.engine, configs)
+	for _, err := range []error{apierrors.NewResourceExpired("first"), apierrors.NewGone("second")} {
+		live.FeedError(f.engine, configs.Ref(), err)
+		f.pass(time.Minute)
+		want := "has not been read since 2030-01-01T00:00:00Z: " + err.Error()
+		if status := f.status("rule"); status.Reason != live.ReasonInputFailing || !strings.Contains(status.Message, want) {
+			t.Errorf("got status %q: %s, want %q", status.Reason, status.Message, want)
+		}
+	}
+}
+
 // TestWhatIsToBeGrantedIsTheOneOfNow: two inputs change places between two looks
 // at them, so that as many are forbidden, and as many unknown, as before.
 func TestWhatIsToBeGrantedIsTheOneOfNow(t *testing.T) {

@@ -63,6 +63,9 @@ func (in *input) listFailed(err error) {
 		in.lapse.begin(in.c.engine.options.Clock.Now())
 		in.lapse.listing, in.lapse.err = true, err
 		if relist(err) {
+			if in.list.state == stateFailing {
+				in.list.err = in.lapse.failure()
+			}
 			return
 		}
 		in.list.add(err)

@@ -43,9 +43,13 @@ var (
 // of before.
 func (o *observed) served(request func(cache.ListerWatcherWithContext) error) (moved bool, err error) {
 	for version := range o.versions {
-		if other := request(o.versions[version]); !apierrors.IsNotFound(other) {
-			return o.input.version.Swap(int32(version)) != int32(version), other
-		} else if err == nil {
+		other := request(o.versions[version])
+		switch {
+		case other == nil:
+			return o.input.version.Swap(int32(version)) != int32(version), nil
+		case !apierrors.IsNotFound(other):
+			return false, other // which tells nothing of the version
+		case err == nil:
 			err = other
 		}
 	}
