@@ -34,7 +34,7 @@ func TestWritesAreCountedByTheirResult(t *testing.T) {
 		failures = failures[1:]
 		return true, nil, err
 	})
-	s := NewStore(quick{clock.RealClock{}})
+	s := newStore(quick{clock.RealClock{}})
 	s.Begin(about("a"), epoch)
 	ctx := t.Context()
 	go func() { _ = s.Run(ctx, client.CoreV1().ConfigMaps("srenix-system"), func(string, live.Key) {}) }()
@@ -64,7 +64,7 @@ func (quick) NewTimer(time.Duration) clock.Timer { return clock.RealClock{}.NewT
 
 func TestWhatBeganRightBeforeTheEndIsStored(t *testing.T) {
 	client := fake.NewClientset()
-	s := NewStore(clock.RealClock{}) // which gathers for seconds
+	s := newStore(clock.RealClock{}) // which gathers for seconds
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

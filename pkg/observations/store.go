@@ -14,10 +14,12 @@ package observations
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"strings"
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/utils/clock"
 
 	"github.com/srenix/srenix/pkg/live"
@@ -31,26 +33,40 @@ const (
 	// capacity bounds the ConfigMap to about half of what etcd takes. Conditions
 	// beyond it are kept in memory only.
 	capacity = 10_000
-	// orphaned is how long an entry stays that this process does not observe. It may
-	// be another replica's, or one whose input cannot be read just now.
+	// orphaned is how long an entry stays that this process does not observe, though
+	// no rule is degraded. It may be another replica's.
 	orphaned = time.Hour
 )
 
+// Options are what a Store is made with.
+type Options struct {
+	// Clock is required.
+	Clock clock.WithTicker
+	// Degraded tells whether some rule cannot be relied on just now; nil means never.
+	// What such a rule does not observe may hold all the same.
+	Degraded func() bool
+}
+
 // Store is a live.Memory. Its methods may be called from any goroutine.
 type Store struct {
-	clock clock.WithTicker
-	dirty chan struct{} // has one element if there may be something to write
+	clock    clock.WithTicker
+	degraded func() bool
+	dirty    chan struct{} // has one element if there may be something to write
 
 	mu sync.Mutex
 	// writes counts attempts to write, by result.
 	writes map[string]int
 	// held is what the engine observes.
 	held map[string]condition
-	// ended is what it does not observe any more, until that is written.
-	ended map[string]struct{}
-	// stored is what the ConfigMap says.
-	stored map[string]time.Time
-	// orphans are the entries that are not held, with when that was first noticed.
+	// ended is what it did not observe at some time since the last write, whether or
+	// not it does again.
+	ended map[string]end
+	// ends counts all ends there were.
+	ends int
+	// stored is what the ConfigMap says, as of its resourceVersion.
+	stored  map[string]time.Time
+	version string
+	// orphans are the entries that are not held, with since when that counts.
 	orphans map[string]time.Time
 }
 
@@ -59,13 +75,23 @@ type condition struct {
 	since time.Time
 }
 
+// end is when a condition was over. What is stored of it from before then says
+// nothing of a condition that began since.
+type end struct {
+	at     time.Time
+	number int // of all ends
+}
+
 var _ live.Memory = &Store{}
 
 // NewStore returns an empty store; Load and Run connect it with the cluster.
-func NewStore(c clock.WithTicker) *Store {
+func NewStore(options Options) *Store {
+	if options.Degraded == nil {
+		options.Degraded = func() bool { return false }
+	}
 	return &Store{
-		clock: c, dirty: make(chan struct{}, 1),
-		held: map[string]condition{}, ended: map[string]struct{}{},
+		clock: options.Clock, degraded: options.Degraded, dirty: make(chan struct{}, 1),
+		held: map[string]condition{}, ended: map[string]end{},
 		stored: map[string]time.Time{}, orphans: map[string]time.Time{},
 		writes: map[string]int{},
 	}
@@ -88,11 +114,22 @@ func (s *Store) Recall(o live.Observation) (time.Time, bool) {
 	if known, ok := s.held[key]; ok {
 		return known.since, true
 	}
-	if _, over := s.ended[key]; over {
-		return time.Time{}, false // it is stored until that is written
+	return s.remembered(key)
+}
+
+// remembered is since when a condition holds as far as is stored.
+func (s *Store) remembered(key string) (time.Time, bool) {
+	since, ok := s.stored[key]
+	if !ok || s.over(key, since) {
+		return time.Time{}, false
 	}
-	since, known := s.stored[key]
-	return since, known
+	return since, true
+}
+
+// over tells whether what holds since a time has ended.
+func (s *Store) over(key string, since time.Time) bool {
+	end, ended := s.ended[key]
+	return ended && !since.After(end.at)
 }
 
 // Begin implements live.Memory.
@@ -104,9 +141,9 @@ func (s *Store) Begin(o live.Observation, since time.Time) {
 		return
 	}
 	s.held[key] = condition{Observation: o, since: since.UTC()}
-	delete(s.ended, key)
 	delete(s.orphans, key)
-	if stored, ok := s.stored[key]; !ok || !since.Equal(stored) {
+	stored, ok := s.remembered(key)
+	if ok && !since.Equal(stored) || !ok && s.room() {
 		s.markDirty() // to write it, or to learn of an earlier time just missed
 	}
 }
@@ -116,10 +153,20 @@ func (s *Store) End(o live.Observation) {
 	key := keyOf(o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	at := s.clock.Now()
+	for _, since := range []time.Time{s.held[key].since, s.stored[key]} {
+		if since.After(at) { // the clock was set back
+			at = since
+		}
+	}
 	delete(s.held, key)
-	s.ended[key] = struct{}{} // stored or not: it may be on its way
+	s.ends++
+	s.ended[key] = end{at: at, number: s.ends} // stored or not: it may be on its way
 	s.markDirty()
 }
+
+// room tells whether the ConfigMap takes one more condition.
+func (s *Store) room() bool { return len(s.stored) < capacity }
 
 func (s *Store) markDirty() {
 	select {
@@ -128,30 +175,53 @@ func (s *Store) markDirty() {
 	}
 }
 
+// state is what the ConfigMap says at some time.
+type state struct {
+	data    map[string]string
+	version string // its resourceVersion; empty if there is none
+	// watched says that it may be behind what was read or written meanwhile.
+	watched bool
+	// settled are the ends that it takes into account.
+	settled map[string]end
+}
+
 // learn takes over what the ConfigMap says and returns the conditions of which it
 // knows an earlier time.
-func (s *Store) learn(data map[string]string) []live.Observation {
+func (s *Store) learn(now state) []live.Observation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stored = parse(data)
+	if order, err := resourceversion.CompareResourceVersion(now.version, s.version); now.watched && err == nil && order < 0 {
+		return nil
+	}
+	s.stored, s.version = parse(now.data), now.version
+	for key, settled := range now.settled {
+		if s.ended[key] == settled {
+			delete(s.ended, key)
+		}
+	}
 	var earlier []live.Observation
 	for key, known := range s.held {
-		since, ok := s.stored[key]
+		since, ok := s.remembered(key)
 		switch {
-		case !ok || known.since.Before(since):
-			s.markDirty()
-		case since.Before(known.since):
+		case ok && since.Before(known.since):
 			known.since = since
 			s.held[key] = known
 			earlier = append(earlier, known.Observation)
+		case ok && known.since.Before(since), !ok && s.room():
+			s.markDirty()
 		}
 	}
-	now := s.clock.Now()
+	s.noticeOrphans()
+	return earlier
+}
+
+// noticeOrphans brings orphans up to date with what is stored and held.
+func (s *Store) noticeOrphans() {
 	for key := range s.stored {
 		_, held := s.held[key]
 		_, noticed := s.orphans[key]
 		if !held && !noticed {
-			s.orphans[key] = now
+			s.orphans[key] = s.clock.Now()
 		}
 	}
 	for key := range s.orphans {
@@ -159,12 +229,6 @@ func (s *Store) learn(data map[string]string) []live.Observation {
 			delete(s.orphans, key)
 		}
 	}
-	for key := range s.ended {
-		if _, stays := s.stored[key]; !stays {
-			delete(s.ended, key)
-		}
-	}
-	return earlier
 }
 
 // parse leaves out what is no time: nobody but srenix writes here, and what
@@ -179,17 +243,23 @@ func parse(data map[string]string) map[string]time.Time {
 	return stored
 }
 
-// merge returns what the ConfigMap should say instead of data, whether that
-// differs, and how many conditions found no room.
-func (s *Store) merge(data map[string]string) (merged map[string]string, differs bool, left int) {
+// merge returns what the ConfigMap should say instead of data, with the ends that
+// this takes into account, and how many conditions found no room.
+func (s *Store) merge(data map[string]string) (merged state, left int) {
+	// Asked before the lock is held: the engine waits for the store at times.
+	degraded := s.degraded()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if degraded {
+		// Nobody can tell what does not hold any more. Their hour begins when all is known.
+		for key := range s.orphans {
+			s.orphans[key] = s.clock.Now()
+		}
+	}
 	stored := parse(data)
-	differs = len(stored) != len(data)
-	for key := range stored {
-		if _, over := s.ended[key]; over || s.forsaken(key) {
+	for key, since := range stored {
+		if s.over(key, since) || s.forsaken(key) {
 			delete(stored, key)
-			differs = true
 		}
 	}
 	for key, known := range s.held {
@@ -199,14 +269,13 @@ func (s *Store) merge(data map[string]string) (merged map[string]string, differs
 			left++
 		case !ok || known.since.Before(since):
 			stored[key] = known.since
-			differs = true
 		}
 	}
-	merged = make(map[string]string, len(stored))
+	merged = state{data: make(map[string]string, len(stored)), settled: maps.Clone(s.ended)}
 	for key, since := range stored {
-		merged[key] = since.Format(time.RFC3339)
+		merged.data[key] = since.Format(time.RFC3339)
 	}
-	return merged, differs, left
+	return merged, left
 }
 
 func (s *Store) forsaken(key string) bool {

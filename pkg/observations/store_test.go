@@ -4,7 +4,6 @@
 package observations
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/live"
@@ -23,15 +23,14 @@ func about(name string) live.Observation {
 	return live.Observation{Rule: "rule", Subject: live.Key{Namespace: "ns", Name: name}, UID: types.UID("uid-" + name), ID: "missing"}
 }
 
+func newStore(c clock.WithTicker) *Store { return NewStore(Options{Clock: c}) }
+
 // written does what a flush does, against data instead of a ConfigMap.
 func written(s *Store, data map[string]string) map[string]string {
-	s.learn(data)
-	merged, differs, _ := s.merge(data)
-	if !differs {
-		return data
-	}
+	s.learn(state{data: data})
+	merged, _ := s.merge(data)
 	s.learn(merged)
-	return merged
+	return merged.data
 }
 
 func since(t *testing.T, s *Store, o live.Observation) string {
@@ -45,11 +44,11 @@ func since(t *testing.T, s *Store, o live.Observation) string {
 
 func TestWhatIsStoredIsRecalledByAnother(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
-	first, second := NewStore(clock), NewStore(clock)
+	first, second := newStore(clock), newStore(clock)
 	first.Begin(about("a"), epoch)
 	first.Begin(about("b"), epoch.Add(time.Second))
 	data := written(first, nil)
-	second.learn(data)
+	second.learn(state{data: data})
 	for name, want := range map[string]string{"a": "12:00:00", "b": "12:00:01", "c": ""} {
 		if got := since(t, second, about(name)); got != want {
 			t.Errorf("%s is recalled since %q, want %q", name, got, want)
@@ -64,45 +63,45 @@ func TestWhatIsStoredIsRecalledByAnother(t *testing.T) {
 
 func TestTheEarliestTimeWinsOnEveryReplica(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
-	early, late := NewStore(clock), NewStore(clock)
+	early, late := newStore(clock), newStore(clock)
 	late.Begin(about("a"), epoch.Add(3*time.Second))
 	data := written(late, nil)
 	early.Begin(about("a"), epoch)
 	data = written(early, data)
-	if diff := cmp.Diff([]live.Observation{about("a")}, late.learn(data)); diff != "" {
+	if diff := cmp.Diff([]live.Observation{about("a")}, late.learn(state{data: data})); diff != "" {
 		t.Errorf("to reconsider (-want +got):\n%s", diff)
 	}
 	if got := since(t, late, about("a")); got != "12:00:00" {
 		t.Errorf("recalled since %q", got)
 	}
-	if reconsidered := late.learn(data); reconsidered != nil {
+	if reconsidered := late.learn(state{data: data}); reconsidered != nil {
 		t.Errorf("reconsidered %v once more", reconsidered)
 	}
 }
 
 func TestATimeLearnedBetweenRecallAndBeginIsTakenOver(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
-	other, s := NewStore(clock), NewStore(clock)
+	other, s := newStore(clock), newStore(clock)
 	other.Begin(about("a"), epoch)
 	data := written(other, nil)
 	if _, known := s.Recall(about("a")); known {
 		t.Fatal("recalled what nobody told")
 	}
-	s.learn(data)
+	s.learn(state{data: data})
 	s.Begin(about("a"), epoch.Add(9*time.Second))
 	select {
 	case <-s.dirty:
 	default:
 		t.Fatal("nothing to write, though the times differ")
 	}
-	if diff := cmp.Diff([]live.Observation{about("a")}, s.learn(data)); diff != "" {
+	if diff := cmp.Diff([]live.Observation{about("a")}, s.learn(state{data: data})); diff != "" {
 		t.Errorf("to reconsider (-want +got):\n%s", diff)
 	}
 }
 
 func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
-	s := NewStore(clock)
+	s := newStore(clock)
 	s.Begin(about("a"), epoch)
 	data := written(s, nil)
 	for len(s.dirty) > 0 {
@@ -110,53 +109,21 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	}
 	clock.Step(24 * time.Hour)
 	s.Begin(about("a"), epoch) // an evaluation that saw the same
-	s.learn(data)
+	s.learn(state{data: data})
 	if len(s.dirty) > 0 {
 		t.Error("there is something to write")
 	}
-	if _, differs, _ := s.merge(data); differs {
+	if merged, _ := s.merge(data); !maps.Equal(merged.data, data) {
 		t.Error("a write would change something")
-	}
-}
-
-func TestWhatEndedIsForgotten(t *testing.T) {
-	clock := testingclock.NewFakeClock(epoch)
-	s := NewStore(clock)
-	s.Begin(about("a"), epoch)
-	s.Begin(about("b"), epoch)
-	data := written(s, nil)
-	s.End(about("a"))
-	data = written(s, data)
-	if diff := cmp.Diff(map[string]string{keyOf(about("b")): "2026-01-02T12:00:00Z"}, data); diff != "" {
-		t.Errorf("stored (-want +got):\n%s", diff)
-	}
-	s.Begin(about("a"), epoch.Add(time.Hour))
-	if got := since(t, s, about("a")); got != "13:00:00" {
-		t.Errorf("what began anew is recalled since %q", got)
-	}
-}
-
-func TestWhatEndedIsNotRecalledBeforeThatIsWritten(t *testing.T) {
-	clock := testingclock.NewFakeClock(epoch)
-	s := NewStore(clock)
-	s.Begin(about("a"), epoch)
-	s.learn(written(s, nil))
-	s.End(about("a"))
-	if since, known := s.Recall(about("a")); known {
-		t.Errorf("what ended is recalled since %s", since)
-	}
-	s.Begin(about("a"), epoch.Add(time.Hour))
-	if got := since(t, s, about("a")); got != "13:00:00" {
-		t.Errorf("what began anew is recalled since %q", got)
 	}
 }
 
 func TestAnEntryThatNobodyObservesGoesAfterAnHour(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
-	before, after := NewStore(clock), NewStore(clock)
+	before, after := newStore(clock), newStore(clock)
 	before.Begin(about("a"), epoch)
 	data := written(before, nil)
-	after.learn(data)
+	after.learn(state{data: data})
 	clock.Step(orphaned - time.Second)
 	if data = written(after, data); len(data) != 1 {
 		t.Error("it went too early")
@@ -172,30 +139,36 @@ func TestAnEntryThatNobodyObservesGoesAfterAnHour(t *testing.T) {
 	}
 }
 
+func TestNoEntryGoesWhileARuleIsDegraded(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	degraded := true
+	before, after := newStore(clock), NewStore(Options{Clock: clock, Degraded: func() bool { return degraded }})
+	before.Begin(about("a"), epoch)
+	data := written(before, nil)
+	after.learn(state{data: data})
+	for range 12 { // three hours
+		clock.Step(orphaned / 4)
+		if data = written(after, data); len(data) != 1 {
+			t.Fatalf("it went at %s, when nobody could tell whether it holds", clock.Now())
+		}
+	}
+	degraded = false
+	clock.Step(orphaned - time.Second)
+	if data = written(after, data); len(data) != 1 {
+		t.Error("it went too early after all was known")
+	}
+	clock.Step(time.Second)
+	if data = written(after, data); len(data) != 0 {
+		t.Errorf("it stays: %v", data)
+	}
+}
+
 func TestWhatIsNoTimeIsReplaced(t *testing.T) {
-	s := NewStore(testingclock.NewFakeClock(epoch))
+	s := newStore(testingclock.NewFakeClock(epoch))
 	s.Begin(about("a"), epoch)
 	data := written(s, map[string]string{keyOf(about("a")): "yesterday", "README": "2026-01-02T12:00:00Z", keyOf(about("b")): ""})
 	if diff := cmp.Diff(map[string]string{keyOf(about("a")): "2026-01-02T12:00:00Z"}, data); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
-	}
-}
-
-func TestTheConfigMapIsBounded(t *testing.T) {
-	s := NewStore(testingclock.NewFakeClock(epoch))
-	for i := range capacity + 7 {
-		s.Begin(about(fmt.Sprint(i)), epoch)
-	}
-	merged, _, left := s.merge(nil)
-	size := 0
-	for key, value := range merged {
-		size += len(key) + len(value)
-	}
-	if len(merged) != capacity || left != 7 || size > 1<<19 {
-		t.Errorf("%d entries of %d bytes, %d left out", len(merged), size, left)
-	}
-	if got := since(t, s, about(fmt.Sprint(capacity+6))); got != "12:00:00" {
-		t.Errorf("what found no room is recalled since %q", got)
 	}
 }
 
@@ -206,7 +179,7 @@ func TestReplicasConverge(t *testing.T) {
 	for seed := range uint64(500) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		clock := testingclock.NewFakeClock(epoch)
-		replicas := []*Store{NewStore(clock), NewStore(clock), NewStore(clock)}
+		replicas := []*Store{newStore(clock), newStore(clock), newStore(clock)}
 		holds := map[string]bool{}
 		data := map[string]string{}
 		history := []map[string]string{data}
@@ -230,12 +203,12 @@ func TestReplicasConverge(t *testing.T) {
 				data = written(s, maps.Clone(data))
 				history = append(history, data)
 			case 3: // a watch that is behind
-				s.learn(history[len(history)-1-random.IntN(min(3, len(history)))])
+				s.learn(state{data: history[len(history)-1-random.IntN(min(3, len(history)))]})
 			case 4:
 				clock.Step(time.Duration(random.IntN(5)) * time.Second)
 			case 5: // a restart
-				*s = *NewStore(clock)
-				s.learn(data)
+				*s = *newStore(clock)
+				s.learn(state{data: data})
 			}
 		}
 		for range 3 {
@@ -247,7 +220,7 @@ func TestReplicasConverge(t *testing.T) {
 						s.End(about(name))
 					}
 				}
-				for _, o := range s.learn(data) {
+				for _, o := range s.learn(state{data: data}) {
 					observe(s, o.Subject.Name)
 				}
 				data = written(s, maps.Clone(data))

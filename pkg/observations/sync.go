@@ -6,6 +6,7 @@ package observations
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,21 +44,21 @@ func (s *Store) Load(ctx context.Context, client corev1client.ConfigMapInterface
 	case err != nil:
 		return fmt.Errorf("reading first-observed times from ConfigMap %s: %w", Name, err)
 	}
-	s.learn(stored.Data)
+	s.learn(state{data: stored.Data, version: stored.ResourceVersion})
 	return nil
 }
 
 // Run keeps store and ConfigMap the same until ctx ends. Subjects of which another
 // replica has observed something earlier are given to reconsider.
 func (s *Store) Run(ctx context.Context, client corev1client.ConfigMapInterface, reconsider func(rule string, subject live.Key)) error {
-	learn := func(data map[string]string) {
-		for _, o := range s.learn(data) {
+	learn := func(now state) {
+		for _, o := range s.learn(now) {
 			reconsider(o.Rule, o.Subject)
 		}
 	}
 	learnFrom := func(object any) {
 		if stored, ok := object.(*corev1.ConfigMap); ok {
-			learn(stored.Data)
+			learn(state{data: stored.Data, version: stored.ResourceVersion, watched: true})
 		}
 	}
 	named := fields.OneTermEqualSelector(metav1.ObjectNameField, Name).String()
@@ -76,7 +77,13 @@ func (s *Store) Run(ctx context.Context, client corev1client.ConfigMapInterface,
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc:    learnFrom,
 			UpdateFunc: func(_, object any) { learnFrom(object) },
-			DeleteFunc: func(any) { learn(nil) },
+			DeleteFunc: func(object any) {
+				now := state{watched: true}
+				if stored, ok := object.(*corev1.ConfigMap); ok {
+					now.version = stored.ResourceVersion // of the deletion
+				}
+				learn(now)
+			},
 		},
 	})
 	done := make(chan struct{})
@@ -90,7 +97,7 @@ func (s *Store) Run(ctx context.Context, client corev1client.ConfigMapInterface,
 }
 
 // write writes until ctx ends, whenever there is something to write.
-func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterface, learn func(map[string]string)) {
+func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterface, learn func(state)) {
 	logger := klog.FromContext(ctx).WithName("observations")
 	forsaken := s.clock.NewTicker(orphaned / 4)
 	defer forsaken.Stop()
@@ -127,7 +134,7 @@ func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterfac
 }
 
 // last writes what began or ended right before the end.
-func (s *Store) last(ctx context.Context, client corev1client.ConfigMapInterface, learn func(map[string]string), logger klog.Logger) {
+func (s *Store) last(ctx context.Context, client corev1client.ConfigMapInterface, learn func(state), logger klog.Logger) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	if err := s.flush(ctx, client, learn, logger); err != nil {
@@ -137,7 +144,7 @@ func (s *Store) last(ctx context.Context, client corev1client.ConfigMapInterface
 }
 
 // flush brings the ConfigMap up to date, if it is not.
-func (s *Store) flush(ctx context.Context, client corev1client.ConfigMapInterface, learn func(map[string]string), logger klog.Logger) error {
+func (s *Store) flush(ctx context.Context, client corev1client.ConfigMapInterface, learn func(state), logger klog.Logger) error {
 	stored, err := client.Get(ctx, Name, metav1.GetOptions{})
 	absent := apierrors.IsNotFound(err)
 	if err != nil && !absent {
@@ -146,25 +153,25 @@ func (s *Store) flush(ctx context.Context, client corev1client.ConfigMapInterfac
 	if absent {
 		stored = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: Name}}
 	}
-	learn(stored.Data)
-	merged, differs, left := s.merge(stored.Data)
+	learn(state{data: stored.Data, version: stored.ResourceVersion})
+	merged, left := s.merge(stored.Data)
 	if left > 0 {
-		logger.Info("Too many conditions hold at once; some start times would not survive a restart", "stored", len(merged), "notStored", left)
+		logger.Info("Too many conditions hold at once; some start times would not survive a restart", "stored", len(merged.data), "notStored", left)
 	}
-	if !differs {
-		return nil
+	if !maps.Equal(merged.data, stored.Data) {
+		stored.Data = merged.data
+		if absent {
+			stored, err = client.Create(ctx, stored, metav1.CreateOptions{})
+		} else {
+			stored, err = client.Update(ctx, stored, metav1.UpdateOptions{})
+		}
+		if err != nil {
+			return fmt.Errorf("writing ConfigMap %s: %w", Name, err)
+		}
+		s.wrote(writeSucceeded)
 	}
-	stored.Data = merged
-	if absent {
-		stored, err = client.Create(ctx, stored, metav1.CreateOptions{})
-	} else {
-		stored, err = client.Update(ctx, stored, metav1.UpdateOptions{})
-	}
-	if err != nil {
-		return fmt.Errorf("writing ConfigMap %s: %w", Name, err)
-	}
-	s.wrote(writeSucceeded)
-	learn(stored.Data)
+	merged.data, merged.version = stored.Data, stored.ResourceVersion
+	learn(merged)
 	return nil
 }
 
