@@ -26,6 +26,9 @@ type Balancer struct {
 	backends []string
 	up       []string
 	next     int
+	// all has every connection, present those that were made since the last Cut.
+	all, present context.Context
+	cut          context.CancelFunc
 }
 
 // probePeriod is how often backends are asked for their readiness; far more often
@@ -41,8 +44,10 @@ func NewBalancer(backends []string, ready func(ctx context.Context, backend stri
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &Balancer{listener: listener, ready: ready, cancel: cancel, backends: backends}
+	b.all = ctx
+	b.present, b.cut = context.WithCancel(ctx)
 	b.running.Go(func() { b.probe(ctx) })
-	b.running.Go(func() { b.accept(ctx) })
+	b.running.Go(b.accept)
 	return b, nil
 }
 
@@ -54,6 +59,14 @@ func (b *Balancer) Ready() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.up)
+}
+
+// Cut ends the connections that there are, as a node between does that goes away.
+func (b *Balancer) Cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut()
+	b.present, b.cut = context.WithCancel(b.all)
 }
 
 // Close ends all connections.
@@ -84,23 +97,23 @@ func (b *Balancer) probe(ctx context.Context) {
 	}
 }
 
-func (b *Balancer) pick() (string, bool) {
+func (b *Balancer) pick() (ctx context.Context, backend string, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.up) == 0 {
-		return "", false
+		return nil, "", false
 	}
 	b.next++
-	return b.up[b.next%len(b.up)], true
+	return b.present, b.up[b.next%len(b.up)], true
 }
 
-func (b *Balancer) accept(ctx context.Context) {
+func (b *Balancer) accept() {
 	for {
 		connection, err := b.listener.Accept()
 		if err != nil {
 			return // closed
 		}
-		backend, ok := b.pick()
+		ctx, backend, ok := b.pick()
 		if !ok {
 			_ = connection.Close()
 			continue

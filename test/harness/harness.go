@@ -24,8 +24,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/srenix/srenix/test/plane"
 )
@@ -46,6 +44,9 @@ type Options struct {
 	Programs string
 	// Replicas of the aggregated server, behind a Balancer if more than one.
 	Replicas int
+	// Upstream has the programs reach kube-apiserver through a Balancer, so that a
+	// test can cut their connections.
+	Upstream bool
 }
 
 // Srenix is an installation.
@@ -56,7 +57,9 @@ type Srenix struct {
 	// Replicas are all aggregated servers, of which APIServer is the first.
 	Replicas []*Process
 	// Balancer is what the APIService leads to, if there are several.
-	Balancer   *Balancer
+	Balancer *Balancer
+	// Upstream is between the programs and kube-apiserver, if that was asked for.
+	Upstream   *Balancer
 	balancers  []*Balancer
 	apiPort    int
 	configFile string
@@ -95,6 +98,11 @@ func Install(ctx context.Context, p *plane.Plane, options Options) (*Srenix, err
 	s := &Srenix{Plane: p, options: options, configFile: filepath.Join(p.Dir(), "srenix-configuration.yaml")}
 	if err := os.WriteFile(s.configFile, []byte(options.Configuration), 0o600); err != nil {
 		return nil, fmt.Errorf("writing the configuration: %w", err)
+	}
+	if options.Upstream {
+		if err := s.installUpstream(); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.installServers(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -145,9 +153,11 @@ func (s *Srenix) installServers(ctx context.Context) error {
 				return err
 			}
 			s.balancers = append(s.balancers, balancer)
+			if s.Balancer == nil {
+				s.Balancer = balancer
+			}
 			lead[i] = balancer.Port()
 		}
-		s.Balancer = s.balancers[0]
 	}
 	s.apiPort = lead[0]
 	if err := s.apply(ctx, lead[0], lead[1]); err != nil {
@@ -269,29 +279,6 @@ func (s *Srenix) newProcess(name, program string, arguments ...string) (*Process
 		LogFile:   filepath.Join(s.Plane.Dir(), "logs", name+".log"),
 		AuditFile: filepath.Join(s.Plane.Dir(), "logs", name+".audit.jsonl"),
 	}, nil
-}
-
-// ServiceAccountKubeconfig writes a kubeconfig that authenticates as one of
-// srenix's service accounts, and returns its path.
-func (s *Srenix) ServiceAccountKubeconfig(ctx context.Context, account string) (string, error) {
-	token, _, err := s.Plane.Kubectl(ctx, "create", "token", account, "-n", Namespace, "--duration=24h")
-	if err != nil {
-		return "", fmt.Errorf("getting a token of %s: %w", account, err)
-	}
-	admin, err := s.Plane.Config()
-	if err != nil {
-		return "", err
-	}
-	config := clientcmdapi.NewConfig()
-	config.Clusters["plane"] = &clientcmdapi.Cluster{Server: admin.Host, CertificateAuthorityData: admin.CAData}
-	config.AuthInfos[account] = &clientcmdapi.AuthInfo{Token: strings.TrimSpace(token)}
-	config.Contexts["plane"] = &clientcmdapi.Context{Cluster: "plane", AuthInfo: account}
-	config.CurrentContext = "plane"
-	path := filepath.Join(s.Plane.Dir(), account+".kubeconfig")
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
-		return "", fmt.Errorf("writing the kubeconfig of %s: %w", account, err)
-	}
-	return path, nil
 }
 
 // WaitAvailable waits until kube-apiserver reaches the aggregated API.

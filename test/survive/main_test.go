@@ -1,0 +1,120 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package survive does to two replicas of the aggregated server, under several
+// hundred pods, what befalls servers in clusters: a storage that hangs, an API
+// server that goes, connections that are cut, bursts, and objects as large and
+// strange as the API takes. After each, both must serve what one that has just
+// started serves, and an informer that watched all along must have missed nothing.
+//
+// The machine's clock cannot be moved, and the server takes no other: jumps of the
+// clock are what the tests of pkg/live and pkg/proposals are about.
+package survive
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/srenix/srenix/test/harness"
+	"github.com/srenix/srenix/test/plane"
+)
+
+const (
+	deadline     = 90 * time.Second
+	pollInterval = 100 * time.Millisecond
+)
+
+// configuration has graces of seconds.
+const configuration = `
+apiVersion: config.srenix.io/v1alpha1
+kind: SrenixConfiguration
+analyzers:
+  WorkloadStateDrift: {grace: 1s}
+  ConfigDrift: {grace: 1s}
+  StuckJobs: {grace: 1s}
+`
+
+// installation is what a test does things to.
+type installation struct {
+	*testing.T
+	srenix *harness.Srenix
+	config *rest.Config
+	kube   kubernetes.Interface
+}
+
+func install(t *testing.T) *installation {
+	t.Helper()
+	p, err := plane.Start(t.Context(), plane.Options{Dir: filepath.Join(t.TempDir(), "plane"), Nodes: 10, Progress: os.Stderr})
+	must(t, err)
+	t.Cleanup(func() { must(t, p.Close()) })
+	srenix, err := harness.Install(t.Context(), p, harness.Options{Configuration: configuration, Replicas: 2, Upstream: true})
+	must(t, err)
+	t.Cleanup(func() { must(t, srenix.Close()) })
+	config, err := p.Config()
+	must(t, err)
+	kube, err := kubernetes.NewForConfig(config)
+	must(t, err)
+	s := &installation{T: t, srenix: srenix, config: config, kube: kube}
+	s.eventually("both replicas to be ready", func(context.Context) (bool, string) {
+		return len(srenix.Balancer.Ready()) == 2, fmt.Sprint(srenix.Balancer.Ready())
+	})
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually polls a condition until it holds; detail tells what was seen last.
+func (s *installation) eventually(what string, condition func(ctx context.Context) (ok bool, detail string)) {
+	s.Helper()
+	var detail string
+	err := wait.PollUntilContextTimeout(s.Context(), pollInterval, deadline, true, func(ctx context.Context) (ok bool, err error) {
+		ok, detail = condition(ctx)
+		return ok, nil
+	})
+	if err != nil {
+		s.Fatalf("waiting for %s: %v; last seen: %s", what, err, detail)
+	}
+}
+
+// direct is the admin's way to one server, past the aggregator.
+func (s *installation) direct(address string) *rest.Config {
+	config := rest.CopyConfig(s.config)
+	config.Host, config.CAData, config.Insecure = "https://"+address, nil, true
+	return config
+}
+
+func (s *installation) client(config *rest.Config) dynamic.Interface {
+	s.Helper()
+	client, err := dynamic.NewForConfig(config)
+	must(s.T, err)
+	return client
+}
+
+func (s *installation) control(verb, component string) {
+	s.Helper()
+	must(s.T, s.srenix.Plane.Control(s.Context(), verb, component))
+}
+
+// keepLogs saves the logs of a failed run under _output, for a look afterwards.
+func (s *installation) keepLogs() {
+	root, err := plane.Root()
+	must(s.T, err)
+	to := filepath.Join(root, "_output", "survive-logs")
+	_ = os.RemoveAll(to)
+	must(s.T, os.CopyFS(to, os.DirFS(filepath.Join(s.srenix.Plane.Dir(), "logs"))))
+	s.Log("the logs are in ", to)
+}

@@ -1,0 +1,108 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package survive
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestTheServersSurvive(t *testing.T) {
+	s := install(t)
+	s.populate()
+	watched := s.watch()
+	s.eventually("the troubles to be found", func(context.Context) (bool, string) {
+		wide, unready := watched.count("findings", "WildcardVerbs"), watched.count("findings", "OrdinalZeroNotReady")
+		return wide == roles && unready == sets/2, fmt.Sprint(wide, " wide Roles and ", unready, " pods that are not ready")
+	})
+	s.agrees(watched, "fresh-at-first")
+	before, detail := s.inUse()
+	t.Log("at first ", detail)
+
+	var undo []func(*installation)
+	for i, fault := range []struct {
+		name   string
+		happen func(s *installation)
+	}{
+		{"an etcd that hangs", (*installation).hang},
+		{"a restart of etcd", func(s *installation) { s.control("restart", "etcd") }},
+		{"a restart of kube-apiserver", func(s *installation) { s.control("restart", "kube-apiserver") }},
+		{"watches that are closed", func(s *installation) {
+			s.srenix.Upstream.Cut()
+			s.srenix.Balancer.Cut()
+		}},
+		{"large objects", func(s *installation) { undo = append(undo, s.large()) }},
+		{"hostile names", func(s *installation) {
+			undo = append(undo, s.strange())
+			s.eventually("all of them to be found", func(context.Context) (bool, string) {
+				missing := s.found(watched)
+				return len(missing) == 0, fmt.Sprintf("%q are missing", missing)
+			})
+		}},
+		{"a burst of changes", (*installation).burst},
+		{"the end of what was large and strange", func(s *installation) {
+			for _, undo := range undo {
+				undo(s)
+			}
+		}},
+	} {
+		began := time.Now()
+		t.Run(fault.name, func(t *testing.T) {
+			s := *s
+			s.T = t
+			fault.happen(&s)
+			s.served()
+			s.agrees(watched, fmt.Sprintf("fresh-%d", i))
+		})
+		if t.Failed() {
+			s.keepLogs()
+			return
+		}
+		t.Logf("%s: %s", fault.name, time.Since(began).Round(100*time.Millisecond))
+	}
+	s.returns(before)
+}
+
+// hang pauses etcd until somebody has noticed.
+func (s *installation) hang() {
+	s.Helper()
+	s.control("pause", "etcd")
+	s.eventually("a request to fail", func(ctx context.Context) (bool, string) {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		_, err := s.kube.CoreV1().ConfigMaps("default").Create(ctx, configMap("hangs", ""), metav1.CreateOptions{})
+		return err != nil, "it was served"
+	})
+	s.control("resume", "etcd")
+}
+
+// served waits until a change gets through to what is served, by either replica.
+func (s *installation) served() {
+	s.Helper()
+	const last = roles - 1
+	client := s.kube.RbacV1().Roles(namespace)
+	for _, verb := range []string{"get", "*"} {
+		s.eventually("a Role to be changed", func(ctx context.Context) (bool, string) {
+			_, err := client.Update(ctx, role(last, verb), metav1.UpdateOptions{})
+			return err == nil, fmt.Sprint(err)
+		})
+		s.eventually("the change to be served", func(ctx context.Context) (bool, string) {
+			for _, address := range s.srenix.Balancer.Ready() {
+				list, err := s.client(s.direct(address)).Resource(findings).Namespace(namespace).
+					List(ctx, metav1.ListOptions{FieldSelector: "spec.subject.name=" + role(last, verb).Name})
+				if err != nil {
+					return false, err.Error()
+				}
+				if found := len(list.Items) == 1; found != (verb == "*") {
+					return false, fmt.Sprintf("%s has it: %t", address, found)
+				}
+			}
+			return len(s.srenix.Balancer.Ready()) == 2, "not both are ready"
+		})
+	}
+}
