@@ -5,31 +5,27 @@ package proposals
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	testingclock "k8s.io/utils/clock/testing"
 
-	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/catalog"
+	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/rbacdrift"
+	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
+	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
-	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
@@ -46,28 +42,40 @@ type history struct {
 	clock   *testingclock.FakeClock
 	memory  *livetest.Memory
 	engine  *live.Engine
+	// lost are the inputs that cannot be read just now.
+	lost map[schema.GroupVersionResource]bool
+	// known is what was said when they were lost, by namespace and name.
+	known map[string]v1alpha1.FindingSpec
+	// set are the objects of goldens that are there.
+	set []live.Object
 }
 
 // event is one of the things that happen; independent of all others, so that any
-// of a history can be left out.
+// of a history can be left out. It fails the test if what follows at once from it
+// does not.
 type event struct {
 	name  string
-	apply func(*history)
+	apply func(testing.TB, *history)
 }
 
-func newEngineOfAll(t testing.TB, clock *testingclock.FakeClock, memory live.Memory) *live.Engine {
-	t.Helper()
+// rulesOfAll are the rules of the server, as it is configured by default.
+func rulesOfAll() []live.Rule {
 	configuration := &config.SrenixConfiguration{}
 	config.Default(configuration)
 	rules, err := catalog.Build(configuration, "srenix-system", func(string) string { return "" })
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
+	return append(rules, Rules(configuration, "srenix-system")...)
+}
+
+func newEngineOfAll(t testing.TB, clock *testingclock.FakeClock, memory live.Memory) *live.Engine {
+	t.Helper()
 	engine := live.New(live.Options{
 		Clock: clock, Memory: memory, Workers: 3,
 		RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1},
 	})
-	for _, rule := range append(rules, Rules(configuration, "srenix-system")...) {
+	for _, rule := range rulesOfAll() {
 		if err := engine.AddRule(rule); err != nil {
 			t.Fatal(err)
 		}
@@ -98,54 +106,67 @@ func said(t testing.TB, engine *live.Engine) map[string]string {
 	return all
 }
 
-// caughtUp waits until an engine has seen all and evaluated all.
-func caughtUp(t testing.TB, engine *live.Engine, cluster *livetest.Cluster) {
+// settles are waits for the inputs whose resourceVersions are kept.
+var settles = map[schema.GroupVersionResource]func(testing.TB, *live.Engine, *livetest.Cluster){}
+
+func settle[T live.Object](kind live.Kind[T]) {
+	settles[kind.Ref().Resource()] = func(t testing.TB, engine *live.Engine, cluster *livetest.Cluster) {
+		livetest.Settle(t, engine, cluster, kind)
+	}
+}
+
+func init() {
+	settle(inputs.Pods)
+	settle(inputs.StatefulSets)
+	settle(inputs.Deployments)
+	settle(inputs.DaemonSets)
+	settle(inputs.ReplicaSets)
+	settle(inputs.Jobs)
+	settle(inputs.CronJobs)
+	settle(inputs.ConfigMaps)
+	settle(inputs.Namespaces)
+	settle(inputs.Roles)
+	settle(inputs.ClusterRoles)
+	settle(inputs.Ingresses)
+	settle(inputs.Gateways)
+	settle(inputs.Certificates)
+	settle(inputs.CertificateRequests)
+	settle(inputs.Issuers)
+	settle(inputs.ClusterIssuers)
+	settle(Approvals)
+	settle(Denials)
+	settle(Investigations)
+	settle(silences.Silences)
+}
+
+// caughtUp waits until an engine has seen all that can be read and evaluated all.
+func caughtUp(t testing.TB, engine *live.Engine, h *history) {
 	t.Helper()
 	for range 2 { // what the first kinds caused is over once the last are in
-		livetest.Settle(t, engine, cluster, inputs.Pods)
-		livetest.Settle(t, engine, cluster, inputs.StatefulSets)
-		livetest.Settle(t, engine, cluster, inputs.Deployments)
-		livetest.Settle(t, engine, cluster, inputs.ReplicaSets)
-		livetest.Settle(t, engine, cluster, inputs.ConfigMaps)
-		livetest.Settle(t, engine, cluster, inputs.Namespaces)
-		livetest.Settle(t, engine, cluster, inputs.Roles)
-		livetest.Settle(t, engine, cluster, inputs.ClusterRoles)
-		livetest.Settle(t, engine, cluster, Approvals)
-		livetest.Settle(t, engine, cluster, Denials)
-		livetest.Settle(t, engine, cluster, Investigations)
-		livetest.Settle(t, engine, cluster, silences.Silences)
-	}
-	livetest.Eventually(t, "no rule is degraded", func() bool {
-		for _, status := range live.List(engine, live.Statuses()) {
-			if status.State != live.Healthy {
-				return false
+		for resource, settle := range settles {
+			if !h.lost[resource] {
+				settle(t, engine, h.cluster)
 			}
 		}
-		return engine.Settled()
+	}
+	livetest.Eventually(t, "no rule is degraded", func() bool {
+		return engine.Settled() && (len(h.lost) > 0 || healthy(engine))
 	})
 }
 
-// differs runs a history and returns the first difference from a new engine.
-func differs(t testing.TB, events []event, note func(*live.Engine)) string {
-	difference := ""
-	t.(*testing.T).Run("history", func(t *testing.T) {
-		h := &history{cluster: &livetest.Cluster{}, clock: testingclock.NewFakeClock(now), memory: &livetest.Memory{}}
-		h.engine = newEngineOfAll(t, h.clock, h.memory)
-		livetest.Run(t, h.engine, h.cluster)
-		for i, e := range events {
-			e.apply(h)
-			caughtUp(t, h.engine, h.cluster)
-			fresh := newEngineOfAll(t, testingclock.NewFakeClock(h.clock.Now()), h.memory.Copy())
-			note(h.engine)
-			got := said(t, h.engine)
-			t.Run("afresh", func(t *testing.T) {
-				livetest.Run(t, fresh, h.cluster)
-				caughtUp(t, fresh, h.cluster)
-				if diff := cmp.Diff(said(t, fresh), got); diff != "" {
-					difference = fmt.Sprintf("after step %d (%s), afresh and incrementally (-want +got):\n%s", i, e.name, diff)
-				}
-			})
-			if difference != "" {
+func healthy(engine *live.Engine) bool {
+	return !slices.ContainsFunc(live.List(engine, live.Statuses()), func(s *live.Status) bool { return s.State != live.Healthy })
+}
+
+// afresh says how what an engine has kept up to date differs from what a new one
+// computes. Inputs whose resourceVersions are not kept may take a moment to arrive.
+func afresh(t testing.TB, h *history) (difference string) {
+	t.(*testing.T).Run("afresh", func(t *testing.T) {
+		fresh := newEngineOfAll(t, testingclock.NewFakeClock(h.clock.Now()), h.memory.Copy())
+		livetest.Run(t, fresh, h.cluster)
+		caughtUp(t, fresh, h)
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			if difference = cmp.Diff(said(t, fresh), said(t, h.engine)); difference == "" || time.Now().After(deadline) {
 				return
 			}
 		}
@@ -153,35 +174,116 @@ func differs(t testing.TB, events []event, note func(*live.Engine)) string {
 	return difference
 }
 
+// differs runs a history and returns the first difference from a new engine. It
+// compares after one step of three, and at the end, when all can be read.
+func differs(t testing.TB, events []event, random *rand.Rand, note func(*live.Engine)) (difference string) {
+	t.(*testing.T).Run("history", func(t *testing.T) {
+		h := &history{
+			cluster: &livetest.Cluster{}, clock: testingclock.NewFakeClock(now), memory: &livetest.Memory{},
+			lost: map[schema.GroupVersionResource]bool{},
+		}
+		h.engine = newEngineOfAll(t, h.clock, h.memory)
+		livetest.Run(t, h.engine, h.cluster)
+		for i, e := range append(slices.Clone(events), back) {
+			e.apply(t, h)
+			caughtUp(t, h.engine, h)
+			saysNothingNew(t, h)
+			if t.Failed() {
+				difference = fmt.Sprintf("at step %d (%s)", i, e.name)
+				return
+			}
+			note(h.engine)
+			if len(h.lost) > 0 || i < len(events) && random.IntN(3) > 0 {
+				continue
+			}
+			if diff := afresh(t, h); diff != "" {
+				difference = fmt.Sprintf("after step %d (%s), afresh and incrementally (-want +got):\n%s", i, e.name, diff)
+				return
+			}
+		}
+	})
+	return difference
+}
+
+// analyzersThatFind must each have found something in the course of all histories.
+var analyzersThatFind = []string{
+	certexpiry.Name, configdrift.Name, rbacdrift.Name, silences.Name, stuckjobs.Name, tlssecretmismatch.Name, workloadstatedrift.Name,
+}
+
+// actionsThatArise must each have been proposed.
+var actionsThatArise = []v1alpha1.ActionKind{
+	v1alpha1.ActionDeletePod, v1alpha1.ActionDeleteJob, v1alpha1.ActionDeleteCertificateRequest,
+	v1alpha1.ActionPatchDeploymentAnnotation, v1alpha1.ActionPatchIngressTLS,
+}
+
+// seen is what came about in all histories: those in which nothing happens would
+// prove nothing.
+type seen struct {
+	analyzers, reasons, actions, phases, decisions, silenced atomicSet
+}
+
+func (s *seen) note(engine *live.Engine) {
+	found := func(spec *v1alpha1.FindingSpec, silencedBy string) {
+		s.analyzers.add(spec.Analyzer)
+		s.reasons.add(spec.Reason)
+		if silencedBy != "" {
+			s.silenced.add(spec.Reason)
+		}
+	}
+	for _, f := range live.List(engine, Findings) {
+		found(&f.Spec, f.Status.SilencedBy)
+	}
+	for _, f := range live.List(engine, ClusterFindings) {
+		found(&f.Spec, f.Status.SilencedBy)
+	}
+	for _, p := range live.List(engine, Proposals) {
+		s.actions.add(string(p.Spec.ActionKind))
+		s.phases.add(string(p.Spec.ActionKind) + " " + string(p.Status.Phase))
+		for _, a := range p.Status.Approvals {
+			s.decisions.add(a.Phase)
+		}
+	}
+}
+
+func (s *seen) check(t *testing.T) {
+	t.Helper()
+	for what, seen := range map[string]*atomicSet{
+		"reasons of findings": &s.reasons, "actions and phases of proposals": &s.phases,
+		"phases of approvals": &s.decisions, "reasons of silenced findings": &s.silenced,
+	} {
+		t.Logf("%s that came about: %v", what, seen.all())
+		if seen.len() < 3 {
+			t.Errorf("few %s came about: %v", what, seen.all())
+		}
+	}
+	for _, analyzer := range analyzersThatFind {
+		if !slices.Contains(s.analyzers.all(), analyzer) {
+			t.Errorf("%s never found anything", analyzer)
+		}
+	}
+	for _, action := range actionsThatArise {
+		if !slices.Contains(s.actions.all(), string(action)) {
+			t.Errorf("%s was never proposed", action)
+		}
+	}
+}
+
 func TestFindingsAndProposalsEqualThoseComputedAfresh(t *testing.T) {
-	seeds := uint64(600)
+	seeds := uint64(2000)
 	if testing.Short() {
 		seeds = 10
 	}
 	const shards = 5
-	var found, proposed, decided, silenced atomicSet
-	note := func(engine *live.Engine) {
-		for _, f := range live.List(engine, Findings) {
-			found.add(f.Spec.Reason)
-			if f.Status.SilencedBy != "" {
-				silenced.add(f.Spec.Reason)
-			}
-		}
-		for _, p := range live.List(engine, Proposals) {
-			proposed.add(string(p.Spec.ActionKind) + " " + string(p.Status.Phase))
-			for _, a := range p.Status.Approvals {
-				decided.add(a.Phase)
-			}
-		}
-	}
+	var seen seen
 	t.Run("shards", func(t *testing.T) {
 		for shard := range uint64(shards) {
 			t.Run(fmt.Sprint(shard), func(t *testing.T) {
 				t.Parallel()
-				for seed := shard; seed < seeds; seed += shards {
-					events := randomEvents(rand.New(rand.NewPCG(seed, 2)))
-					if diff := differs(t, events, note); diff != "" {
-						events, diff = shrinkEvents(t, events, note, diff)
+				for seed := shard; seed < seeds && !t.Failed(); seed += shards {
+					random := rand.New(rand.NewPCG(seed, 2))
+					events := randomEvents(random)
+					if diff := differs(t, events, random, seen.note); diff != "" {
+						events, diff = shrinkEvents(t, events, seen.note, diff)
 						var names []string
 						for _, e := range events {
 							names = append(names, e.name)
@@ -192,22 +294,17 @@ func TestFindingsAndProposalsEqualThoseComputedAfresh(t *testing.T) {
 			})
 		}
 	})
-	if testing.Short() || t.Failed() {
-		return
-	}
-	// Histories in which nothing happens would prove nothing.
-	for what, seen := range map[string]*atomicSet{"reasons of findings": &found, "actions and phases of proposals": &proposed, "phases of approvals": &decided, "reasons of silenced findings": &silenced} {
-		t.Logf("%s that came about: %v", what, seen.all())
-		if seen.len() < 3 {
-			t.Errorf("few %s came about: %v", what, seen.all())
-		}
+	if !testing.Short() && !t.Failed() {
+		seen.check(t)
 	}
 }
 
+// shrinkEvents leaves out what a difference does not need. It compares after every step.
 func shrinkEvents(t testing.TB, events []event, note func(*live.Engine), diff string) ([]event, string) {
+	always := rand.New(zero{})
 	for i := 0; i < len(events); {
 		without := append(append([]event{}, events[:i]...), events[i+1:]...)
-		if shorter := differs(t, without, note); shorter != "" {
+		if shorter := differs(t, without, always, note); shorter != "" {
 			events, diff = without, shorter
 			continue
 		}
@@ -216,240 +313,8 @@ func shrinkEvents(t testing.TB, events []event, note func(*live.Engine), diff st
 	return events, diff
 }
 
-func randomEvents(random *rand.Rand) []event {
-	namespaces := []string{"shop", "kube-system"}
-	events := []event{{"namespaces", func(h *history) {
-		for _, name := range namespaces {
-			h.cluster.Set(inputs.Namespaces.Ref().Resource(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-		}
-	}}}
-	if random.IntN(2) == 0 { // some begin in the middle of things
-		events = append(events, statefulSet("shop", 2, false),
-			pod("shop", 0, 0, corev1.ConditionFalse, ""), pod("shop", 1, 0, corev1.ConditionTrue, ""),
-			deployment("shop", false), passes(time.Minute), configMap("shop"), passes(20*time.Minute))
-	}
-	for range 5 + random.IntN(20) {
-		namespace := namespaces[random.IntN(6)/5] // mostly the one that is not protected
-		events = append(events, happenings[random.IntN(len(happenings))](random, namespace))
-	}
-	return events
-}
+// zero is a source whose numbers are all zero.
+type zero struct{}
 
-func controlledBy(kind, name string) []metav1.OwnerReference {
-	controller := true
-	return []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: name, UID: types.UID(kind + "-" + name), Controller: &controller}}
-}
-
-// happenings are the things that can happen in a namespace.
-var happenings = []func(random *rand.Rand, namespace string) event{
-	// A StatefulSet, now and then managed by Flux.
-	func(random *rand.Rand, namespace string) event {
-		replicas, managed := int32(1+random.IntN(2)), random.IntN(4) == 0
-		return statefulSet(namespace, replicas, managed)
-	},
-	// One of its pods, in any state, under an old or a new UID.
-	func(random *rand.Rand, namespace string) event {
-		ordinal, uid := random.IntN(2), random.IntN(2)
-		ready := []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionTrue, corev1.ConditionFalse}[random.IntN(3)]
-		waiting := []string{"", "", "ContainerCreating", "CrashLoopBackOff"}[random.IntN(4)]
-		return pod(namespace, ordinal, uid, ready, waiting)
-	},
-	func(random *rand.Rand, namespace string) event {
-		name := []string{"db-0", "db-1", "web-1"}[random.IntN(3)]
-		return event{"delete Pod " + namespace + "/" + name, func(h *history) {
-			h.cluster.Delete(inputs.Pods.Ref().Resource(), live.Key{Namespace: namespace, Name: name})
-		}}
-	},
-	// A Deployment with its ReplicaSet and pod, all new, which uses a ConfigMap.
-	func(random *rand.Rand, namespace string) event {
-		paused := random.IntN(4) == 0
-		return deployment(namespace, paused)
-	},
-	func(_ *rand.Rand, namespace string) event {
-		return configMap(namespace)
-	},
-	func(random *rand.Rand, namespace string) event {
-		verb := []string{"*", "get"}[random.IntN(2)]
-		return event{"Role " + namespace + "/wide with " + verb, func(h *history) {
-			rules := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{verb}}}
-			h.cluster.Set(inputs.Roles.Ref().Resource(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "wide"}, Rules: rules})
-			h.cluster.Set(inputs.ClusterRoles.Ref().Resource(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "wide"}, Rules: rules})
-		}}
-	},
-	func(random *rand.Rand, namespace string) event {
-		protected := random.IntN(2) == 0
-		return event{fmt.Sprintf("Namespace %s protected %t", namespace, protected), func(h *history) {
-			h.cluster.Set(inputs.Namespaces.Ref().Resource(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-				Name: namespace, Labels: map[string]string{"srenix.io/protected": fmt.Sprint(protected)},
-			}})
-		}}
-	},
-	// Whatever is proposed is decided, somehow.
-	func(random *rand.Rand, _ string) event {
-		phases := []opsv1alpha1.ApprovalPhase{"", opsv1alpha1.PhasePending, opsv1alpha1.PhaseExecuting, opsv1alpha1.PhaseSucceeded, opsv1alpha1.PhaseFailed, opsv1alpha1.PhaseDenied, opsv1alpha1.PhaseSuperseded}
-		phase := phases[random.IntN(len(phases))]
-		decision := []v1alpha1.Decision{v1alpha1.DecisionApprove, v1alpha1.DecisionApprove, v1alpha1.DecisionDeny}[random.IntN(3)]
-		return event{fmt.Sprintf("all proposals have a decision %s in phase %q", decision, phase), func(h *history) {
-			for _, proposal := range live.List(h.engine, Proposals) {
-				h.cluster.Set(Approvals.Ref().Resource(), &opsv1alpha1.Approval{
-					ObjectMeta: metav1.ObjectMeta{Namespace: proposal.Namespace, Name: "a-" + proposal.Name[:8], CreationTimestamp: metav1.NewTime(h.clock.Now())},
-					Spec: opsv1alpha1.ApprovalSpec{
-						Decision: decision,
-						Proposal: opsv1alpha1.ProposalReference{Name: proposal.Name, UID: proposal.UID, Digest: proposal.Spec.Digest},
-					},
-					Status: opsv1alpha1.ApprovalStatus{Phase: phase, Approver: "alice"},
-				})
-				if decision == v1alpha1.DecisionDeny {
-					h.cluster.Set(Denials.Ref().Resource(), denial(opsv1alpha1.AuditDenialRecorded, proposal.UID, proposal.Spec.Digest, h.clock.Now()))
-				}
-			}
-		}}
-	},
-	// Time passes: graces end.
-	func(random *rand.Rand, _ string) event { return passes(time.Duration(random.IntN(30)) * time.Minute) },
-	func(random *rand.Rand, _ string) event { return passes(time.Duration(random.IntN(30)) * time.Minute) },
-	// An input is lost, changes, and comes back.
-	func(random *rand.Rand, namespace string) event {
-		lost := []schema.GroupVersionResource{
-			inputs.Pods.Ref().Resource(), inputs.StatefulSets.Ref().Resource(), inputs.Namespaces.Ref().Resource(),
-			inputs.ConfigMaps.Ref().Resource(), Approvals.Ref().Resource(),
-		}[random.IntN(5)]
-		how := random.IntN(4)
-		return event{fmt.Sprintf("%s of %s away (%d), while Pod db-0 goes", lost.Resource, namespace, how), func(h *history) {
-			switch how {
-			case 0:
-				h.cluster.Forbid(lost)
-			case 1:
-				h.cluster.Fail(lost, apierrors.NewInternalError(errors.New("etcd is away")))
-			case 2:
-				h.cluster.Expire(lost)
-			case 3:
-				h.cluster.CloseWatches(lost)
-			}
-			h.cluster.Delete(inputs.Pods.Ref().Resource(), live.Key{Namespace: namespace, Name: "db-0"})
-			h.clock.Step(time.Minute)
-			h.cluster.Serve(lost)
-		}}
-	},
-	// Somebody silences something for a while, or takes it back.
-	func(random *rand.Rand, namespace string) event {
-		name, lasts := []string{"a", "b"}[random.IntN(2)], time.Duration(random.IntN(60)-10)*time.Minute
-		match := []opsv1alpha1.SilenceMatch{
-			{},
-			{Reasons: []string{workloadstatedrift.OrdinalZeroNotReady}},
-			{Analyzers: []string{configdrift.Name}},
-			{Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}},
-			{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "StatefulSet", Name: "db"}}},
-			{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{analyzers.SeverityLabel: "Critical"}}},
-			{Selector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Nonsense"}}}},
-		}[random.IntN(7)]
-		return event{fmt.Sprintf("Silence %s/%s of %v for %s", namespace, name, match, lasts), func(h *history) {
-			h.cluster.Set(silences.Silences.Ref().Resource(), &opsv1alpha1.Silence{
-				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(name), CreationTimestamp: metav1.NewTime(now)},
-				Spec: opsv1alpha1.SilenceSpec{
-					Owner: "team", Reason: "known", Expires: metav1.NewTime(h.clock.Now().Add(lasts)), Match: match,
-				},
-			})
-		}}
-	},
-	func(random *rand.Rand, namespace string) event {
-		name := []string{"a", "b"}[random.IntN(2)]
-		return event{"delete Silence " + namespace + "/" + name, func(h *history) {
-			h.cluster.Delete(silences.Silences.Ref().Resource(), live.Key{Namespace: namespace, Name: name})
-		}}
-	},
-	// A runbook is drafted for whatever there is, or taken back.
-	func(random *rand.Rand, _ string) event {
-		text := []string{"", "unseal", "unseal again"}[random.IntN(3)]
-		return event{fmt.Sprintf("runbook %q", text), func(h *history) {
-			for _, finding := range live.List(h.engine, Findings) {
-				investigation := &opsv1alpha1.Investigation{
-					ObjectMeta: metav1.ObjectMeta{Namespace: finding.Namespace, Name: "i-" + string(finding.UID)[:8]},
-					Spec:       opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Name: finding.Name, UID: finding.UID}},
-				}
-				if text != "" {
-					investigation.Status.Runbook = &opsv1alpha1.Runbook{Title: "Unseal", Text: text}
-				}
-				h.cluster.Set(Investigations.Ref().Resource(), investigation)
-			}
-		}}
-	},
-	// The CRD of approvals goes, or is there again.
-	func(random *rand.Rand, _ string) event {
-		installed := random.IntN(2) == 0
-		return event{fmt.Sprintf("approvals installed %t", installed), func(h *history) {
-			if installed {
-				h.cluster.Serve(Approvals.Ref().Resource())
-			} else {
-				h.cluster.NotInstalled(Approvals.Ref().Resource())
-			}
-		}}
-	},
-}
-
-func passes(d time.Duration) event {
-	return event{fmt.Sprintf("%s pass", d), func(h *history) { h.clock.Step(d) }}
-}
-
-func statefulSet(namespace string, replicas int32, managed bool) event {
-	return event{fmt.Sprintf("StatefulSet %s/db of %d, managed %t", namespace, replicas, managed), func(h *history) {
-		set := &appsv1.StatefulSet{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "db", UID: "StatefulSet-db"},
-			Spec:       appsv1.StatefulSetSpec{Replicas: &replicas},
-		}
-		if managed {
-			set.Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}
-		}
-		h.cluster.Set(inputs.StatefulSets.Ref().Resource(), set)
-	}}
-}
-
-func pod(namespace string, ordinal, uid int, ready corev1.ConditionStatus, waiting string) event {
-	return event{fmt.Sprintf("Pod %s/db-%d (%d), Ready %s, waiting %q", namespace, ordinal, uid, ready, waiting), func(h *history) {
-		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: namespace, Name: fmt.Sprintf("db-%d", ordinal), UID: types.UID(fmt.Sprintf("pod-%d-%d", ordinal, uid)),
-				OwnerReferences: controlledBy("StatefulSet", "db"),
-			},
-			Spec: corev1.PodSpec{NodeName: "node-1"},
-			Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{
-				Type: corev1.PodReady, Status: ready, LastTransitionTime: metav1.NewTime(h.clock.Now()),
-			}}},
-		}
-		if waiting != "" {
-			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: waiting}}}}
-		}
-		h.cluster.Set(inputs.Pods.Ref().Resource(), pod)
-	}}
-}
-
-func deployment(namespace string, paused bool) event {
-	return event{fmt.Sprintf("Deployment %s/web rolled out, paused %t", namespace, paused), func(h *history) {
-		one := int32(1)
-		template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{
-			Name: "c", EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "web"}}}},
-		}}}}
-		h.cluster.Set(inputs.Deployments.Ref().Resource(), &appsv1.Deployment{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web", UID: "Deployment-web"},
-			Spec:       appsv1.DeploymentSpec{Replicas: &one, Paused: paused, Template: template},
-			Status:     appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1, ReadyReplicas: 1},
-		})
-		h.cluster.Set(inputs.ReplicaSets.Ref().Resource(), &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: "web-1", UID: "ReplicaSet-web-1", OwnerReferences: controlledBy("Deployment", "web"),
-		}})
-		started := metav1.NewTime(h.clock.Now())
-		h.cluster.Set(inputs.Pods.Ref().Resource(), &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web-1", UID: "pod-web", OwnerReferences: controlledBy("ReplicaSet", "web-1")},
-			Status:     corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &started},
-		})
-	}}
-}
-
-func configMap(namespace string) event {
-	return event{"ConfigMap " + namespace + "/web written", func(h *history) {
-		written := metav1.NewTime(h.clock.Now())
-		h.cluster.Set(inputs.ConfigMaps.Ref().Resource(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: "web", ManagedFields: []metav1.ManagedFieldsEntry{{Time: &written}},
-		}})
-	}}
-}
+// Uint64 implements rand.Source.
+func (zero) Uint64() uint64 { return 0 }

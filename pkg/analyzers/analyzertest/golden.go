@@ -145,10 +145,22 @@ func Analyze(t *testing.T, analyzer analyzers.Analyzer, now time.Time, after tim
 func Cluster(t *testing.T, objects []live.Object) *livetest.Cluster {
 	t.Helper()
 	cluster := &livetest.Cluster{}
+	Store(t, cluster, objects)
+	return cluster
+}
+
+// Store creates or updates objects in a cluster.
+func Store(t *testing.T, cluster *livetest.Cluster, objects []live.Object) {
+	t.Helper()
 	for _, object := range objects {
 		cluster.Set(resourceOf(t, object), asStored(object))
 	}
-	return cluster
+}
+
+// Remove deletes an object from a cluster.
+func Remove(t *testing.T, cluster *livetest.Cluster, object live.Object) {
+	t.Helper()
+	cluster.Delete(resourceOf(t, object), live.Key{Namespace: object.GetNamespace(), Name: object.GetName()})
 }
 
 // asStored is an object as the API server would give it: of ConfigMaps and Secrets
