@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -61,7 +62,9 @@ func install(t *testing.T) *installation {
 	t.Cleanup(func() { must(t, srenix.Close()) })
 	config, err := p.Config()
 	must(t, err)
-	kube, err := kubernetes.NewForConfig(config)
+	typed := rest.CopyConfig(config)
+	typed.ContentType = runtime.ContentTypeProtobuf // costs kube-apiserver the least
+	kube, err := kubernetes.NewForConfig(typed)
 	must(t, err)
 	s := &installation{T: t, srenix: srenix, config: config, kube: kube}
 	s.eventually("both replicas to be ready", func(context.Context) (bool, string) {

@@ -12,13 +12,14 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// What a server may have more than before all of it happened, once that is over.
-// The heap in use counts whole spans, of which a burst leaves many half empty, and
-// the windows of past events in the cachers, empty at first, are full by then. What
-// is let go of comes to ten times the heap at rest: a server that kept only a fifth
-// of what went through it would be over this.
+// What a server may have more than before all of it happened, once that is over. It
+// is 25 MiB at first and up to 60 MiB at the end: the cachers' windows of past
+// events, empty at first, hold those of the last minute or so by then, each with the
+// object before and after, and the heap in use counts whole spans, of which a burst
+// leaves many half empty. How much of the burst falls into that minute depends on
+// the machine, hence the slack.
 const (
-	heapFactor = 2
+	heapFactor = 3
 	heapSlack  = 16 << 20
 )
 
