@@ -28,7 +28,9 @@ type Balancer struct {
 	next     int
 	// all has every connection, present those that were made since the last Cut.
 	all, present context.Context
-	cut          context.CancelFunc
+	// connections counts those made since the last Cut, whether or not they are open.
+	connections int
+	cut         context.CancelFunc
 }
 
 // probePeriod is how often backends are asked for their readiness; far more often
@@ -61,12 +63,15 @@ func (b *Balancer) Ready() []string {
 	return slices.Clone(b.up)
 }
 
-// Cut ends the connections that there are, as a node between does that goes away.
-func (b *Balancer) Cut() {
+// Cut ends the connections that there are, as a node between does that goes away,
+// and tells how many were made since it was done last.
+func (b *Balancer) Cut() (ended int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.cut()
 	b.present, b.cut = context.WithCancel(b.all)
+	ended, b.connections = b.connections, 0
+	return ended
 }
 
 // Close ends all connections.
@@ -104,6 +109,7 @@ func (b *Balancer) pick() (ctx context.Context, backend string, ok bool) {
 		return nil, "", false
 	}
 	b.next++
+	b.connections++
 	return b.present, b.up[b.next%len(b.up)], true
 }
 
