@@ -87,17 +87,6 @@ func ProposalOf(approval *opsv1alpha1.Approval) (policy.Proposal, error) {
 	return policy.Proposal{Namespace: approval.Namespace, Name: named.Name, UID: named.UID, Spec: approval.Spec.Snapshot}, nil
 }
 
-// Nothing returns the input of policy.Evaluate for a request whose token does not
-// verify: nothing is read for whoever that is, so that every layer which needs
-// something denies.
-func (g *Gatherer) Nothing(request Request, why error) policy.Input {
-	facts := g.begin(request)
-	facts.unknown(fmt.Errorf("nothing was looked at: %w", why),
-		policy.TargetScope, policy.NamespaceProtection, policy.GitOpsManaged, policy.DualApproval,
-		policy.HashChainedAudit, policy.RateBudget, policy.Access)
-	return facts.in
-}
-
 func (g *Gatherer) begin(request Request) *gathering {
 	return &gathering{Options: g.options, approvalUID: request.ApprovalUID, in: policy.Input{
 		Stage: request.Stage, Now: g.options.Clock.Now(), Config: g.options.Config, OwnNamespace: g.options.OwnNamespace,

@@ -14,6 +14,9 @@ import (
 	"github.com/srenix/srenix/pkg/token"
 )
 
+// ErrOther means that a token is good, and says something else than it is used for.
+var ErrOther = errors.New("the token is for another")
+
 const mintAnother = "mint another token: kubectl create approval does"
 
 // signedToken is layer 5: the token verifies, is for exactly this, and was not
@@ -40,33 +43,65 @@ func signedToken(f *facts) v1alpha1.Verdict {
 	if err := f.digestProblem(); err != nil {
 		return denied(err.Error(), fmt.Sprintf("look at it again: kubectl describe proposal.srenix.io %s -n %s", f.Proposal.Name, f.Proposal.Namespace))
 	}
-	if claim := f.mismatch(); claim != "" {
-		return denied(fmt.Sprintf("the token is for another %s", claim), mintAnother)
+	if err := bindingProblem(f.claims, f.Decision, &f.Proposal); err != nil {
+		return denied(err.Error(), mintAnother)
 	}
 	return allowed(fmt.Sprintf("the token of %s fits", f.claims.Subject))
+}
+
+// Proof tells whether a token proves that its owner decided exactly this: it is
+// valid at the time, it says this decision on this proposal, and the proposal is
+// what its digest says. Nothing of the cluster is needed for that, so that nothing
+// has to be read for whoever has no proof. What else counts, Evaluate tells.
+func Proof(verifier *token.Verifier, signed string, now time.Time, decision v1alpha1.Decision, proposal *Proposal) (*token.Claims, error) {
+	claims, err := verify(&Input{Stage: StageApproval, Token: signed, Verifier: verifier, Now: now})
+	if err != nil {
+		return nil, err
+	}
+	// The cheaper one first.
+	if err := bindingProblem(claims, decision, proposal); err != nil {
+		return nil, err
+	}
+	if err := contentProblem(proposal); err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+// Unproven is the message of a refusal for lack of proof, in the words of layer 5.
+func Unproven(why error) string {
+	verdict := denied(why.Error(), mintAnother)
+	verdict.Layer = string(SignedToken)
+	return Decision{Verdicts: []v1alpha1.Verdict{verdict}}.Message()
 }
 
 // digestProblem tells whether the snapshot is what its digest says, and whether
 // the proposal still has that digest.
 func (f *facts) digestProblem() error {
 	spec := &f.Proposal.Spec
-	actual, err := digest.Proposal(f.Proposal.Namespace, f.Proposal.Name, f.Proposal.UID, spec)
-	switch {
-	case err != nil:
+	if err := contentProblem(&f.Proposal); err != nil {
 		return err
-	case actual != spec.Digest:
-		return fmt.Errorf("the approved proposal does not have the digest that it names: it names %s and has %s", spec.Digest, actual)
-	case f.CurrentDigest == "":
-		return errors.New("the proposal is gone")
-	case f.CurrentDigest != spec.Digest:
-		return fmt.Errorf("the proposal has changed since: approved was %s, and it is now %s", spec.Digest, f.CurrentDigest)
 	}
-	return nil
+	switch f.CurrentDigest {
+	case spec.Digest:
+		return nil
+	case "":
+		return errors.New("the proposal is gone")
+	}
+	return fmt.Errorf("the proposal has changed since: approved was %s, and it is now %s", spec.Digest, f.CurrentDigest)
 }
 
-// mismatch names the first thing that the token binds and that is another here.
-func (f *facts) mismatch() string {
-	binding, proposal, spec := &f.claims.Binding, &f.Proposal, &f.Proposal.Spec
+func contentProblem(proposal *Proposal) error {
+	actual, err := digest.Proposal(proposal.Namespace, proposal.Name, proposal.UID, &proposal.Spec)
+	if err == nil && actual != proposal.Spec.Digest {
+		err = fmt.Errorf("the approved proposal does not have the digest that it names: it names %s and has %s", proposal.Spec.Digest, actual)
+	}
+	return err
+}
+
+// bindingProblem names the first thing that the token binds and that is another here.
+func bindingProblem(claims *token.Claims, decision v1alpha1.Decision, proposal *Proposal) error {
+	binding, spec := &claims.Binding, &proposal.Spec
 	plan := ""
 	if spec.Plan != nil {
 		plan = spec.Plan.Digest
@@ -79,7 +114,7 @@ func (f *facts) mismatch() string {
 		{"proposal", binding.Proposal == proposal.Name},
 		{"proposal (its UID differs)", binding.ProposalUID == proposal.UID},
 		{"digest", binding.Digest == spec.Digest},
-		{"decision", binding.Decision == f.Decision},
+		{"decision", binding.Decision == decision},
 		{"tier", binding.Tier == spec.Tier},
 		{"action kind", binding.ActionKind == spec.ActionKind},
 		{"target", binding.TargetUID == spec.Target.UID},
@@ -87,10 +122,10 @@ func (f *facts) mismatch() string {
 		{"diagnostic class", binding.DiagnosticClass == spec.DiagnosticClass},
 	} {
 		if !bound.same {
-			return bound.what
+			return fmt.Errorf("%w %s", ErrOther, bound.what)
 		}
 	}
-	return ""
+	return nil
 }
 
 // maximumLifetime is the configured one, and never more than what is compiled in.

@@ -4,9 +4,7 @@
 package webhook
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -34,8 +33,8 @@ type decision struct {
 	final bool
 	uid   types.UID
 
-	// stranger is whoever has no token that srenix signed.
-	stranger bool
+	// claims are those of the token, which prove that its owner decided this.
+	claims *token.Claims
 	// viewErr is why the live view could not tell how the proposal stands.
 	viewErr error
 	in      policy.Input
@@ -43,21 +42,18 @@ type decision struct {
 }
 
 // decide gathers, evaluates, records and answers.
+//
+// Whoever reaches the port can send anything, under any name. So before anything
+// is read or recorded, the token has to prove that its owner decided exactly this,
+// and what a request makes the server do is counted for its token: nobody can use
+// up what another one is given.
 func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
-	claims, err := h.verifier.Verify(d.request.Token)
-	if err != nil && !errors.Is(err, token.ErrExpired) {
-		// Whoever that is learns nothing but this, and makes nobody read anything.
-		d.stranger = true
-		d.in = h.gatherer.Nothing(d.request, err)
-		d.outcome = policy.Evaluate(d.in)
-		return h.refuse(ctx, &d)
+	var err error
+	if d.claims, err = policy.Proof(h.verifier, d.request.Token, h.clock.Now(), d.request.Decision, &d.request.Proposal); err != nil {
+		return h.turnAway(ctx, &d, err)
 	}
-	approver := d.user
-	if claims != nil {
-		approver = claims.Subject
-	}
-	if wait := h.limits.judgments.Take(approver); wait > 0 {
-		return tooMany(ctx, d.user, wait)
+	if wait := h.limits.judgments.Take(d.claims.ID); wait > 0 {
+		return tooMany(ctx, &d, wait)
 	}
 	named := &d.request.Proposal
 	standing, exists, err := h.proposals.Get(named.Namespace, named.Name)
@@ -113,18 +109,30 @@ func (d *decision) recorded() string {
 	return "the approval is recorded, and nothing is done for it"
 }
 
+// turnAway refuses what nobody is proven to have decided. That is no decision, so
+// it is counted and logged and not in the chain, and it says nothing of the cluster.
+func (h *Handlers) turnAway(ctx context.Context, d *decision, why error) admission.Response {
+	h.metrics.unproven.WithLabelValues(reasonOf(why)).Inc()
+	if h.limits.lines.Take(everybody) == 0 {
+		named := &d.request.Proposal
+		logf.FromContext(ctx).Info("Refused for lack of proof", "reason", why.Error(), "claimedUser", cut(d.user),
+			"namespace", cut(named.Namespace), "proposal", cut(named.Name), "dryRun", d.dryRun)
+	}
+	return refused(http.StatusForbidden, d.prefix()+policy.Unproven(why))
+}
+
 // refuse records a refusal, unless it is of a dry run, and answers with it.
 func (h *Handlers) refuse(ctx context.Context, d *decision) admission.Response {
-	message := d.told(d.why())
+	message := d.told(d.outcome.Message())
 	if d.dryRun {
 		return refused(d.code(), message)
 	}
-	wait := h.limits.refusals.Take(cmp.Or(d.approver(), d.user))
-	if d.stranger && wait == 0 {
-		wait = h.limits.strangers.Take(everybody)
+	wait := h.limits.tokenRefusals.Take(d.claims.ID)
+	if wait == 0 {
+		wait = h.limits.refusals.Take(d.claims.Subject)
 	}
 	if wait > 0 {
-		return tooMany(ctx, d.user, wait)
+		return tooMany(ctx, d, wait)
 	}
 	if _, err := h.chain.Append(ctx, d.entry(deniedType, message)); err != nil {
 		message += fmt.Sprintf("; %s: the refusal could not be recorded: %v", policy.HashChainedAudit, err)
@@ -136,8 +144,6 @@ func (h *Handlers) refuse(ctx context.Context, d *decision) admission.Response {
 // 503 where that cannot be told yet, and 403 for every other refusal.
 func (d *decision) code() int32 {
 	switch {
-	case d.stranger:
-		return http.StatusForbidden
 	case d.viewErr != nil:
 		return http.StatusServiceUnavailable
 	case d.request.CurrentDigest == "":
@@ -151,13 +157,9 @@ func (d *decision) code() int32 {
 // told is a refusal's whole message: what was refused, and why. That the
 // proposal is gone or has changed is always among the reasons, with both digests.
 func (d *decision) told(why string) string {
-	named, what := &d.request.Proposal, "approval"
-	if d.request.Decision == v1alpha1.DecisionDeny {
-		what = "denial"
-	}
-	prefix := fmt.Sprintf("%s of proposal %s/%s refused: ", what, named.Namespace, named.Name)
+	prefix := d.prefix()
 	const gone = "the proposal is gone"
-	decided, current := named.Spec.Digest, d.request.CurrentDigest
+	decided, current := d.request.Proposal.Spec.Digest, d.request.CurrentDigest
 	switch d.code() {
 	case http.StatusNotFound:
 		if !strings.Contains(why, gone) {
@@ -171,17 +173,13 @@ func (d *decision) told(why string) string {
 	return prefix + why
 }
 
-// why tells every reason, and to a stranger only that they are one.
-func (d *decision) why() string {
-	if !d.stranger {
-		return d.outcome.Message()
+// prefix begins every refusal.
+func (d *decision) prefix() string {
+	named, what := &d.request.Proposal, "approval"
+	if d.request.Decision == v1alpha1.DecisionDeny {
+		what = "denial"
 	}
-	for _, verdict := range d.outcome.Denials() {
-		if verdict.Layer == string(policy.SignedToken) {
-			return policy.Decision{Verdicts: []v1alpha1.Verdict{verdict}}.Message()
-		}
-	}
-	return d.outcome.Message()
+	return fmt.Sprintf("%s of proposal %s/%s refused: ", what, cut(named.Namespace), cut(named.Name))
 }
 
 func (d *decision) awaiting() string {

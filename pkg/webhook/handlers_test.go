@@ -4,17 +4,22 @@
 package webhook
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	promtest "github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -89,40 +94,165 @@ func TestOfRequestsThatRaceTheFirstInTheChainCounts(t *testing.T) {
 	expectRefused(t, w.review(t, apiserver, w.stored(signed, claims)), http.StatusForbidden, "SignedToken", "meanwhile", "another token")
 }
 
-func TestAStrangerLearnsNothingAndCannotFillTheChain(t *testing.T) {
-	w := newWorld(t)
-	signed, claims := w.mint(t, "alice")
-	forged := signed[:len(signed)-6] + "AAAAAA"
-	w.gone = true
-	for i := range refusalsPerHour {
-		response := w.review(t, "mallory", w.stored(forged, claims))
-		if i == 0 {
-			expectRefused(t, response, http.StatusForbidden, "SignedToken")
-			for _, secret := range []string{"gone", "TargetScope", "NamespaceProtection", w.proposal.Spec.Digest} {
-				if strings.Contains(response.Result.Message, secret) {
-					t.Errorf("it tells %q: %s", secret, response.Result.Message)
+// noProof are requests that prove nothing, made of a good approval.
+func noProof() map[string]func(w *world, signed string, approval *opsv1alpha1.Approval) {
+	return map[string]func(w *world, signed string, approval *opsv1alpha1.Approval){
+		"no token":        func(_ *world, _ string, a *opsv1alpha1.Approval) { a.Spec.Token = "" },
+		"a token of junk": func(_ *world, _ string, a *opsv1alpha1.Approval) { a.Spec.Token = "eyJ.eyJ.x" },
+		"a forged token": func(_ *world, signed string, a *opsv1alpha1.Approval) {
+			a.Spec.Token = signed[:len(signed)-6] + "AAAAAA"
+		},
+		"an expired token":              func(w *world, _ string, _ *opsv1alpha1.Approval) { w.clock.SetTime(start.Add(time.Hour)) },
+		"a token for another namespace": func(_ *world, _ string, a *opsv1alpha1.Approval) { a.Namespace = "bank" },
+		"a token for another proposal":  func(_ *world, _ string, a *opsv1alpha1.Approval) { a.Spec.Proposal.Name = "other" },
+		"a token for another UID": func(w *world, _ string, a *opsv1alpha1.Approval) {
+			w.proposal.UID, a.Spec.Proposal.UID = "../../x", "../../x"
+		},
+		"a token for another digest": func(_ *world, _ string, a *opsv1alpha1.Approval) {
+			a.Spec.Proposal.Digest, a.Spec.Snapshot.Digest = "sha256:0", "sha256:0"
+		},
+		"a token for the other decision": func(_ *world, _ string, a *opsv1alpha1.Approval) { a.Spec.Decision = v1alpha1.DecisionDeny },
+		"a token for no such decision":   func(_ *world, _ string, a *opsv1alpha1.Approval) { a.Spec.Decision = "Maybe" },
+		"a token for another tier":       func(_ *world, _ string, a *opsv1alpha1.Approval) { a.Spec.Snapshot.Tier = v1alpha1.TierRunbook },
+		"a snapshot with another target": func(_ *world, _ string, a *opsv1alpha1.Approval) { a.Spec.Snapshot.Target.Name = "db-0" },
+	}
+}
+
+// Who has no proof learns nothing of the cluster, and makes nobody read anything of
+// it or write anything to it, whatever they call themselves and however often.
+func TestWithoutProofNothingIsReadToldOrRecorded(t *testing.T) {
+	for name, spoil := range noProof() {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			signed, claims := w.mint(t, "alice")
+			approval := w.stored(signed, claims)
+			spoil(w, signed, approval)
+			w.gone, w.calls = true, 0
+			for i := range 2 * judgmentsPerHour {
+				response := w.review(t, fmt.Sprintf("mallory-%d", i), approval, func(r *admissionv1.AdmissionRequest) { r.Namespace = approval.Namespace })
+				expectRefused(t, response, http.StatusForbidden, "SignedToken: ", "mint another")
+				for _, secret := range []string{"gone", "changed", "TargetScope", "NamespaceProtection", "it is now"} {
+					if strings.Contains(response.Result.Message, secret) {
+						t.Fatalf("it tells %q: %s", secret, response.Result.Message)
+					}
 				}
 			}
+			if w.calls != 0 {
+				t.Errorf("the cluster was asked %d times", w.calls)
+			}
+			expectEvents(t, w)
+			// The owner of the token is not in their debt.
+			w.clock.SetTime(start)
+			w.gone, w.proposal.UID = false, "proposal"
+			if response := w.review(t, "argocd", w.stored(signed, claims)); !response.Allowed {
+				t.Errorf("the token's owner is refused for somebody else's sake: %s", response.Result.Message)
+			}
+		})
+	}
+}
+
+func TestAnExpiredTokenIsToldToItsOwner(t *testing.T) {
+	w := newWorld(t)
+	signed, _ := w.mint(t, "alice")
+	posted := w.posted(signed)
+	w.clock.SetTime(start.Add(time.Hour))
+	expectRefused(t, w.review(t, "alice", posted), http.StatusForbidden,
+		"approval of proposal shop/fix refused: SignedToken: the token has expired: at 2026-03-01T12:15:00Z", "mint another token: kubectl create approval")
+}
+
+func TestRequestsWithoutProofAreCounted(t *testing.T) {
+	for name, want := range map[string]string{
+		"a token of junk": "Invalid", "an expired token": "Expired", "a token for another proposal": "OtherDecision", "a snapshot with another target": "Invalid",
+	} {
+		w := newWorld(t)
+		signed, claims := w.mint(t, "alice")
+		approval := w.stored(signed, claims)
+		noProof()[name](w, signed, approval)
+		w.review(t, "mallory", approval)
+		if have := promtest.ToFloat64(w.handlers.metrics.unproven.WithLabelValues(want)); have != 1 {
+			t.Errorf("%s: %v are counted as %s", name, have, want)
 		}
 	}
-	recorded := len(w.events(t))
-	expectRefused(t, w.review(t, "mallory", w.stored(forged, claims)), http.StatusTooManyRequests, "too many", "again in")
-	if have := len(w.events(t)); recorded != refusalsPerHour || have != recorded {
-		t.Errorf("%d refusals are recorded, and %d after one too many; want %d", recorded, have, refusalsPerHour)
+}
+
+// A used token proves what was decided, as long as it lives. Whoever gets hold of
+// one must neither fill the chain nor use up what its owner may ask for.
+func TestAUsedTokenUsesUpNothingOfItsOwners(t *testing.T) {
+	w := newWorld(t)
+	used, claims := w.mint(t, "alice")
+	if response := w.review(t, "argocd", w.stored(used, claims)); !response.Allowed {
+		t.Fatal(response.Result.Message)
 	}
-	// Others are recorded as before, until there are too many of all strangers.
-	for i := 0; len(w.events(t)) < strangersPerHour && i < strangersPerHour; i += 50 {
-		for j := range 50 {
-			w.review(t, fmt.Sprintf("mallory-%d", i+j), w.stored(forged, claims))
+	for i := range 2 * judgmentsPerHour {
+		w.review(t, fmt.Sprintf("mallory-%d", i), w.stored(used, claims))
+	}
+	expectRefused(t, w.review(t, "mallory", w.stored(used, claims)), http.StatusTooManyRequests, "too many", "again in")
+	if have := len(w.events(t)); have != 1+tokenRefusalsPerHour {
+		t.Errorf("%d events are in the chain, want %d", have, 1+tokenRefusalsPerHour)
+	}
+	w.calls = 0
+	w.review(t, "mallory", w.stored(used, claims))
+	if w.calls != 0 {
+		t.Errorf("the cluster was asked %d times by one too many", w.calls)
+	}
+	signed, claims := w.mint(t, "alice")
+	if response := w.review(t, "alice", w.posted(signed)); !response.Allowed {
+		t.Errorf("alice cannot approve with another token: %s", response.Result.Message)
+	}
+	if response := w.review(t, apiserver, w.stored(signed, claims)); !response.Allowed {
+		t.Errorf("alice's next approval is not stored: %s", response.Result.Message)
+	}
+}
+
+// All tokens of one person together fill the chain no faster than that.
+func TestRefusalsOfOnePersonAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.forbidden = true
+	recorded := 0
+	w.options.Chain = appender(func(context.Context, audit.Entry) (*opsv1alpha1.AuditEvent, error) {
+		recorded++
+		return &opsv1alpha1.AuditEvent{}, nil
+	})
+	w.serve(w.options)
+	for recorded < refusalsPerHour {
+		signed, claims := w.mint(t, "alice")
+		for range tokenRefusalsPerHour {
+			expectRefused(t, w.review(t, "argocd", w.stored(signed, claims)), http.StatusForbidden, "Access")
 		}
 	}
-	expectRefused(t, w.review(t, "yet another", w.stored(forged, claims)), http.StatusTooManyRequests)
-	if have := len(w.events(t)); have != strangersPerHour {
-		t.Errorf("%d refusals of strangers are recorded, want %d", have, strangersPerHour)
+	signed, claims := w.mint(t, "alice")
+	expectRefused(t, w.review(t, "argocd", w.stored(signed, claims)), http.StatusTooManyRequests, "too many")
+	if recorded != refusalsPerHour {
+		t.Errorf("%d refusals are recorded, want %d", recorded, refusalsPerHour)
 	}
-	w.gone = false
-	if response := w.review(t, "argocd", w.stored(signed, claims)); !response.Allowed {
-		t.Errorf("the owner of a token is refused for the strangers' sake: %s", response.Result.Message)
+	signed, claims = w.mint(t, "bob")
+	expectRefused(t, w.review(t, "argocd", w.stored(signed, claims)), http.StatusForbidden, "Access")
+}
+
+func TestWhoDoesNotKnowThePathIsNotServed(t *testing.T) {
+	w := newWorld(t)
+	signed, claims := w.mint(t, "alice")
+	body := encode(t, admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
+		Request: &admissionv1.AdmissionRequest{
+			UID: "review", Operation: admissionv1.Create, Namespace: "shop", Name: token.ApprovalName(claims.ID),
+			Object: runtime.RawExtension{Raw: encode(t, w.stored(signed, claims))},
+		},
+	})
+	w.options.PathSecret = "3f2a"
+	w.serve(w.options)
+	for path, want := range map[string]int{
+		ApprovalsPath: http.StatusNotFound, "/": http.StatusNotFound, "/3f2a": http.StatusNotFound, "/3f2a/": http.StatusNotFound,
+		"/3f2b" + ApprovalsPath: http.StatusNotFound, "/3f2a/x" + ApprovalsPath: http.StatusNotFound,
+		SecretPath("3f2a", ApprovalsPath): http.StatusOK, SecretPath("3f2a", ProposalsApprovePath): http.StatusOK,
+	} {
+		post := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, bytes.NewReader(body))
+		post.Header.Set("Content-Type", "application/json")
+		answer := httptest.NewRecorder()
+		w.server.ServeHTTP(answer, post)
+		if answer.Code != want {
+			t.Errorf("%s: %d, want %d", path, answer.Code, want)
+		}
 	}
 }
 
@@ -174,9 +304,6 @@ func TestTokenWorksOnceEvenWhenItsApprovalIsDeleted(t *testing.T) {
 	// The approval is gone, or could never be stored: the chain remembers.
 	expectRefused(t, w.review(t, "alice", approval), http.StatusForbidden, "SignedToken: the token was used already, by Approval "+approval.Name)
 	expectRefused(t, w.review(t, "alice", w.posted(signed)), http.StatusForbidden, "was used already")
-	no := w.stored(signed, claims)
-	no.Spec.Decision = v1alpha1.DecisionDeny
-	expectRefused(t, w.review(t, "alice", no), http.StatusForbidden, "denial of proposal shop/fix refused", "was used already")
 }
 
 func TestDryRunRecordsNothing(t *testing.T) {
@@ -204,23 +331,11 @@ func TestWhatChangedMeanwhileHasItsOwnCode(t *testing.T) {
 			w.proposal.UID = "another"
 			return []string{"the proposal is gone"}
 		}, http.StatusNotFound},
-		"the proposal is gone, and its token has expired": {func(t *testing.T, w *world) []string {
-			w.gone = true
-			w.clock.SetTime(start.Add(time.Hour))
-			return []string{"the proposal is gone", "expired"}
-		}, http.StatusNotFound},
 		"the proposal has changed": {func(t *testing.T, w *world) []string {
 			before := w.proposal.Spec.Digest
 			w.proposal.Spec.Target.UID = "new"
 			seal(t, w.proposal)
 			return []string{"has changed", before, w.proposal.Spec.Digest}
-		}, http.StatusConflict},
-		"the proposal has changed and the token has expired": {func(t *testing.T, w *world) []string {
-			before := w.proposal.Spec.Digest
-			w.proposal.Spec.DiagnosticClass = "new"
-			seal(t, w.proposal)
-			w.clock.SetTime(start.Add(time.Hour))
-			return []string{"has changed", before, w.proposal.Spec.Digest, "expired"}
 		}, http.StatusConflict},
 		"the view cannot tell": {func(_ *testing.T, w *world) []string {
 			w.viewErr = errors.New("the view is not complete")
@@ -246,12 +361,7 @@ func TestRefusalsAreRecordedWithTheirReasons(t *testing.T) {
 		actor string
 	}{
 		"no rights":             {func(w *world, _ *opsv1alpha1.Approval) { w.forbidden = true }, "Access: alice may not approve", "alice"},
-		"an expired token":      {func(w *world, _ *opsv1alpha1.Approval) { w.clock.SetTime(start.Add(time.Hour)) }, "SignedToken: the token has expired", "argocd"},
-		"a token of junk":       {func(_ *world, a *opsv1alpha1.Approval) { a.Spec.Token = "eyJ.eyJ.x" }, "SignedToken: the token is malformed", "argocd"},
 		"another name":          {func(_ *world, a *opsv1alpha1.Approval) { a.Name = "approve-me" }, `named "approve-me"`, "alice"},
-		"a forged UID":          {func(w *world, a *opsv1alpha1.Approval) { w.proposal.UID, a.Spec.Proposal.UID = "../../x", "../../x" }, "SignedToken", "alice"},
-		"a forged snapshot":     {func(_ *world, a *opsv1alpha1.Approval) { a.Spec.Snapshot.Target.Name = "db-0" }, "does not have the digest", "alice"},
-		"an odd decision":       {func(_ *world, a *opsv1alpha1.Approval) { a.Spec.Decision = "Maybe" }, `unknown decision "Maybe"`, "alice"},
 		"a protected namespace": {func(w *world, _ *opsv1alpha1.Approval) { w.config.ProtectedNamespaces = []string{"shop"} }, "NamespaceProtection", "alice"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -362,7 +472,7 @@ func TestBodiesThatAreNotExactlyRightAreRefused(t *testing.T) {
 		"stored: a connect":            {stored, func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Connect }, http.StatusForbidden, "CONNECT"},
 		"stored: no name":              {func() any { a := stored.DeepCopy(); a.Name = ""; return a }(), nil, http.StatusBadRequest, "metadata.name"},
 		"stored: two digests":          {func() any { a := stored.DeepCopy(); a.Spec.Proposal.Digest = "sha256:x"; return a }(), nil, http.StatusUnprocessableEntity, "contradicts itself"},
-		"stored: in another namespace": {stored, func(r *admissionv1.AdmissionRequest) { r.Namespace = "bank" }, http.StatusNotFound, "bank"},
+		"stored: in another namespace": {stored, func(r *admissionv1.AdmissionRequest) { r.Namespace = "bank" }, http.StatusForbidden, "for another namespace"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			change := test.change

@@ -17,35 +17,46 @@ import (
 )
 
 const (
-	// refusalsPerHour is how many refusals of one user are recorded within an hour,
-	// and strangersPerHour of all together who have no token that verifies. More
-	// than that is nobody at work, and the audit chain is not theirs to fill.
-	refusalsPerHour  = 300
-	strangersPerHour = 3000
-	// judgmentsPerHour is how often facts are read for one approver within an hour,
-	// dry runs included.
-	judgmentsPerHour = 1200
+	// judgmentsPerHour is how often facts are read for one token within an hour, dry
+	// runs included. Whoever tries again for a minute, as GitOps controllers do, stays
+	// below it.
+	judgmentsPerHour = 120
+	// tokenRefusalsPerHour is how many refusals of one token are recorded within an
+	// hour, and refusalsPerHour of one person's tokens together. More than that is
+	// nobody at work, and the audit chain is not theirs to fill.
+	tokenRefusalsPerHour = 20
+	refusalsPerHour      = 300
+	// linesPerHour is how many requests without proof are logged within an hour; all
+	// of them are counted in a metric.
+	linesPerHour = 600
 	// everybody is the one source of what all are counted under.
 	everybody = ""
+	// maximumShown bounds in bytes what is said of a name that came from outside.
+	maximumShown = 253
 )
 
 // limits bound what somebody can make the server do by asking. Nothing that they
-// hold back is allowed: it is answered with 429 instead of being judged.
+// hold back is allowed: it is answered with 429 instead of being judged. None is
+// counted by a name that a request merely claims.
 type limits struct {
-	refusals, strangers, judgments *audit.Limiter
+	judgments, tokenRefusals, refusals, lines *audit.Limiter
 }
 
 func newLimits(clock clock.PassiveClock) limits {
 	return limits{
-		refusals:  audit.NewLimiter(refusalsPerHour, clock),
-		strangers: audit.NewLimiter(strangersPerHour, clock),
-		judgments: audit.NewLimiter(judgmentsPerHour, clock),
+		judgments:     audit.NewLimiter(judgmentsPerHour, clock),
+		tokenRefusals: audit.NewLimiter(tokenRefusalsPerHour, clock),
+		refusals:      audit.NewLimiter(refusalsPerHour, clock),
+		lines:         audit.NewLimiter(linesPerHour, clock),
 	}
 }
 
 // tooMany answers whoever asked too often. It is not in the audit chain, and so it
 // is in the log.
-func tooMany(ctx context.Context, user string, wait time.Duration) admission.Response {
-	logf.FromContext(ctx).Info("Refused without a record, because there were too many", "user", user, "retryAfter", wait.Round(time.Second))
+func tooMany(ctx context.Context, d *decision, wait time.Duration) admission.Response {
+	logf.FromContext(ctx).Info("Refused without a record, because there were too many", "approver", d.approver(), "jti", d.claims.ID,
+		"user", cut(d.user), "retryAfter", wait.Round(time.Second))
 	return refused(http.StatusTooManyRequests, fmt.Sprintf("too many requests to approve: try again in %s", wait.Round(time.Second)))
 }
+
+func cut(name string) string { return name[:min(len(name), maximumShown)] }

@@ -33,31 +33,22 @@ func (d *decision) acceptedMessage() string {
 	return message
 }
 
-// approver is the token's subject, and empty if the token does not verify.
-func (d *decision) approver() string {
-	if d.outcome.Claims == nil {
-		return ""
-	}
-	return d.outcome.Claims.Subject
-}
+// approver is the token's subject.
+func (d *decision) approver() string { return d.claims.Subject }
 
 // entry tells the chain what was decided. It holds the token's ID, never the token.
 func (d *decision) entry(kind opsv1alpha1.AuditType, message string) audit.Entry {
 	proposal := &d.request.Proposal
 	target := proposal.Spec.Target
 	entry := audit.Entry{
-		Actor: d.user, Type: kind, Message: message,
+		Actor: d.approver(), Type: kind, Message: message,
 		References: opsv1alpha1.AuditReferences{
 			Namespace: proposal.Namespace, Proposal: proposal.Name, ProposalUID: proposal.UID, Digest: proposal.Spec.Digest,
 			Approval: d.in.ApprovalName, ApprovalUID: d.uid, DiagnosticClass: proposal.Spec.DiagnosticClass,
+			Approver: d.approver(), JTI: d.claims.ID,
 			ActionKind: proposal.Spec.ActionKind, Target: &target,
 		},
 		Verdicts: append(d.outcome.Verdicts[:len(d.outcome.Verdicts):len(d.outcome.Verdicts)], d.outcome.Access),
-	}
-	if d.outcome.Claims != nil {
-		entry.Actor = d.approver()
-		entry.References.Approver = d.approver()
-		entry.References.JTI = d.outcome.Claims.ID
 	}
 	if d.user != entry.Actor {
 		entry.References.Applier = d.user

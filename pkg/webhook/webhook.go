@@ -12,6 +12,7 @@ package webhook
 
 import (
 	"context"
+	"crypto/subtle"
 	"fmt"
 	"net/http"
 	"time"
@@ -52,8 +53,6 @@ type Proposals interface {
 // Gatherer gathers the facts for one decision.
 type Gatherer interface {
 	Gather(ctx context.Context, request evidence.Request) policy.Input
-	// Nothing is Gather for a token that does not verify: it reads nothing.
-	Nothing(request evidence.Request, why error) policy.Input
 	// Decisions returns those that a token was used for, oldest first.
 	Decisions(ctx context.Context, jti string) ([]opsv1alpha1.AuditEvent, error)
 }
@@ -63,17 +62,20 @@ type Appender interface {
 	Append(ctx context.Context, entry audit.Entry) (*opsv1alpha1.AuditEvent, error)
 }
 
-// Options are what the handlers need. All are required.
+// Options are what the handlers need. All are required but PathSecret.
 type Options struct {
 	Gatherer  Gatherer
 	Chain     Appender
 	Proposals Proposals
 	// Verifier tells whether a token counts at all, before anything is read for it.
 	Verifier *token.Verifier
-	// Clock is for bounding how often refusals are recorded.
+	// Clock tells whether a token is in time, and bounds how often things are done.
 	Clock clock.PassiveClock
 	// Scheme has srenix.io/v1alpha1 and ops.srenix.io/v1alpha1.
 	Scheme *runtime.Scheme
+	// PathSecret is the first element of every path that is served, known to who is
+	// told where the webhooks are: the API servers. Without it the paths are bare.
+	PathSecret string
 }
 
 // Handlers are the two admission handlers.
@@ -82,23 +84,59 @@ type Handlers struct {
 	chain     Appender
 	proposals Proposals
 	verifier  *token.Verifier
+	clock     clock.PassiveClock
 	limits    limits
+	metrics   metrics
 	strict    runtime.Decoder
+	secret    string
 }
 
 // New returns the handlers.
 func New(options Options) *Handlers {
 	return &Handlers{
 		gatherer: options.Gatherer, chain: options.Chain, proposals: options.Proposals,
-		verifier: options.Verifier, limits: newLimits(options.Clock),
+		verifier: options.Verifier, clock: options.Clock, limits: newLimits(options.Clock), metrics: newMetrics(), secret: options.PathSecret,
 		strict: serializer.NewCodecFactory(options.Scheme, serializer.EnableStrict).UniversalDeserializer(),
 	}
 }
 
 // Register serves both handlers.
 func (h *Handlers) Register(server ctrlwebhook.Server) {
-	server.Register(ProposalsApprovePath, h.hook(h.proposalApproval))
-	server.Register(ApprovalsPath, h.hook(h.approval))
+	hooks := map[string]http.Handler{
+		ProposalsApprovePath: h.hook(h.proposalApproval),
+		ApprovalsPath:        h.hook(h.approval),
+	}
+	if h.secret != "" {
+		// One handler for all paths, because the server logs those that it is given.
+		server.Register("/", behind(h.secret, hooks))
+		return
+	}
+	for path, hook := range hooks {
+		server.Register(path, hook)
+	}
+}
+
+// Paths are the bare paths of the handlers by the names that their webhooks have
+// in artifacts/.
+func Paths() map[string]string {
+	return map[string]string{"proposals-approve.srenix.io": ProposalsApprovePath, "approvals.ops.srenix.io": ApprovalsPath}
+}
+
+// SecretPath is where a handler is found behind a secret.
+func SecretPath(secret, path string) string { return "/" + secret + path }
+
+// behind serves the hooks to who knows the secret. Everybody else gets a 404 whose
+// time says nothing, and whose body is not read.
+func behind(secret string, hooks map[string]http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for path, hook := range hooks {
+			if subtle.ConstantTimeCompare([]byte(r.URL.Path), []byte(SecretPath(secret, path))) == 1 {
+				hook.ServeHTTP(w, r)
+				return
+			}
+		}
+		http.NotFound(w, r)
+	})
 }
 
 func (h *Handlers) hook(handle admission.HandlerFunc) *admission.Webhook {

@@ -46,7 +46,11 @@ type world struct {
 	config   *config.PolicyConfiguration
 	signer   *token.Signer
 	proposal *v1alpha1.Proposal
+	options  Options
+	handlers *Handlers
 	server   http.Handler
+	// calls counts what is asked of the cluster and of the live view.
+	calls int
 
 	// before is called before something is appended to the chain.
 	before func(audit.Entry)
@@ -68,6 +72,7 @@ func (a appender) Append(ctx context.Context, entry audit.Entry) (*opsv1alpha1.A
 
 // standing is the live view.
 func (w *world) standing(namespace, name string) (*v1alpha1.Proposal, bool, error) {
+	w.calls++
 	if w.panics {
 		panic("the view is broken")
 	}
@@ -92,16 +97,26 @@ func newWorld(t *testing.T) *world {
 	w.WithWatch = interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "pod"}},
-	).Build(), interceptor.Funcs{Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
-		if review, ok := object.(*authorizationv1.SubjectAccessReview); ok {
-			review.Status.Allowed = !w.forbidden
-			return nil
-		}
-		if w.createErr != nil {
-			return w.createErr
-		}
-		return c.Create(ctx, object, options...)
-	}})
+	).Build(), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			w.calls++
+			return c.Get(ctx, key, object, options...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			w.calls++
+			return c.List(ctx, list, options...)
+		},
+		Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
+			w.calls++
+			if review, ok := object.(*authorizationv1.SubjectAccessReview); ok {
+				review.Status.Allowed = !w.forbidden
+				return nil
+			}
+			if w.createErr != nil {
+				return w.createErr
+			}
+			return c.Create(ctx, object, options...)
+		}})
 
 	whole := &config.SrenixConfiguration{}
 	config.Default(whole)
@@ -120,9 +135,8 @@ func newWorld(t *testing.T) *world {
 	}
 	seal(t, w.proposal)
 	chain := audit.NewChain(w, "apiserver", w.clock, nil)
-	server := ctrlwebhook.NewServer(ctrlwebhook.Options{})
 	verifier := token.NewVerifier(keys, "cluster", w.clock)
-	New(Options{
+	w.options = Options{
 		Gatherer: evidence.New(evidence.Options{
 			Reader: w, Access: w, Chain: chain, Verifier: verifier,
 			Config: w.config, OwnNamespace: "srenix-system", Clock: w.clock,
@@ -134,9 +148,17 @@ func newWorld(t *testing.T) *world {
 			return chain.Append(ctx, entry)
 		}),
 		Proposals: view(w.standing), Verifier: verifier, Clock: w.clock, Scheme: scheme,
-	}).Register(server)
-	w.server = server.WebhookMux()
+	}
+	w.serve(w.options)
 	return w
+}
+
+// serve puts handlers with these options behind an HTTP server.
+func (w *world) serve(options Options) {
+	w.handlers = New(options)
+	server := ctrlwebhook.NewServer(ctrlwebhook.Options{})
+	w.handlers.Register(server)
+	w.server = server.WebhookMux()
 }
 
 func seal(t *testing.T, p *v1alpha1.Proposal) {
