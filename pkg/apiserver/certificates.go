@@ -4,12 +4,13 @@
 package apiserver
 
 import (
-	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"regexp"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,10 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/retry"
-	aggregator "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset/typed/apiregistration/v1"
 	"k8s.io/utils/clock"
-
-	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
 const (
@@ -34,17 +32,24 @@ const (
 	renewBefore = certificateAge / 3
 	// caKey is the Secret's key of the authority that signed the certificate.
 	caKey = "ca.crt"
-	// webhookConfiguration is the ValidatingWebhookConfiguration of artifacts/.
-	webhookConfiguration = "srenix"
+	// pathKey is the Secret's key of the first element of the webhooks' paths.
+	pathKey = "webhook-path"
 )
 
 // servingCertificate is a key pair and the authority to verify it with, in PEM.
 type servingCertificate struct {
 	cert, key, ca []byte
+	// path is what kube-apiserver proves itself by: who does not know it does not
+	// find the webhooks.
+	path string
 }
 
+// secretPath is what fits into a URL and cannot be guessed.
+var secretPath = regexp.MustCompile(`^[A-Za-z0-9]{26,64}$`)
+
 // ensureCertificate returns the certificate in the Secret, or makes one where
-// there is none that fits. The authority's key exists only while it signs.
+// there is none that fits. The authority's key exists only while it signs. The path
+// stays the same when the certificate is replaced.
 func ensureCertificate(ctx context.Context, client kubernetes.Interface, namespace string, hosts []string, c clock.PassiveClock) (*servingCertificate, error) {
 	secrets := client.CoreV1().Secrets(namespace)
 	var current *servingCertificate
@@ -57,16 +62,19 @@ func ensureCertificate(ctx context.Context, client kubernetes.Interface, namespa
 		if err != nil && !missing {
 			return err
 		}
+		current = nil
 		if !missing {
-			current = &servingCertificate{cert: secret.Data[corev1.TLSCertKey], key: secret.Data[corev1.TLSPrivateKeyKey], ca: secret.Data[caKey]}
-			if current.usable(hosts, c.Now().Add(renewBefore)) {
+			current = certificateIn(secret)
+			if current.usable(hosts, c.Now().Add(renewBefore)) && secretPath.MatchString(current.path) {
 				return nil
 			}
 		}
-		if current, err = generateCertificate(hosts); err != nil {
+		if current, err = current.replaced(hosts, c.Now().Add(renewBefore)); err != nil {
 			return err
 		}
-		data := map[string][]byte{corev1.TLSCertKey: current.cert, corev1.TLSPrivateKeyKey: current.key, caKey: current.ca}
+		data := map[string][]byte{
+			corev1.TLSCertKey: current.cert, corev1.TLSPrivateKeyKey: current.key, caKey: current.ca, pathKey: []byte(current.path),
+		}
 		if missing {
 			_, err = secrets.Create(ctx, &corev1.Secret{
 				ObjectMeta: metav1.ObjectMeta{Name: servingSecret, Namespace: namespace},
@@ -82,6 +90,27 @@ func ensureCertificate(ctx context.Context, client kubernetes.Interface, namespa
 		return nil, fmt.Errorf("ensuring the serving certificate in Secret %s/%s: %w", namespace, servingSecret, err)
 	}
 	return current, nil
+}
+
+func certificateIn(secret *corev1.Secret) *servingCertificate {
+	return &servingCertificate{
+		cert: secret.Data[corev1.TLSCertKey], key: secret.Data[corev1.TLSPrivateKeyKey], ca: secret.Data[caKey], path: string(secret.Data[pathKey]),
+	}
+}
+
+// replaced makes what is not good any more, which may be all of it, and keeps the rest.
+func (s *servingCertificate) replaced(hosts []string, until time.Time) (*servingCertificate, error) {
+	next, path := s, rand.Text()
+	if s != nil && secretPath.MatchString(s.path) {
+		path = s.path
+	}
+	if s == nil || !s.usable(hosts, until) {
+		var err error
+		if next, err = generateCertificate(hosts); err != nil {
+			return nil, err
+		}
+	}
+	return &servingCertificate{cert: next.cert, key: next.key, ca: next.ca, path: path}, nil
 }
 
 // usable tells whether the certificate will verify for every host at the time.
@@ -120,48 +149,6 @@ func generateCertificate(hosts []string) (*servingCertificate, error) {
 		return nil, fmt.Errorf("generating a serving certificate: no authority came with it")
 	}
 	return &servingCertificate{cert: cert, key: key, ca: pem.EncodeToMemory(authority)}, nil
-}
-
-// publishAuthority puts the authority into the APIService and the webhook
-// configuration, so that kube-apiserver verifies who it talks to. What is not
-// installed is skipped: without it nobody calls.
-func publishAuthority(ctx context.Context, client kubernetes.Interface, services aggregator.APIServicesGetter, ca []byte) error {
-	name := v1alpha1.SchemeGroupVersion.Version + "." + v1alpha1.GroupName
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		service, err := services.APIServices().Get(ctx, name, metav1.GetOptions{})
-		if err != nil || bytes.Equal(service.Spec.CABundle, ca) {
-			return err
-		}
-		service.Spec.CABundle = ca
-		_, err = services.APIServices().Update(ctx, service, metav1.UpdateOptions{})
-		return err
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("publishing the authority in APIService %s: %w", name, err)
-	}
-	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		configurations := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-		configuration, err := configurations.Get(ctx, webhookConfiguration, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		changed := false
-		for i := range configuration.Webhooks {
-			if !bytes.Equal(configuration.Webhooks[i].ClientConfig.CABundle, ca) {
-				configuration.Webhooks[i].ClientConfig.CABundle = ca
-				changed = true
-			}
-		}
-		if !changed {
-			return nil
-		}
-		_, err = configurations.Update(ctx, configuration, metav1.UpdateOptions{})
-		return err
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("publishing the authority in ValidatingWebhookConfiguration %s: %w", webhookConfiguration, err)
-	}
-	return nil
 }
 
 // provider gives the certificate to the generic server.

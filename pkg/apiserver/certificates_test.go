@@ -32,12 +32,15 @@ func TestTheCertificateIsSharedUntilItMustBeReplaced(t *testing.T) {
 		return certificate
 	}
 	first := ensure(hosts)
-	if second := ensure(hosts); !bytes.Equal(first.cert, second.cert) {
-		t.Error("a second replica made a certificate of its own")
+	if second := ensure(hosts); !bytes.Equal(first.cert, second.cert) || first.path != second.path {
+		t.Error("a second replica made a certificate or a path of its own")
 	}
 	other := ensure([]string{"localhost", "another.example"})
 	if bytes.Equal(first.cert, other.cert) {
 		t.Error("the certificate was kept, though it does not cover the hosts")
+	}
+	if other.path != first.path || !secretPath.MatchString(first.path) {
+		t.Errorf("the path was %q and is %q", first.path, other.path)
 	}
 	secret, err := client.CoreV1().Secrets(namespace).Get(t.Context(), servingSecret, metav1.GetOptions{})
 	if err != nil {
@@ -51,6 +54,18 @@ func TestTheCertificateIsSharedUntilItMustBeReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	ensure(hosts)
+	// One from before there were paths gets one, and goes on being used.
+	secret, err = client.CoreV1().Secrets(namespace).Get(t.Context(), servingSecret, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(secret.Data, pathKey)
+	if _, err := client.CoreV1().Secrets(namespace).Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if last := ensure(hosts); !bytes.Equal(last.cert, secret.Data[corev1.TLSCertKey]) || !secretPath.MatchString(last.path) || last.path == first.path {
+		t.Errorf("the path is %q", last.path)
+	}
 }
 
 func TestACertificateNearItsEndIsNotUsable(t *testing.T) {

@@ -180,14 +180,22 @@ func (s *Server) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var pathSecret string
+	if s.extra.certificate != nil {
+		pathSecret = s.extra.certificate.path
+	}
 	handlers := webhook.New(webhook.Options{
 		Gatherer: evidence.New(evidence.Options{
 			Reader: kube, Access: kube, Chain: chain, Verifier: verifier,
 			Config: &s.extra.Configuration.Policy, OwnNamespace: s.extra.Namespace, Clock: s.extra.clock(), Concurrent: true,
 		}),
 		Chain: chain, Proposals: standing{s.engine}, Verifier: verifier, Clock: s.extra.clock(), Scheme: scheme,
+		PathSecret: pathSecret,
 	})
 	handlers.Register(s.webhook)
+	if err := legacyregistry.Registerer().Register(handlers); err != nil {
+		return fmt.Errorf("registering the metrics of the webhook: %w", err)
+	}
 	return nil
 }
 
@@ -287,7 +295,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("making a client of APIServices: %w", err), group.Wait())
 		}
 		run(beside, "publication of the authority", func(ctx context.Context) error {
-			return publishAuthority(ctx, s.extra.Kube, services, s.extra.certificate.ca)
+			return publication{kube: s.extra.Kube, services: services, namespace: s.extra.Namespace}.run(ctx)
 		})
 	}
 	run(serving, "API server", func(ctx context.Context) error {

@@ -1,0 +1,112 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	fakeaggregator "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset/fake"
+	testingclock "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+
+	"github.com/srenix/srenix/pkg/webhook"
+)
+
+// shipped is the webhook configuration of artifacts/.
+func shipped(t *testing.T) *admissionregistrationv1.ValidatingWebhookConfiguration {
+	t.Helper()
+	data, err := os.ReadFile("../../artifacts/kustomize/base/webhook.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	if err := yaml.UnmarshalStrict(data, configuration); err != nil {
+		t.Fatal(err)
+	}
+	return configuration
+}
+
+// What is shipped names no path: who applies it again must not take it back.
+func TestTheServerFillsInWhereItsWebhooksAre(t *testing.T) {
+	configuration := shipped(t)
+	var named []string
+	for _, one := range configuration.Webhooks {
+		named = append(named, one.Name)
+		if one.ClientConfig.Service.Path != nil || one.ClientConfig.CABundle != nil {
+			t.Errorf("webhook %s is shipped with what the server fills in", one.Name)
+		}
+		if webhook.Paths()[one.Name] == "" {
+			t.Errorf("webhook %s is not served", one.Name)
+		}
+	}
+	if len(named) != len(webhook.Paths()) {
+		t.Errorf("shipped are %v", named)
+	}
+	foreign := configuration.Webhooks[0].DeepCopy()
+	foreign.Name, foreign.ClientConfig.Service.Path = "site.example.com", ptr.To("/site")
+	byURL := configuration.Webhooks[1].DeepCopy()
+	byURL.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: ptr.To("https://localhost:9443/validate-approvals")}
+	configuration.Webhooks = append(configuration.Webhooks, *foreign, *byURL)
+
+	kube := fake.NewClientset(configuration)
+	services := fakeaggregator.NewSimpleClientset(&apiregistrationv1.APIService{ObjectMeta: metav1.ObjectMeta{Name: "v1alpha1.srenix.io"}}) //nolint:staticcheck // NewClientset needs a schema that this API has not.
+	certificate, err := ensureCertificate(t.Context(), kube, namespace, servingHosts(namespace), testingclock.NewFakePassiveClock(time.Now()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := publication{kube: kube, services: services.ApiregistrationV1(), namespace: namespace}
+	published := func() (paths []string) {
+		t.Helper()
+		if err := p.publish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		have, err := kube.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), webhookConfiguration, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range have.Webhooks {
+			if string(one.ClientConfig.CABundle) != string(certificate.ca) {
+				t.Errorf("webhook %s has another caBundle", one.Name)
+			}
+			if one.ClientConfig.URL != nil {
+				paths = append(paths, *one.ClientConfig.URL)
+			} else {
+				paths = append(paths, *one.ClientConfig.Service.Path)
+			}
+		}
+		return paths
+	}
+	secret := "/" + certificate.path
+	want := []string{secret + "/validate-proposals-approve", secret + "/validate-approvals", "/site", "https://localhost:9443" + secret + "/validate-approvals"}
+	if diff := cmp.Diff(want, published()); diff != "" {
+		t.Errorf("paths (-want +have):\n%s", diff)
+	}
+	service, err := services.ApiregistrationV1().APIServices().Get(t.Context(), "v1alpha1.srenix.io", metav1.GetOptions{})
+	if err != nil || string(service.Spec.CABundle) != string(certificate.ca) {
+		t.Errorf("the APIService has caBundle %q: %v", service.Spec.CABundle, err)
+	}
+
+	// Nothing is written where all is as it should be, and what was taken back comes again.
+	kube.ClearActions()
+	published()
+	for _, action := range kube.Actions() {
+		if action.GetVerb() == "update" {
+			t.Error("it was written again")
+		}
+	}
+	if _, err := kube.AdmissionregistrationV1().ValidatingWebhookConfigurations().Update(t.Context(), configuration, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, published()); diff != "" {
+		t.Errorf("paths after it was installed anew (-want +have):\n%s", diff)
+	}
+}
