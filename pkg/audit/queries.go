@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -63,6 +65,31 @@ func AboutDigest(ctx context.Context, reader client.Reader, proposal types.UID, 
 	return events, nil
 }
 
+// Binding returns the events by which a digest stays decided or done, whatever
+// becomes of its Approvals, oldest first: a person's no, and intents with what
+// became of them. What an intent led to is looked for in the chain alone.
+func Binding(ctx context.Context, reader client.Reader) ([]opsv1alpha1.AuditEvent, error) {
+	kinds := []opsv1alpha1.AuditType{
+		opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditActionIntended,
+		opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled,
+	}
+	var values []string
+	for _, kind := range kinds {
+		values = append(values, string(kind))
+	}
+	among, err := labels.NewRequirement(LabelType, selection.In, values)
+	if err != nil {
+		return nil, fmt.Errorf("selecting audit events by type: %w", err)
+	}
+	events, err := list(ctx, reader, client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*among)}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+		return slices.Contains(kinds, spec.Type)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit events that bind digests: %w", err)
+	}
+	return events, nil
+}
+
 // AcceptedSince returns the accepted approvals of one approver for one
 // diagnostic class after a time, oldest first.
 func AcceptedSince(ctx context.Context, reader client.Reader, approver, class string, since time.Time) ([]opsv1alpha1.AuditEvent, error) {
@@ -94,11 +121,11 @@ func ByExecutor(spec *opsv1alpha1.AuditEventSpec) bool {
 
 // list reads the events with the labels that match, and checks the hash of each:
 // labels are an index, and what an event says is in its spec.
-func list(ctx context.Context, reader client.Reader, labels client.MatchingLabels, matches func(*opsv1alpha1.AuditEventSpec) bool) ([]opsv1alpha1.AuditEvent, error) {
+func list(ctx context.Context, reader client.Reader, among client.ListOption, matches func(*opsv1alpha1.AuditEventSpec) bool) ([]opsv1alpha1.AuditEvent, error) {
 	var events []opsv1alpha1.AuditEvent
 	for next := ""; ; {
 		page := &opsv1alpha1.AuditEventList{}
-		if err := reader.List(ctx, page, labels, client.Limit(pageSize), client.Continue(next)); err != nil {
+		if err := reader.List(ctx, page, among, client.Limit(pageSize), client.Continue(next)); err != nil {
 			return nil, err
 		}
 		for _, event := range page.Items {

@@ -8,10 +8,12 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/digest"
 	"github.com/srenix/srenix/pkg/live"
@@ -71,7 +73,7 @@ func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, e
 // every replica and after every restart.
 func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) {
 	target, tier, source := chosen.target, cmp.Or(chosen.tier, v1alpha1.TierFix), cmp.Or(chosen.source, v1alpha1.SourceRule)
-	identity := []string{finding.Namespace, finding.Name, string(chosen.action), target.APIVersion, target.Kind, target.Namespace, target.Name}
+	identity := identityOf(finding, chosen.action, target)
 	if chosen.runbook != nil {
 		identity = append(identity, chosen.runbook.Investigation)
 	}
@@ -79,7 +81,7 @@ func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) 
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:         finding.Namespace,
 			Name:              analyzers.Name([]string{kebabKind(chosen.action), target.Name}, identity...),
-			UID:               analyzers.UID(append(identity, string(finding.UID), string(target.UID))...),
+			UID:               uidOf(identity, finding, target),
 			CreationTimestamp: finding.CreationTimestamp,
 			Labels: map[string]string{
 				analyzers.AnalyzerLabel: finding.Spec.Analyzer,
@@ -96,6 +98,30 @@ func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) 
 	var err error
 	proposal.Spec.Digest, err = digest.Proposal(proposal.Namespace, proposal.Name, proposal.UID, &proposal.Spec)
 	return proposal, err
+}
+
+// identityOf is by what a finding's proposals differ, beside the investigations of runbooks.
+func identityOf(finding *v1alpha1.Finding, action v1alpha1.ActionKind, target v1alpha1.ObjectReference) []string {
+	return []string{finding.Namespace, finding.Name, string(action), target.APIVersion, target.Kind, target.Namespace, target.Name}
+}
+
+func uidOf(identity []string, finding *v1alpha1.Finding, target v1alpha1.ObjectReference) types.UID {
+	return analyzers.UID(append(identity, string(finding.UID), string(target.UID))...)
+}
+
+// MayOfferAgain tells whether an audit event is about a proposal of this finding,
+// which may be offered again with the same digest as long as the finding stands:
+// when a silence ends, for one. Of runbooks it says so for all that were ever
+// drafted for the finding.
+func MayOfferAgain(finding *v1alpha1.Finding, about *opsv1alpha1.AuditReferences) bool {
+	target := about.Target
+	if target == nil || about.Namespace != finding.Namespace {
+		return false
+	}
+	if about.ActionKind == v1alpha1.ActionRunbook {
+		return *target == finding.Spec.Subject
+	}
+	return about.ProposalUID == uidOf(identityOf(finding, about.ActionKind, *target), finding, *target)
 }
 
 // status tells how the proposal stands: what each layer says, and what was decided.

@@ -1,0 +1,122 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/proposals"
+)
+
+// datingSlack is how much later than an event a clock may have put the beginning of
+// the finding that the event is about.
+const datingSlack = time.Hour
+
+// inEffect finds the audit events that decisions still depend on: those about
+// digests that can be approved now, or that an unfinished approval is for; and what
+// was denied, intended or done for a finding that stands, whether anything is
+// offered for it now or not, because the same digest is offered again when a silence
+// ends or a matcher sees fit. The digest of a finding that is gone never comes back,
+// since the next one begins later, and no token outlives the retention.
+type inEffect struct {
+	engine *live.Engine
+	reader client.Reader
+}
+
+type decidable struct {
+	proposal types.UID
+	digest   string
+}
+
+func (i inEffect) oldest(ctx context.Context) (oldest int64, any bool, err error) {
+	if !i.engine.Synced() {
+		return 0, false, errors.New("the live view is not complete yet")
+	}
+	keep := func(index int64) {
+		if !any || index < oldest {
+			oldest, any = index, true
+		}
+	}
+	for one := range i.decidable() {
+		events, err := audit.AboutDigest(ctx, i.reader, one.proposal, one.digest)
+		if err != nil {
+			return 0, false, err
+		}
+		if len(events) > 0 {
+			keep(events[0].Spec.Index)
+		}
+	}
+	binding, err := audit.Binding(ctx, i.reader)
+	if err != nil {
+		return 0, false, err
+	}
+	standing := i.findings()
+	for n := range binding {
+		if spec := &binding[n].Spec; standing.depend(spec) {
+			keep(spec.Index)
+			break // the oldest comes first
+		}
+	}
+	return oldest, any, nil
+}
+
+// decidable are the digests of standing proposals and unfinished approvals.
+func (i inEffect) decidable() map[decidable]bool {
+	standing := map[decidable]bool{}
+	for _, proposal := range live.List(i.engine, proposals.Proposals) {
+		standing[decidable{proposal.UID, proposal.Spec.Digest}] = true
+	}
+	for _, approval := range live.List(i.engine, proposals.Approvals) {
+		if !approval.Status.Phase.Finished() || approval.Status.CompletedAt == nil {
+			standing[decidable{approval.Spec.Proposal.UID, approval.Spec.Proposal.Digest}] = true
+		}
+	}
+	return standing
+}
+
+// findings are those that stand, by namespace, and the analyzers that cannot tell
+// whether theirs do.
+type findings struct {
+	in       map[string][]*v1alpha1.Finding
+	degraded map[string]bool
+}
+
+func (i inEffect) findings() findings {
+	all := findings{in: map[string][]*v1alpha1.Finding{}, degraded: map[string]bool{}}
+	for _, finding := range live.List(i.engine, analyzers.DetectedFindings) {
+		all.in[finding.Namespace] = append(all.in[finding.Namespace], finding)
+	}
+	for _, report := range live.List(i.engine, proposals.ClusterFindings) {
+		if report.Spec.Reason == analyzers.ReasonDegraded {
+			all.degraded[report.Spec.Analyzer] = true
+		}
+	}
+	return all
+}
+
+// depend tells whether the event is about a finding that stands, or may stand.
+func (f findings) depend(event *opsv1alpha1.AuditEventSpec) bool {
+	about := &event.References
+	if f.degraded[about.DiagnosticClass] {
+		return true
+	}
+	for _, finding := range f.in[about.Namespace] {
+		// One of an earlier time of the same trouble had another digest.
+		present := !event.Time.Time.Before(finding.Spec.Since.Add(-datingSlack))
+		if present && proposals.MayOfferAgain(finding, about) {
+			return true
+		}
+	}
+	return false
+}
