@@ -53,6 +53,9 @@ type Chain struct {
 	// a channel, because waiting for it must end with the caller's context.
 	busy chan struct{}
 	head *opsv1alpha1.AuditEventSpec
+	// unsure are events of one index, of which it is not known whether one was stored.
+	// Until that is known, the log may lack it.
+	unsure []*opsv1alpha1.AuditEventSpec
 }
 
 // NewChain returns a chain that reads and writes through c, which must not read
@@ -64,8 +67,9 @@ func NewChain(c client.Client, component string, clock clock.PassiveClock, jsonl
 
 // Append records an entry and returns the event as it is stored. It verifies
 // the head that it appends to, and follows when another writer was faster. The
-// first entry of a chain is preceded by AuditChainStarted. After an error the
-// event may still have been stored (a timed-out request, for one).
+// first entry of a chain is preceded by AuditChainStarted. Where the answer to a
+// request is lost, it looks whether the event is stored; after an error it may
+// still be, and is then logged as soon as it is seen.
 func (c *Chain) Append(ctx context.Context, entry Entry) (*opsv1alpha1.AuditEvent, error) {
 	if err := c.lock(ctx); err != nil {
 		return nil, fmt.Errorf("appending %s to the audit chain: %w", entry.Type, err)
@@ -130,17 +134,27 @@ func (c *Chain) try(ctx context.Context, entry Entry) (*opsv1alpha1.AuditEvent, 
 		ObjectMeta: metav1.ObjectMeta{Name: EventName(spec.Index), Labels: labelsOf(&spec)},
 		Spec:       spec,
 	}
-	if err := c.client.Create(ctx, event); err != nil {
+	err = c.client.Create(ctx, event)
+	if undecided(err) {
+		return event, c.resolve(ctx, &spec, err)
+	}
+	if err != nil {
 		return nil, err
 	}
-	c.head = &spec
-	if c.jsonl != nil {
-		if err := writeLine(c.jsonl, &spec); err != nil {
-			// The chain has the event; the log is a copy, and a full pipe must not undo a decision.
-			klog.FromContext(ctx).Error(err, "The audit log lacks an event that the chain has", "index", spec.Index)
-		}
-	}
+	c.appended(ctx, &spec)
 	return event, nil
+}
+
+// appended takes notice of an event that the chain has got from this process.
+func (c *Chain) appended(ctx context.Context, spec *opsv1alpha1.AuditEventSpec) {
+	c.head, c.unsure = spec, nil
+	if c.jsonl == nil {
+		return
+	}
+	if err := writeLine(c.jsonl, spec); err != nil {
+		// The chain has the event; the log is a copy, and a full pipe must not undo a decision.
+		klog.FromContext(ctx).Error(err, "The audit log lacks an event that the chain has", "index", spec.Index)
+	}
 }
 
 func (c *Chain) spec(entry Entry) opsv1alpha1.AuditEventSpec {

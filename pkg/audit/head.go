@@ -28,6 +28,9 @@ const maximumPrunes = 5
 // with such a reading; without it, an event that was just pruned could be taken
 // for the one to append.
 func (c *Chain) follow(ctx context.Context) (*opsv1alpha1.AuditEventSpec, error) {
+	if err := c.settle(ctx); err != nil {
+		return nil, err
+	}
 	for range maximumPrunes {
 		head, err := c.find(ctx)
 		if errors.Is(err, errPruned) {
