@@ -56,7 +56,7 @@ func (r *reconciler) currentDigest(ctx context.Context, approval *opsv1alpha1.Ap
 	proposal := &srenix.Proposal{}
 	err := r.client.Get(ctx, client.ObjectKey{Namespace: approval.Namespace, Name: name}, proposal)
 	if gone(err, name) {
-		return "", nil
+		return "", r.notYetSeen(ctx, approval)
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading proposal %s/%s again: %w", approval.Namespace, name, err)
