@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -188,4 +189,22 @@ func TestAggregatedServerRestarts(t *testing.T) {
 		t.Errorf("a token from before the restart: %v", err)
 	}
 	kubectl(t, "wait", "--for=condition=Verified", "approval/"+minted.ApprovalName, "-n", ns, "--timeout=90s")
+}
+
+// TestTheLogsOfAllProgramsAreTheChain comes after the restarts: whatever answers
+// were lost with them, what the programs logged is the chain without a gap.
+func TestTheLogsOfAllProgramsAreTheChain(t *testing.T) {
+	logs, err := filepath.Glob(filepath.Join(filepath.Dir(srenix.APIServer.AuditFile), "*.audit.jsonl"))
+	if err != nil || len(logs) < 2 {
+		t.Fatalf("the logs are %v: %v", logs, err)
+	}
+	arguments := []string{"srenix", "audit", "verify"}
+	for _, log := range logs {
+		arguments = append(arguments, "-f", log)
+	}
+	// A program may be about to write the line of an event that another one follows.
+	eventually(t, "the logs to verify", func(ctx context.Context) (bool, string) {
+		stdout, stderr, err := srenix.Plane.Kubectl(ctx, arguments...)
+		return err == nil && strings.Contains(stdout, "verified"), stdout + stderr
+	})
 }
