@@ -53,6 +53,7 @@ type Server struct {
 	// firstObserved remembers for the engine what no object dates.
 	firstObserved *observations.Store
 	auditing      *auditing
+	configuration configurationRecord
 	keys          *token.KeyStore
 	webhook       ctrlwebhook.Server
 	extra         ExtraConfig
@@ -170,6 +171,7 @@ func (s *Server) install(ctx context.Context) error {
 	}, recorder{client: kube, verifier: verifier}); err != nil {
 		return err
 	}
+	s.configuration = configurationRecord{chain: chain, reader: kube, policy: &s.extra.Configuration.Policy}
 	if s.auditing, err = newAuditing(kube, chain, s.engine, cluster, &s.extra); err != nil {
 		return err
 	}
@@ -287,6 +289,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run(beside, "webhook", s.webhook.Start)
 	run(beside, "client authorities", s.extra.authorities.run)
 	run(beside, "maintenance of the signing keys", s.maintainKeys)
+	run(beside, "record of the configuration", s.configuration.run)
 	run(beside, "checkpoints of the audit chain", s.auditing.run)
 	if s.extra.certificate != nil {
 		services, err := aggregator.NewForConfig(s.extra.Client)

@@ -65,29 +65,41 @@ func NewChain(c client.Client, component string, clock clock.PassiveClock, jsonl
 	return &Chain{client: c, component: component, clock: clock, jsonl: jsonl, busy: make(chan struct{}, 1)}
 }
 
+// Component is what the chain calls this program.
+func (c *Chain) Component() string { return c.component }
+
 // Append records an entry and returns the event as it is stored. It verifies
 // the head that it appends to, and follows when another writer was faster. The
 // first entry of a chain is preceded by AuditChainStarted. Where the answer to a
 // request is lost, it looks whether the event is stored; after an error it may
 // still be, and is then logged as soon as it is seen.
 func (c *Chain) Append(ctx context.Context, entry Entry) (*opsv1alpha1.AuditEvent, error) {
-	if err := c.lock(ctx); err != nil {
+	event, err := c.AppendIf(ctx, func(context.Context) (*Entry, error) { return &entry, nil })
+	if err != nil {
 		return nil, fmt.Errorf("appending %s to the audit chain: %w", entry.Type, err)
+	}
+	return event, nil
+}
+
+// AppendIf records what decide returns, which is nothing if that is nil. What decide
+// has read of the chain is all that there is when its entry is appended: if another
+// writer was faster, it is asked again.
+func (c *Chain) AppendIf(ctx context.Context, decide func(context.Context) (*Entry, error)) (*opsv1alpha1.AuditEvent, error) {
+	if err := c.lock(ctx); err != nil {
+		return nil, err
 	}
 	defer c.unlock()
 	for range maximumAttempts {
-		event, err := c.try(ctx, entry)
-		if apierrors.IsAlreadyExists(err) {
+		event, started, err := c.try(ctx, decide)
+		switch {
+		case apierrors.IsAlreadyExists(err), err == nil && started:
 			continue
+		case err != nil:
+			return nil, err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("appending %s to the audit chain: %w", entry.Type, err)
-		}
-		if event.Spec.Type == entry.Type || entry.Type == opsv1alpha1.AuditChainStarted {
-			return event, nil
-		}
+		return event, nil
 	}
-	return nil, fmt.Errorf("appending %s to the audit chain: %w: %d other writers were faster, try again", entry.Type, ErrContended, maximumAttempts)
+	return nil, fmt.Errorf("%w: %d other writers were faster, try again", ErrContended, maximumAttempts)
 }
 
 // CheckHead verifies the last event of the chain: its hash, and its link to the
@@ -117,32 +129,35 @@ func (c *Chain) Head(ctx context.Context) (*opsv1alpha1.AuditEventSpec, error) {
 	return head.DeepCopy(), nil
 }
 
-// try appends one event: the entry, or the start of the chain if there is none.
-func (c *Chain) try(ctx context.Context, entry Entry) (*opsv1alpha1.AuditEvent, error) {
+// try appends one event: what is decided on, or the start of the chain if there is none.
+func (c *Chain) try(ctx context.Context, decide func(context.Context) (*Entry, error)) (event *opsv1alpha1.AuditEvent, started bool, err error) {
 	head, err := c.follow(ctx)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if head == nil {
-		entry = Entry{Actor: c.component, Type: opsv1alpha1.AuditChainStarted, Message: "the audit chain of this cluster starts here"}
+	entry, started := &Entry{Actor: c.component, Type: opsv1alpha1.AuditChainStarted, Message: "the audit chain of this cluster starts here"}, head == nil
+	if !started {
+		if entry, err = decide(ctx); err != nil || entry == nil {
+			return nil, false, err
+		}
 	}
-	spec, err := Seal(head, c.spec(entry))
+	spec, err := Seal(head, c.spec(*entry))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	event := &opsv1alpha1.AuditEvent{
+	event = &opsv1alpha1.AuditEvent{
 		ObjectMeta: metav1.ObjectMeta{Name: EventName(spec.Index), Labels: labelsOf(&spec)},
 		Spec:       spec,
 	}
 	err = c.client.Create(ctx, event)
 	if undecided(err) {
-		return event, c.resolve(ctx, &spec, err)
+		return event, started, c.resolve(ctx, &spec, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	c.appended(ctx, &spec)
-	return event, nil
+	return event, started, nil
 }
 
 // appended takes notice of an event that the chain has got from this process.

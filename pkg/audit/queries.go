@@ -90,6 +90,20 @@ func Binding(ctx context.Context, reader client.Reader) ([]opsv1alpha1.AuditEven
 	return events, nil
 }
 
+// LastOfType returns the newest event of a type, or nil if there is none.
+func LastOfType(ctx context.Context, reader client.Reader, kind opsv1alpha1.AuditType) (*opsv1alpha1.AuditEventSpec, error) {
+	events, err := list(ctx, reader, client.MatchingLabels{LabelType: string(kind)}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+		return spec.Type == kind
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the last audit event of type %s: %w", kind, err)
+	}
+	if len(events) == 0 {
+		return nil, nil
+	}
+	return &events[len(events)-1].Spec, nil
+}
+
 // AcceptedSince returns the accepted approvals of one approver for one
 // diagnostic class after a time, oldest first.
 func AcceptedSince(ctx context.Context, reader client.Reader, approver, class string, since time.Time) ([]opsv1alpha1.AuditEvent, error) {

@@ -19,9 +19,12 @@ const (
 	AuditChainStarted AuditType = "ChainStarted"
 	// AuditTokenMinted is a token given to a caller.
 	AuditTokenMinted AuditType = "TokenMinted"
-	// AuditApprovalAccepted is an approval that passed every layer and is about to be stored.
+	// AuditApprovalAccepted is an approval that passed every layer and is about to be
+	// stored. It and the next one record, by their verdicts, how a proposal was
+	// evaluated; that of one which nobody decides on stands in its status alone.
 	AuditApprovalAccepted AuditType = "ApprovalAccepted"
-	// AuditApprovalDenied is an approval that a layer refused.
+	// AuditApprovalDenied is an approval that a layer refused. A request without proof
+	// that anybody decided so is none.
 	AuditApprovalDenied AuditType = "ApprovalDenied"
 	// AuditDenialRecorded is a person's no.
 	AuditDenialRecorded AuditType = "DenialRecorded"
@@ -42,7 +45,9 @@ const (
 	AuditNotVerified AuditType = "NotVerified"
 	// AuditSuperseded is an approval that no longer fits its proposal.
 	AuditSuperseded AuditType = "Superseded"
-	// AuditConfigurationChanged is another configuration taking effect.
+	// AuditConfigurationChanged is another policy configuration taking effect, or the
+	// first one that the chain knows of. It has hashes of before and after and of each
+	// field, and names the fields that changed, never their values.
 	AuditConfigurationChanged AuditType = "ConfigurationChanged"
 	// AuditModelCalled is one call of a model.
 	AuditModelCalled AuditType = "ModelCalled"
