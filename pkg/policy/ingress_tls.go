@@ -93,6 +93,8 @@ func issues(certificate *unstructured.Unstructured, namespace, secret string, ho
 	return hostname.CoversAll(names, hosts)
 }
 
+// isReady tells whether the Certificate is Ready as it stands: a condition that
+// says which generation it is of counts only for the present one.
 func isReady(certificate *unstructured.Unstructured) bool {
 	conditions, _, err := unstructured.NestedSlice(certificate.Object, "status", "conditions")
 	if err != nil {
@@ -100,8 +102,22 @@ func isReady(certificate *unstructured.Unstructured) bool {
 	}
 	for _, condition := range conditions {
 		if fields, ok := condition.(map[string]any); ok && fields["type"] == "Ready" {
-			return fields["status"] == "True"
+			return fields["status"] == "True" && isCurrent(fields, certificate.GetGeneration())
 		}
+	}
+	return false
+}
+
+// isCurrent tells whether a condition is of this generation or a later one; one
+// that does not say counts, as of controllers that never say.
+func isCurrent(condition map[string]any, generation int64) bool {
+	switch observed := condition["observedGeneration"].(type) {
+	case nil:
+		return true
+	case int64:
+		return observed >= generation
+	case float64: // As encoding/json reads numbers.
+		return observed >= float64(generation)
 	}
 	return false
 }

@@ -144,6 +144,15 @@ func TestTargetScopeDenies(t *testing.T) {
 		"TLS: Certificate with another condition": {
 			kind: tls, spoil: conditions("Issuing", "True", "Ready", "False"), words: "no Ready Certificate",
 		},
+		"TLS: Certificate that was Ready before it was changed": {
+			kind: tls, spoil: observed(2, int64(1)), words: "no Ready Certificate",
+		},
+		"TLS: Certificate that was Ready before it was changed, as JSON": {
+			kind: tls, spoil: observed(2, float64(1)), words: "no Ready Certificate",
+		},
+		"TLS: Certificate whose condition's generation is no number": {
+			kind: tls, spoil: observed(2, "2"), words: "no Ready Certificate",
+		},
 		"TLS: Certificate for another Secret": {
 			kind: tls, spoil: func(in *Input) { in.Certificates[0] = certificate("c-tls", "True", "*.example.com") }, words: "no Ready Certificate",
 		},
@@ -158,6 +167,29 @@ func TestTargetScopeDenies(t *testing.T) {
 			spoil: func(in *Input) { in.DryRun.(*networkingv1.Ingress).Spec.TLS[0].SecretName = "x" },
 		},
 	})
+}
+
+// observed is a Certificate of one generation whose Ready condition is of another.
+func observed(generation int64, condition any) func(*Input) {
+	return func(in *Input) {
+		in.Certificates[0].SetGeneration(generation)
+		in.Certificates[0].Object["status"] = map[string]any{"conditions": []any{
+			map[string]any{"type": "Ready", "status": "True", "observedGeneration": condition},
+		}}
+	}
+}
+
+func TestACertificateIsReadyAsItStands(t *testing.T) {
+	for _, condition := range []any{nil, int64(2), int64(3), float64(2)} {
+		in := good(t, StageApproval, v1alpha1.ActionPatchIngressTLS)
+		observed(2, condition)(&in)
+		if condition == nil {
+			conditions("Ready", "True")(&in)
+		}
+		if decision := Evaluate(in); !decision.Allowed {
+			t.Errorf("observed generation %v of 2: %s", condition, decision.Message())
+		}
+	}
 }
 
 // conditions are pairs of a type and a status, of the only Certificate.
