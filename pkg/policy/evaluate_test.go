@@ -4,15 +4,21 @@
 package policy
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"math/bits"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gowebpki/jcs"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -170,9 +176,13 @@ func TestTypedNilTargetsDeny(t *testing.T) {
 	expectDenied(t, Evaluate(in), "failed", TargetScope)
 }
 
-// Adding a denial never allows, and the order of the layers does not matter.
+// Adding a denial never allows, and the order of the layers does not matter: not
+// to what is decided, and not to what any layer says.
 func TestDenialsAddUp(t *testing.T) {
+	const orders = 40
+	random := rand.New(rand.NewPCG(8, 8))
 	no := func(*facts) v1alpha1.Verdict { return denied("no", "never") }
+	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
 	for set := range 1 << len(eight) {
 		table := layers()
 		for i := range table {
@@ -180,16 +190,77 @@ func TestDenialsAddUp(t *testing.T) {
 				table[i].judge = no
 			}
 		}
-		in := good(t, StageApproval, v1alpha1.ActionDeletePod)
-		forth := evaluate(in, table, layerOf(Access, access))
+		first := evaluate(in, table, layerOf(Access, access))
+		if want := set == 0; first.Allowed != want || len(first.Denials()) != bits.OnesCount(uint(set)) {
+			t.Fatalf("layers %08b deny, %d denials are told, and it is allowed: %t", set, len(first.Denials()), first.Allowed)
+		}
 		slices.Reverse(table)
-		back := evaluate(in, table, layerOf(Access, access))
-		if want := set == 0; forth.Allowed != want || back.Allowed != want {
-			t.Fatalf("layers %08b deny, and it is allowed: %t, in reverse: %t", set, forth.Allowed, back.Allowed)
+		for range orders {
+			if other := evaluate(in, table, layerOf(Access, access)); other.Allowed != first.Allowed || !cmp.Equal(byLayer(first), byLayer(other)) {
+				t.Fatalf("layers %08b deny, and in the order %v it is decided otherwise:\n%s", set, namesOf(table), cmp.Diff(byLayer(first), byLayer(other)))
+			}
+			random.Shuffle(len(table), func(i, j int) { table[i], table[j] = table[j], table[i] })
 		}
-		if len(forth.Denials()) != len(back.Denials()) {
-			t.Fatalf("layers %08b deny, and the order changes how many do", set)
-		}
+	}
+}
+
+func byLayer(d Decision) map[string]v1alpha1.Verdict {
+	verdicts := map[string]v1alpha1.Verdict{}
+	for _, verdict := range append(slices.Clone(d.Verdicts), d.Access) {
+		verdicts[verdict.Layer] = verdict
+	}
+	return verdicts
+}
+
+func namesOf(table []layer) []Layer {
+	var names []Layer
+	for _, row := range table {
+		names = append(names, row.name)
+	}
+	return names
+}
+
+// Every byte of a proposal as it is stored is flipped in turn, in its canonical
+// form: what can still be read and says anything else is refused.
+func TestAnyFlippedByteOfAProposalDenies(t *testing.T) {
+	for _, kind := range []v1alpha1.ActionKind{v1alpha1.ActionDeletePod, v1alpha1.ActionPatchDeploymentAnnotation, v1alpha1.ActionPatchIngressTLS} {
+		t.Run(string(kind), func(t *testing.T) {
+			base := good(t, StageApproval, kind)
+			encoded, err := json.Marshal(base.Proposal.Spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			canonical, err := jcs.Transform(encoded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			judged := 0
+			for at := range canonical {
+				for bit := range 8 {
+					flipped := bytes.Clone(canonical)
+					flipped[at] ^= 1 << bit
+					var spec v1alpha1.ProposalSpec
+					if json.Unmarshal(flipped, &spec) != nil {
+						continue
+					}
+					// Explanations are not bound: better words supersede nothing.
+					said := spec
+					said.Rationale, said.Source = base.Proposal.Spec.Rationale, base.Proposal.Spec.Source
+					if equality.Semantic.DeepEqual(said, base.Proposal.Spec) {
+						continue
+					}
+					judged++
+					in := base
+					in.Proposal.Spec = spec
+					if decision := Evaluate(in); decision.Allowed {
+						t.Errorf("byte %d flipped to %q is allowed: %s", at, flipped[at], flipped)
+					}
+				}
+			}
+			if judged < len(canonical) {
+				t.Errorf("only %d flips of %d bytes were judged", judged, len(canonical))
+			}
+		})
 	}
 }
 
