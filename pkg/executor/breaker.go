@@ -25,6 +25,8 @@ const pageSize = 500
 
 // BreakerAcknowledged is the annotation of a failed Approval by which a person
 // says to have looked at it: it, and whatever failed before it, opens no breaker.
+// Its value is the name of the audit event that records the failure, the last of
+// the status, so that nobody acknowledges what has not happened yet.
 const BreakerAcknowledged = "ops.srenix.io/breaker-acknowledged"
 
 // breaker is an open one.
@@ -36,7 +38,8 @@ type breaker struct {
 
 // closeCommand is what a person types to close the breaker.
 func (b *breaker) closeCommand() string {
-	return fmt.Sprintf("kubectl annotate approvals.ops.srenix.io %s -n %s %s=true", b.newest.Name, b.newest.Namespace, BreakerAcknowledged)
+	return fmt.Sprintf("kubectl annotate approvals.ops.srenix.io %s -n %s --overwrite %s=%s",
+		b.newest.Name, b.newest.Namespace, BreakerAcknowledged, lastRecord(b.newest))
 }
 
 // openBreaker tells whether too many executions of one kind failed in a row, by
@@ -61,29 +64,33 @@ func (r *reconciler) openBreaker(ctx context.Context, kind srenix.ActionKind) (*
 		return cmp.Or(endOf(&b).Compare(endOf(&a)), cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
 	})
 	row := 0
-	for row < len(outcomes) && failed(&outcomes[row]) && outcomes[row].Annotations[BreakerAcknowledged] == "" {
+	for row < len(outcomes) && failed(&outcomes[row]) && !acknowledged(&outcomes[row]) {
 		row++
 	}
-	if row < int(*r.config.BreakerThreshold) {
+	open := row >= int(*r.config.BreakerThreshold)
+	r.metrics.setBreaker(kind, open)
+	if !open {
 		return nil, nil
 	}
 	return &breaker{failures: row, newest: &outcomes[0]}, nil
 }
 
-// holdBack leaves an approval pending while the breaker of its kind is open.
-// Should its token expire meanwhile, that ends it.
-func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approval, open *breaker) (ctrl.Result, error) {
+// holdBack leaves an approval pending while the breaker of its kind is open, and
+// gives a claim back under which nothing was done. Should its token expire
+// meanwhile, that ends it.
+func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approval, past *history, open *breaker) (ctrl.Result, error) {
 	if _, err := r.verifyToken(approval); err != nil {
-		return r.concludeToken(ctx, approval, &history{}, err)
+		return r.concludeToken(ctx, approval, past, err)
 	}
 	kind := approval.Spec.Snapshot.ActionKind
 	message := fmt.Sprintf("%s is not carried out, because it failed %d times in a row; once the cause is understood, close the breaker: %s",
 		kind, open.failures, open.closeCommand())
 	known := meta.FindStatusCondition(approval.Status.Conditions, opsv1alpha1.ConditionAccepted)
-	if known == nil || known.Message != message {
+	if known == nil || known.Message != message || approval.Status.Phase != opsv1alpha1.PhasePending {
 		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 			status.Phase = opsv1alpha1.PhasePending
 			status.Message = message
+			status.Execution = nil
 			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionFalse, "BreakerOpen", message)
 		})
 		if err != nil {
@@ -99,6 +106,20 @@ func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approva
 func failed(approval *opsv1alpha1.Approval) bool {
 	return approval.Status.Phase == opsv1alpha1.PhaseFailed ||
 		meta.IsStatusConditionFalse(approval.Status.Conditions, opsv1alpha1.ConditionVerified)
+}
+
+// acknowledged tells whether somebody has looked at this very failure.
+func acknowledged(approval *opsv1alpha1.Approval) bool {
+	name := approval.Annotations[BreakerAcknowledged]
+	return name != "" && name == lastRecord(approval)
+}
+
+// lastRecord is the name of the newest audit event that a status names.
+func lastRecord(approval *opsv1alpha1.Approval) string {
+	if n := len(approval.Status.AuditEvents); n > 0 {
+		return approval.Status.AuditEvents[n-1]
+	}
+	return ""
 }
 
 func helped(approval *opsv1alpha1.Approval) bool {

@@ -9,24 +9,32 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
 // finished stores an approval that ended before: F failed, N not verified,
-// V verified, D denied, A failed and acknowledged.
+// V verified, D denied, A failed and acknowledged, B failed and carried what looks
+// like an acknowledgment from the start.
 func (w *world) finished(index int, kind srenix.ActionKind, how rune) *opsv1alpha1.Approval {
 	w.t.Helper()
 	ended := metav1.NewTime(start.Add(time.Duration(index-100) * time.Hour).Truncate(time.Second))
 	approval := &opsv1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("old-%d", index)}}
 	approval.Spec.Snapshot.ActionKind = kind
-	approval.Status = opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseSucceeded, CompletedAt: &ended}
+	approval.Status = opsv1alpha1.ApprovalStatus{
+		Phase: opsv1alpha1.PhaseSucceeded, CompletedAt: &ended, AuditEvents: []string{"intent", fmt.Sprintf("record-%d", index)},
+	}
 	verified := metav1.Condition{Type: opsv1alpha1.ConditionVerified, Status: metav1.ConditionTrue, Reason: "Test", LastTransitionTime: ended}
 	switch how {
 	case 'A':
+		approval.Annotations = map[string]string{BreakerAcknowledged: fmt.Sprintf("record-%d", index)}
+		approval.Status.Phase = opsv1alpha1.PhaseFailed
+	case 'B':
 		approval.Annotations = map[string]string{BreakerAcknowledged: "true"}
 		approval.Status.Phase = opsv1alpha1.PhaseFailed
 	case 'F':
@@ -65,6 +73,7 @@ func TestBreaker(t *testing.T) {
 		"acknowledged":                   {history: "FFA"},
 		"two after an acknowledged one":  {history: "FFAFF"},
 		"three after acknowledged ones":  {history: "FFAFFF", open: true},
+		"acknowledged beforehand":        {history: "BBB", open: true},
 		"rows of another kind count not": {history: "FFFF", other: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,11 +103,50 @@ func TestTheBreakerTellsHowToCloseIt(t *testing.T) {
 	approval, p := w.approve(approver), w.newProcess("executor-0")
 	p.run(approval)
 	condition := meta.FindStatusCondition(w.get(approval).Status.Conditions, opsv1alpha1.ConditionAccepted)
-	want := "kubectl annotate approvals.ops.srenix.io old-2 -n shop ops.srenix.io/breaker-acknowledged=true"
+	want := "kubectl annotate approvals.ops.srenix.io old-2 -n shop --overwrite ops.srenix.io/breaker-acknowledged=record-2"
 	if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != "BreakerOpen" || !strings.Contains(condition.Message, want) {
 		t.Fatalf("condition %+v; want BreakerOpen with %q", condition, want)
 	}
-	change(w, newest, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "true"} })
+	change(w, newest, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "record-2"} })
+	p.run(approval)
+	w.checkOnce(approval)
+	if len(w.acts) != 1 {
+		t.Errorf("acted %v once the breaker was closed, want once", w.acts)
+	}
+}
+
+// TestTheBreakerHoldsWhatWasClaimedBefore claims while nothing has failed yet, and
+// cannot go on then: the aggregated API is down, for one. What is claimed waits
+// like all others once its kind has failed too often.
+func TestTheBreakerHoldsWhatWasClaimedBefore(t *testing.T) {
+	w := newWorld(t, srenix.ActionDeletePod)
+	approval, p := w.approve(approver), w.newProcess("executor-0")
+	p.deny = func(verb string, object client.Object, _ bool) error {
+		if _, ok := object.(*srenix.Proposal); ok && verb == "get" {
+			return apierrors.NewServiceUnavailable("down")
+		}
+		return nil
+	}
+	if _, err := p.step(approval); err == nil {
+		t.Fatal("it went on without the aggregated API")
+	}
+	if claimed := w.get(approval).Status; claimed.Phase != opsv1alpha1.PhaseExecuting || claimed.Execution == nil {
+		t.Fatalf("it was not claimed: %+v", claimed)
+	}
+	var newest *opsv1alpha1.Approval
+	for index := range 3 {
+		newest = w.finished(index, srenix.ActionDeletePod, 'F')
+	}
+	p.deny = nil
+	p.run(approval)
+	held := w.get(approval).Status
+	if condition := meta.FindStatusCondition(held.Conditions, opsv1alpha1.ConditionAccepted); held.Phase != opsv1alpha1.PhasePending || held.Execution != nil || condition == nil || condition.Reason != "BreakerOpen" {
+		t.Errorf("status %+v; want Pending with nobody's claim, for BreakerOpen", held)
+	}
+	if w.has(approval, opsv1alpha1.AuditActionIntended) || len(w.acts) != 0 {
+		t.Errorf("acted %v, audited %v; want neither an action nor an intent", w.acts, w.audited(approval))
+	}
+	change(w, newest, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "record-2"} })
 	p.run(approval)
 	w.checkOnce(approval)
 	if len(w.acts) != 1 {

@@ -36,6 +36,30 @@ func (c contest) denial(before int64) *opsv1alpha1.AuditEventSpec {
 	return nil
 }
 
+// released tells whether an executor has released the runbook, and nobody had
+// denied it by then.
+func (c contest) released() bool {
+	for i := range c {
+		switch spec := &c[i].Spec; {
+		case spec.Type == opsv1alpha1.AuditDenialRecorded:
+			return false
+		case spec.Type == opsv1alpha1.AuditRunbookReleased && audit.ByExecutor(spec):
+			return true
+		}
+	}
+	return false
+}
+
+// carriedOut returns the record of the action that an executor has carried out, or nil.
+func (c contest) carriedOut() *opsv1alpha1.AuditEventSpec {
+	for i := range c {
+		if spec := &c[i].Spec; spec.Type == opsv1alpha1.AuditActionDone && audit.ByExecutor(spec) {
+			return spec
+		}
+	}
+	return nil
+}
+
 // intended tells whether an intent for the approval itself is older than the
 // event with an index: that of another executor, which may have come to its end.
 func (c contest) intended(approval *opsv1alpha1.Approval, before int64) bool {

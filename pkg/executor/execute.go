@@ -67,6 +67,14 @@ func (r *reconciler) execute(ctx context.Context, approval *opsv1alpha1.Approval
 	case ruling.Awaiting:
 		return r.awaitAnother(ctx, approval, claims)
 	}
+	// Others of its kind may have failed since it was claimed.
+	open, err := r.openBreaker(ctx, approval.Spec.Snapshot.ActionKind)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if open != nil {
+		return r.holdBack(ctx, approval, past, open)
+	}
 	return r.act(context.WithoutCancel(ctx), approval, past, ruling)
 }
 

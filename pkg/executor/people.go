@@ -6,13 +6,12 @@ package executor
 import (
 	"context"
 	"fmt"
+	"math"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
-	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/token"
 )
@@ -46,6 +45,9 @@ func (r *reconciler) concludeDenial(ctx context.Context, approval *opsv1alpha1.A
 // releaseRunbook judges the approval of a runbook: a text that people may read
 // once enough of them approved it. Nothing ever executes it.
 func (r *reconciler) releaseRunbook(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
+	if past.own(opsv1alpha1.AuditRunbookReleased) != nil {
+		return r.concludeRelease(ctx, approval, past)
+	}
 	claims, err := r.verifyToken(approval)
 	if err != nil {
 		return r.concludeToken(ctx, approval, past, err)
@@ -73,14 +75,17 @@ func (r *reconciler) releaseRunbook(ctx context.Context, approval *opsv1alpha1.A
 	case decision.Awaiting:
 		return r.awaitAnother(ctx, approval, claims)
 	}
-	if past.own(opsv1alpha1.AuditRunbookReleased) == nil {
-		event, err := r.chain.Append(ctx, r.entry(approval, opsv1alpha1.AuditRunbookReleased, released().message, verdictsOf(decision), claims.Subject))
-		if err != nil {
-			return ctrl.Result{}, err
-		}
-		past.events = append(past.events, *event)
+	event, err := r.chain.Append(ctx, r.entry(approval, opsv1alpha1.AuditRunbookReleased, released().message, verdictsOf(decision), claims.Subject))
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	// A denial that the chain has before the release came in time.
+	past.events = append(past.events, *event)
+	return r.concludeRelease(ctx, approval, past)
+}
+
+// concludeRelease ends an approval whose release the chain has recorded. A denial
+// that it has before came in time.
+func (r *reconciler) concludeRelease(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
 	contest, err := r.contest(ctx, approval)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -116,8 +121,8 @@ func (r *reconciler) awaitAnother(ctx context.Context, approval *opsv1alpha1.App
 }
 
 // await looks what became of an approval that counts and waits for another one.
-// That one carries the action out, if there is one. The token is not looked at:
-// it was in time when it counted.
+// That one carries the action out, if there is one. The audit chain tells, and no
+// status. The token is not looked at: it was in time when it counted.
 func (r *reconciler) await(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
 	digest, err := r.currentDigest(ctx, approval)
 	if err != nil {
@@ -126,31 +131,18 @@ func (r *reconciler) await(ctx context.Context, approval *opsv1alpha1.Approval, 
 	if digest != approval.Spec.Proposal.Digest {
 		return r.conclude(ctx, approval, past, superseded(supersededBy(digest)))
 	}
-	decisions, err := audit.DecisionsOn(ctx, r.client, approval.Spec.Proposal.UID, digest)
+	contest, err := r.contest(ctx, approval)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	for i := range decisions {
-		references := &decisions[i].Spec.References
-		if decisions[i].Spec.Type == opsv1alpha1.AuditDenialRecorded {
-			return r.conclude(ctx, approval, past, deniedByPerson(references.Approver, references.Approval))
-		}
-		if references.Approval == approval.Name {
-			continue
-		}
-		other := &opsv1alpha1.Approval{}
-		if err := r.client.Get(ctx, client.ObjectKey{Namespace: approval.Namespace, Name: references.Approval}, other); err != nil {
-			if client.IgnoreNotFound(err) == nil {
-				continue
-			}
-			return ctrl.Result{}, fmt.Errorf("reading Approval %s/%s: %w", approval.Namespace, references.Approval, err)
-		}
-		switch other.Status.Phase {
-		case opsv1alpha1.PhaseReleased:
-			return r.conclude(ctx, approval, past, released())
-		case opsv1alpha1.PhaseSucceeded:
-			return r.conclude(ctx, approval, past, superseded("it was carried out for the last approval that it needed, "+other.Name))
-		}
+	if contest.released() {
+		return r.conclude(ctx, approval, past, released())
+	}
+	if done := contest.carriedOut(); done != nil {
+		return r.conclude(ctx, approval, past, superseded("it was carried out for the last approval that it needed, "+done.References.Approval))
+	}
+	if denial := contest.denial(math.MaxInt64); denial != nil {
+		return r.conclude(ctx, approval, past, deniedByPerson(denial.References.Approver, denial.References.Approval))
 	}
 	return ctrl.Result{RequeueAfter: waitRetry}, nil
 }

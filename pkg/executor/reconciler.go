@@ -91,7 +91,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 			}
 			return ctrl.Result{}, fmt.Errorf("reading Approval %s: %w", request, err)
 		}
-		if completed(approval) {
+		if completed(approval) && r.outlived(approval) {
 			return ctrl.Result{}, nil
 		}
 	}
@@ -119,15 +119,31 @@ func completed(approval *opsv1alpha1.Approval) bool {
 }
 
 func (r *reconciler) advance(ctx context.Context, approval *opsv1alpha1.Approval) (ctrl.Result, error) {
-	if approval.Status.Phase == opsv1alpha1.PhaseSucceeded {
-		return r.verify(ctx, approval)
-	}
 	if jtiOf(approval) == "" {
+		if completed(approval) {
+			return ctrl.Result{}, nil
+		}
 		return r.conclude(ctx, approval, &history{}, refused("WrongName", "no token goes with this name: leave the name as kubectl create approval writes it"))
 	}
 	past, err := r.recall(ctx, approval)
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if approval.Status.Phase.Finished() {
+		vouched, err := r.vouches(ctx, approval, past)
+		switch {
+		case err != nil:
+			return ctrl.Result{}, err
+		case vouched && !completed(approval):
+			return r.verify(ctx, approval, past)
+		case vouched, r.outlived(approval):
+			return ctrl.Result{}, nil
+		}
+		klog.FromContext(ctx).Info("The audit chain does not know how this approval is said to have ended, so that its status is not believed", "phase", approval.Status.Phase)
+		approval.Status = opsv1alpha1.ApprovalStatus{}
+		if past, err = r.recall(ctx, approval); err != nil {
+			return ctrl.Result{}, err
+		}
 	}
 	if past.intent != "" {
 		return r.settle(ctx, approval, past)
@@ -161,9 +177,8 @@ func (r *reconciler) begin(ctx context.Context, approval *opsv1alpha1.Approval, 
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	r.metrics.setBreaker(kind, open != nil)
 	if open != nil {
-		return r.holdBack(ctx, approval, open)
+		return r.holdBack(ctx, approval, past, open)
 	}
 	if err := r.claim(ctx, approval); err != nil {
 		return ctrl.Result{}, err

@@ -33,18 +33,18 @@ const (
 //
 // A finding that is not seen cleared at the deadline makes Verified False. One
 // that is may use up its settle time beyond it.
-func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval) (ctrl.Result, error) {
+func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
 	name := approval.Spec.Snapshot.Finding.Name
 	err := r.client.Get(ctx, client.ObjectKey{Namespace: approval.Namespace, Name: name}, &srenix.Finding{})
 	now := r.clock.Now()
 	switch {
 	case gone(err, name):
-		return r.settleTime(ctx, approval, now)
+		return r.settleTime(ctx, approval, past, now)
 	case !now.Before(r.deadline(approval)):
 		if err != nil {
-			return r.recordVerified(ctx, approval, false, "FindingUnknown", "it could not be seen in time whether the finding has cleared: "+err.Error())
+			return r.recordVerified(ctx, approval, past, false, "FindingUnknown", "it could not be seen in time whether the finding has cleared: "+err.Error())
 		}
-		return r.recordVerified(ctx, approval, false, "FindingPersists", "the finding did not clear, or did not stay so, within "+r.config.VerifyDeadline.Duration.String())
+		return r.recordVerified(ctx, approval, past, false, "FindingPersists", "the finding did not clear, or did not stay so, within "+r.config.VerifyDeadline.Duration.String())
 	}
 	reason, message := "FindingPersists", "the finding is still there"
 	if err != nil {
@@ -59,7 +59,7 @@ func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval)
 }
 
 // settleTime goes on with a finding that is gone now.
-func (r *reconciler) settleTime(ctx context.Context, approval *opsv1alpha1.Approval, now time.Time) (ctrl.Result, error) {
+func (r *reconciler) settleTime(ctx context.Context, approval *opsv1alpha1.Approval, past *history, now time.Time) (ctrl.Result, error) {
 	if approval.Status.ClearedAt == nil {
 		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 			status.ClearedAt = wholeSecond(now)
@@ -73,25 +73,22 @@ func (r *reconciler) settleTime(ctx context.Context, approval *opsv1alpha1.Appro
 	if wait := approval.Status.ClearedAt.Add(r.config.SettleTime.Duration).Sub(now); wait > 0 {
 		return ctrl.Result{RequeueAfter: min(wait, r.pollInterval())}, nil
 	}
-	return r.recordVerified(ctx, approval, true, "FindingCleared", "the finding has cleared, and stayed so for "+r.config.SettleTime.Duration.String())
+	return r.recordVerified(ctx, approval, past, true, "FindingCleared", "the finding has cleared, and stayed so for "+r.config.SettleTime.Duration.String())
 }
 
-func (r *reconciler) recordVerified(ctx context.Context, approval *opsv1alpha1.Approval, verified bool, reason, message string) (ctrl.Result, error) {
+func (r *reconciler) recordVerified(ctx context.Context, approval *opsv1alpha1.Approval, past *history, verified bool, reason, message string) (ctrl.Result, error) {
 	value, kind, severity := metav1.ConditionTrue, opsv1alpha1.AuditVerified, normal
 	if !verified {
 		value, kind, severity = metav1.ConditionFalse, opsv1alpha1.AuditNotVerified, warning
 	}
-	past, err := r.recall(ctx, approval)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
 	event := past.own(kind)
 	if event == nil {
+		var err error
 		if event, err = r.chain.Append(ctx, r.entry(approval, kind, message, nil, approverOf(approval, past))); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	err = r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
+	err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 		status.CompletedAt = wholeSecond(r.clock.Now())
 		addAuditEvent(status, event.Name)
 		r.setCondition(status, approval.Generation, opsv1alpha1.ConditionVerified, value, reason, message)

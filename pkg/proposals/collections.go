@@ -8,6 +8,7 @@
 package proposals
 
 import (
+	"fmt"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,14 +57,18 @@ var Approvals = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("appro
 	},
 })
 
-// Denials are the noes that stand in the audit chain. One counts there alone, so
-// that deleting its Approval does not take it back.
-var Denials = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("auditevents"), live.InputOptions[*opsv1alpha1.AuditEvent]{
-	Optional: true, LabelSelector: audit.LabelType + "=" + string(opsv1alpha1.AuditDenialRecorded),
+// Recorded are the noes and the releases of runbooks that stand in the audit chain.
+// They count there alone, so that deleting the Approval of a no does not take it
+// back, and writing the status of one releases nothing.
+var Recorded = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("auditevents"), live.InputOptions[*opsv1alpha1.AuditEvent]{
+	Optional:      true,
+	LabelSelector: fmt.Sprintf("%s in (%s,%s)", audit.LabelType, opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditRunbookReleased),
 	Trim: func(in *opsv1alpha1.AuditEvent) *opsv1alpha1.AuditEvent {
 		return &opsv1alpha1.AuditEvent{
 			ObjectMeta: metav1.ObjectMeta{Name: in.Name, UID: in.UID, ResourceVersion: in.ResourceVersion, Labels: in.Labels},
-			Spec:       opsv1alpha1.AuditEventSpec{Time: in.Spec.Time, Type: in.Spec.Type, References: in.Spec.References},
+			Spec: opsv1alpha1.AuditEventSpec{
+				Time: in.Spec.Time, Component: in.Spec.Component, Type: in.Spec.Type, References: in.Spec.References,
+			},
 		}
 	},
 	Indexes: map[string]func(*opsv1alpha1.AuditEvent) []string{

@@ -118,7 +118,7 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 					Status: opsv1alpha1.ApprovalStatus{Phase: phase, Approver: "alice"},
 				})
 				if decision == v1alpha1.DecisionDeny {
-					h.cluster.Set(Denials.Ref().Resource(), denial(opsv1alpha1.AuditDenialRecorded, proposal.UID, proposal.Spec.Digest, h.clock.Now()))
+					h.cluster.Set(Recorded.Ref().Resource(), record("apiserver/a", opsv1alpha1.AuditDenialRecorded, proposal.UID, proposal.Spec.Digest, h.clock.Now()))
 				}
 			}
 		}}

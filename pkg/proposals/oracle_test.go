@@ -134,7 +134,7 @@ func init() {
 	settle(inputs.Issuers)
 	settle(inputs.ClusterIssuers)
 	settle(Approvals)
-	settle(Denials)
+	settle(Recorded)
 	settle(Investigations)
 	settle(silences.Silences)
 }

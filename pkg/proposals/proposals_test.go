@@ -65,8 +65,8 @@ func newWorld() *world {
 	}
 }
 
-// run computes the view and returns its one proposal, or nil.
-func (w *world) run(t *testing.T) (*v1alpha1.Proposal, *v1alpha1.Finding) {
+// start returns an engine that has computed the view.
+func (w *world) start(t *testing.T) *live.Engine {
 	t.Helper()
 	engine := live.New(live.Options{Clock: testingclock.NewFakeClock(now)})
 	configuration := &config.SrenixConfiguration{}
@@ -88,6 +88,13 @@ func (w *world) run(t *testing.T) (*v1alpha1.Proposal, *v1alpha1.Finding) {
 	}
 	livetest.Run(t, engine, &w.cluster)
 	livetest.Eventually(t, "everything is evaluated", engine.Settled)
+	return engine
+}
+
+// run computes the view and returns its one proposal, or nil.
+func (w *world) run(t *testing.T) (*v1alpha1.Proposal, *v1alpha1.Finding) {
+	t.Helper()
+	engine := w.start(t)
 	var proposal *v1alpha1.Proposal
 	for _, p := range live.List(engine, Proposals) {
 		if proposal != nil {
@@ -234,7 +241,7 @@ func TestARecordedNoShowsInThePhase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
-			w.cluster.Set(Denials.Ref().Resource(), denial(test.kind, standing.UID, test.digest, now))
+			w.cluster.Set(Recorded.Ref().Resource(), record("apiserver/a", test.kind, standing.UID, test.digest, now))
 			proposal, _ := w.run(t)
 			if proposal.Status.Phase != test.want {
 				t.Errorf("phase %s, want %s", proposal.Status.Phase, test.want)
@@ -246,10 +253,10 @@ func TestARecordedNoShowsInThePhase(t *testing.T) {
 	}
 }
 
-func denial(kind opsv1alpha1.AuditType, proposal types.UID, digest string, at time.Time) *opsv1alpha1.AuditEvent {
+func record(component string, kind opsv1alpha1.AuditType, proposal types.UID, digest string, at time.Time) *opsv1alpha1.AuditEvent {
 	return &opsv1alpha1.AuditEvent{
-		ObjectMeta: metav1.ObjectMeta{Name: "event-" + string(proposal), Labels: map[string]string{audit.LabelType: string(kind)}},
-		Spec: opsv1alpha1.AuditEventSpec{Type: kind, Time: metav1.NewMicroTime(at), References: opsv1alpha1.AuditReferences{
+		ObjectMeta: metav1.ObjectMeta{Name: at.Format(time.RFC3339) + "-" + string(proposal), Labels: map[string]string{audit.LabelType: string(kind)}},
+		Spec: opsv1alpha1.AuditEventSpec{Component: component, Type: kind, Time: metav1.NewMicroTime(at), References: opsv1alpha1.AuditReferences{
 			Approval: "gone", Approver: "bob", ProposalUID: proposal, Digest: digest,
 		}},
 	}
@@ -277,7 +284,7 @@ func TestASilenceTakesBackNothingThatWasApproved(t *testing.T) {
 	offered, _ := newWorld().run(t)
 	for phase, stays := range map[opsv1alpha1.ApprovalPhase]bool{
 		"none": false, "": true, opsv1alpha1.PhasePending: true, opsv1alpha1.PhaseExecuting: true, opsv1alpha1.PhaseAwaitingSecondApproval: true,
-		opsv1alpha1.PhaseReleased: true, opsv1alpha1.PhaseSucceeded: false, opsv1alpha1.PhaseFailed: false, opsv1alpha1.PhaseDenied: false,
+		opsv1alpha1.PhaseReleased: false, opsv1alpha1.PhaseSucceeded: false, opsv1alpha1.PhaseFailed: false, opsv1alpha1.PhaseDenied: false,
 	} {
 		t.Run(string(phase), func(t *testing.T) {
 			w := newWorld()

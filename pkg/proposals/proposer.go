@@ -30,7 +30,7 @@ type proposer struct {
 // reads are all kinds that a proposal can depend on.
 func reads() []live.KindRef {
 	return []live.KindRef{
-		Approvals.Ref(), Denials.Ref(), Investigations.Ref(), silences.Silences.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
+		Approvals.Ref(), Recorded.Ref(), Investigations.Ref(), silences.Silences.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
 		inputs.ReplicaSets.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref(), inputs.Namespaces.Ref(), inputs.Nodes.Ref(),
 		inputs.ConfigMaps.Ref(), inputs.Secrets.Ref(),
 		inputs.Ingresses.Ref(), inputs.Certificates.Ref(), inputs.CertificateRequests.Ref(), inputs.Issuers.Ref(), inputs.ClusterIssuers.Ref(),
@@ -129,7 +129,7 @@ func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *
 	decided, denied := decisions(view, proposal), denials(view, proposal)
 	decision := policy.Evaluate(p.facts(view, proposal, decided, denied))
 	status := v1alpha1.ProposalStatus{
-		Phase:     phase(decided, len(denied) > 0, decision),
+		Phase:     phase(proposal.Spec.ActionKind, decided, len(denied) > 0, released(view, proposal), decision),
 		Verdicts:  decision.Verdicts,
 		Approvals: summaries(decided, denied),
 	}

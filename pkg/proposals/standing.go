@@ -16,6 +16,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/policy"
 )
@@ -43,23 +44,41 @@ func decisions(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.Appr
 // underWay tells whether people have approved the proposal, and that is not over;
 // a runbook that was released stays so.
 func underWay(view *live.View, proposal *v1alpha1.Proposal) bool {
-	return slices.ContainsFunc(decisions(view, proposal), func(a *opsv1alpha1.Approval) bool {
-		return a.Spec.Decision == v1alpha1.DecisionApprove && (!a.Status.Phase.Finished() || a.Status.Phase == opsv1alpha1.PhaseReleased)
+	return released(view, proposal) || slices.ContainsFunc(decisions(view, proposal), func(a *opsv1alpha1.Approval) bool {
+		return a.Spec.Decision == v1alpha1.DecisionApprove && !a.Status.Phase.Finished()
+	})
+}
+
+// recorded is what stands in the audit chain about the proposal's present digest,
+// oldest first: events are named by their order.
+func recorded(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.AuditEvent {
+	return slices.DeleteFunc(Recorded.ByIndex(view, byProposal, string(proposal.UID)), func(event *opsv1alpha1.AuditEvent) bool {
+		return event.Spec.References.Digest != proposal.Spec.Digest
 	})
 }
 
 // denials are the recorded noes to the proposal's present digest, oldest first.
 func denials(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.AuditEvent {
-	var denied []*opsv1alpha1.AuditEvent
-	for _, event := range Denials.ByIndex(view, byProposal, string(proposal.UID)) {
-		if event.Spec.Type == opsv1alpha1.AuditDenialRecorded && event.Spec.References.Digest == proposal.Spec.Digest {
-			denied = append(denied, event)
-		}
-	}
-	return denied // events are named by their order
+	return slices.DeleteFunc(recorded(view, proposal), func(event *opsv1alpha1.AuditEvent) bool {
+		return event.Spec.Type != opsv1alpha1.AuditDenialRecorded
+	})
 }
 
-func phase(decided []*opsv1alpha1.Approval, denied bool, decision policy.Decision) v1alpha1.ProposalPhase {
+// released tells whether the executor has released the proposal's runbook, and
+// nobody had denied it by then.
+func released(view *live.View, proposal *v1alpha1.Proposal) bool {
+	for _, event := range recorded(view, proposal) {
+		switch {
+		case event.Spec.Type == opsv1alpha1.AuditDenialRecorded:
+			return false
+		case event.Spec.Type == opsv1alpha1.AuditRunbookReleased && audit.ByExecutor(&event.Spec):
+			return true
+		}
+	}
+	return false
+}
+
+func phase(kind v1alpha1.ActionKind, decided []*opsv1alpha1.Approval, denied, released bool, decision policy.Decision) v1alpha1.ProposalPhase {
 	has := func(matches func(*opsv1alpha1.Approval) bool) bool { return slices.ContainsFunc(decided, matches) }
 	in := func(phases ...opsv1alpha1.ApprovalPhase) bool {
 		return has(func(a *opsv1alpha1.Approval) bool {
@@ -69,9 +88,11 @@ func phase(decided []*opsv1alpha1.Approval, denied bool, decision policy.Decisio
 	switch {
 	case denied:
 		return v1alpha1.ProposalDenied
+	case released:
+		return v1alpha1.ProposalExecuted
 	case in("", opsv1alpha1.PhasePending, opsv1alpha1.PhaseExecuting):
 		return v1alpha1.ProposalApproved
-	case in(opsv1alpha1.PhaseSucceeded, opsv1alpha1.PhaseReleased):
+	case kind != v1alpha1.ActionRunbook && in(opsv1alpha1.PhaseSucceeded):
 		return v1alpha1.ProposalExecuted
 	case len(decision.Denials()) > 0:
 		return v1alpha1.ProposalBlocked

@@ -1,0 +1,100 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package proposals
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/silences"
+)
+
+// newRunbookWorld is one in which no action helps, and a runbook was drafted.
+func newRunbookWorld(t *testing.T) *world {
+	t.Helper()
+	w := newWorld()
+	w.zero.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}}
+	_, finding := w.run(t)
+	w.cluster.Set(Investigations.Ref().Resource(), &opsv1alpha1.Investigation{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"},
+		Spec:       opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Name: finding.Name, UID: finding.UID}},
+		Status:     opsv1alpha1.InvestigationStatus{Runbook: &opsv1alpha1.Runbook{Title: "Unseal", Text: "secret steps"}},
+	})
+	return w
+}
+
+// A runbook is released by what the executor recorded in the audit chain, and by
+// no status of an Approval.
+func TestARunbookIsReleasedByTheAuditChainAlone(t *testing.T) {
+	standing, _ := newRunbookWorld(t).run(t)
+	if standing == nil || standing.Spec.ActionKind != v1alpha1.ActionRunbook {
+		t.Fatalf("have %+v, want the proposal of a runbook", standing)
+	}
+	const released, denied, executor = opsv1alpha1.AuditRunbookReleased, opsv1alpha1.AuditDenialRecorded, "executor/a"
+	of := func(component string, kind opsv1alpha1.AuditType, digest string, after time.Duration) *opsv1alpha1.AuditEvent {
+		return record(component, kind, standing.UID, digest, now.Add(after))
+	}
+	for name, test := range map[string]struct {
+		phase    opsv1alpha1.ApprovalPhase
+		recorded []*opsv1alpha1.AuditEvent
+		want     bool
+	}{
+		"nothing":                               {},
+		"a status that says Released":           {phase: opsv1alpha1.PhaseReleased},
+		"a status that says Succeeded":          {phase: opsv1alpha1.PhaseSucceeded},
+		"the executor's release":                {recorded: []*opsv1alpha1.AuditEvent{of(executor, released, standing.Spec.Digest, 0)}, want: true},
+		"a release, and another yes is pending": {phase: opsv1alpha1.PhasePending, recorded: []*opsv1alpha1.AuditEvent{of(executor, released, standing.Spec.Digest, 0)}, want: true},
+		"a release of another digest":           {recorded: []*opsv1alpha1.AuditEvent{of(executor, released, "sha256:other", 0)}},
+		"another component's release":           {recorded: []*opsv1alpha1.AuditEvent{of("apiserver/a", released, standing.Spec.Digest, 0)}},
+		"a release after a denial": {recorded: []*opsv1alpha1.AuditEvent{
+			of("apiserver/a", denied, standing.Spec.Digest, 0), of(executor, released, standing.Spec.Digest, time.Second),
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newRunbookWorld(t)
+			for _, event := range test.recorded {
+				w.cluster.Set(Recorded.Ref().Resource(), event)
+			}
+			if test.phase != "" {
+				w.approvals = append(w.approvals, &opsv1alpha1.Approval{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a", CreationTimestamp: metav1.NewTime(now)},
+					Spec: opsv1alpha1.ApprovalSpec{Decision: v1alpha1.DecisionApprove, Proposal: opsv1alpha1.ProposalReference{
+						Name: standing.Name, UID: standing.UID, Digest: standing.Spec.Digest,
+					}},
+					Status: opsv1alpha1.ApprovalStatus{Phase: test.phase, Approver: "alice"},
+				})
+			}
+			engine := w.start(t)
+			for _, proposal := range live.List(engine, Proposals) {
+				runbook, exists := RunbookOf(engine, proposal)
+				if !exists || runbook.Spec.Released != test.want {
+					t.Errorf("released %t, want %t; the proposal is %s", exists && runbook.Spec.Released, test.want, proposal.Status.Phase)
+				}
+			}
+		})
+	}
+}
+
+func TestASilenceTakesNoReleasedRunbookBack(t *testing.T) {
+	standing, _ := newRunbookWorld(t).run(t)
+	for _, released := range []bool{false, true} {
+		w := newRunbookWorld(t)
+		w.cluster.Set(silences.Silences.Ref().Resource(), &opsv1alpha1.Silence{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "known", UID: "known"},
+			Spec:       opsv1alpha1.SilenceSpec{Owner: "team", Reason: "known", Expires: metav1.NewTime(now.Add(time.Hour)), Match: opsv1alpha1.SilenceMatch{}},
+		})
+		if released {
+			w.cluster.Set(Recorded.Ref().Resource(), record("executor/a", opsv1alpha1.AuditRunbookReleased, standing.UID, standing.Spec.Digest, now))
+		}
+		if proposal, _ := w.run(t); (proposal != nil) != released {
+			t.Errorf("released %t, and there is a proposal: %t", released, proposal != nil)
+		}
+	}
+}
