@@ -52,6 +52,8 @@ type world struct {
 	proposal *srenix.Proposal
 	// acts are the deletes and patches that went through, dry runs apart.
 	acts []string
+	// reported are the Kubernetes events that executors made.
+	reported []report
 	// heals makes the finding disappear with the action.
 	heals bool
 	// forbids makes every access review answer no.

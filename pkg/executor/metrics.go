@@ -26,6 +26,7 @@ type metrics struct {
 	verifications *prometheus.CounterVec
 	latency       *prometheus.HistogramVec
 	breakers      *prometheus.GaugeVec
+	leash         prometheus.Gauge
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -47,8 +48,12 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "srenix_executor_breaker_open",
 			Help: "1 while an action kind is not carried out because it failed too often in a row, by action kind.",
 		}, []string{"action_kind"}),
+		leash: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "srenix_executor_second_leash",
+			Help: "1 if kube-apiserver held this executor to its actions by the ValidatingAdmissionPolicy on its identity when it started, else 0.",
+		}),
 	}
-	for _, collector := range []prometheus.Collector{m.executions, m.verifications, m.latency, m.breakers} {
+	for _, collector := range []prometheus.Collector{m.executions, m.verifications, m.latency, m.breakers, m.leash} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, fmt.Errorf("registering the executor's metrics: %w", err)
 		}
@@ -72,11 +77,16 @@ func (m *metrics) verified(kind srenix.ActionKind, verified bool) {
 }
 
 func (m *metrics) setBreaker(kind srenix.ActionKind, open bool) {
-	value := 0.0
-	if open {
-		value = 1
+	m.breakers.WithLabelValues(kindLabel(kind)).Set(truth(open))
+}
+
+func (m *metrics) setLeash(holds bool) { m.leash.Set(truth(holds)) }
+
+func truth(is bool) float64 {
+	if is {
+		return 1
 	}
-	m.breakers.WithLabelValues(kindLabel(kind)).Set(value)
+	return 0
 }
 
 // kindLabel keeps what somebody wrote into an approval out of the labels.

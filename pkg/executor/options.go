@@ -47,6 +47,9 @@ type Options struct {
 	LeaderElect bool
 	// LeaderElectionNamespace holds the Lease; by default it is Namespace.
 	LeaderElectionNamespace string
+	// AllowWithoutSecondLeash starts where kube-apiserver does not enforce the
+	// ValidatingAdmissionPolicy on the executor's identity.
+	AllowWithoutSecondLeash bool
 	// MetricsBindAddress and HealthProbeBindAddress are host:port, or "0" for none.
 	MetricsBindAddress     string
 	HealthProbeBindAddress string
@@ -71,6 +74,7 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "Namespace in which srenix runs and publishes its keys. Defaults to $POD_NAMESPACE.")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect, "Work only while holding a Lease, so that several executors can stand by.")
 	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", o.LeaderElectionNamespace, "Namespace of the Lease. Defaults to --namespace.")
+	flags.BoolVar(&o.AllowWithoutSecondLeash, "allow-without-second-leash", o.AllowWithoutSecondLeash, "Start also where kube-apiserver does not enforce ValidatingAdmissionPolicy "+leashName+" on this identity. Then nothing but this program's own code keeps it to what was approved.")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, "Address (host:port) on which metrics are served; 0 serves none.")
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address (host:port) on which /healthz and /readyz are served; 0 serves none.")
 }
@@ -113,6 +117,7 @@ type Config struct {
 	Namespace               string
 	LeaderElect             bool
 	LeaderElectionNamespace string
+	AllowWithoutSecondLeash bool
 	MetricsBindAddress      string
 	HealthProbeBindAddress  string
 
@@ -151,7 +156,8 @@ func (o *Options) Config() (*Config, error) {
 	return &Config{
 		Client: client, Configuration: configuration,
 		Namespace: o.Namespace, LeaderElect: o.LeaderElect, LeaderElectionNamespace: o.LeaderElectionNamespace,
-		MetricsBindAddress: o.MetricsBindAddress, HealthProbeBindAddress: o.HealthProbeBindAddress,
+		AllowWithoutSecondLeash: o.AllowWithoutSecondLeash,
+		MetricsBindAddress:      o.MetricsBindAddress, HealthProbeBindAddress: o.HealthProbeBindAddress,
 		Pod: pod, Identity: pod + "_" + hex.EncodeToString(random[:]),
 		AuditLog: os.Stdout, Clock: clock.RealClock{},
 	}, nil

@@ -6,14 +6,17 @@ package executor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
@@ -68,10 +71,27 @@ func (w *world) newProcess(identity string) *process {
 			Config: &w.config.Policy, OwnNamespace: "srenix-system", Clock: w.clock,
 		}),
 		evaluate: policy.Evaluate, actions: newActions(), config: w.config.Executor,
-		identity: identity, clock: w.clock, recorder: &events.FakeRecorder{}, metrics: metrics,
+		identity: identity, clock: w.clock, recorder: recorder{w}, metrics: metrics,
 	}
 	return p
 }
+
+// recorder keeps the Kubernetes events that executors make.
+type recorder struct{ world *world }
+
+var _ events.EventRecorder = recorder{}
+
+// Eventf implements events.EventRecorder.
+func (r recorder) Eventf(regarding, related runtime.Object, severity, reason, action, note string, arguments ...any) {
+	about, beside := regarding.(*corev1.ObjectReference), related.(*corev1.ObjectReference)
+	r.world.reported = append(r.world.reported, report{
+		about: about.Kind + " " + string(about.UID), beside: beside.Kind + " " + string(beside.UID),
+		severity: severity, reason: reason, action: action, note: fmt.Sprintf(note, arguments...),
+	})
+}
+
+// report is a Kubernetes event: about one object, and another one beside it.
+type report struct{ about, beside, severity, reason, action, note string }
 
 func (p *process) around(call func() error) error {
 	if p.dead {

@@ -132,6 +132,9 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 	if err != nil {
 		return nil, err
 	}
+	if err := c.requireLeash(ctx, direct, metrics, leashDeadline); err != nil {
+		return nil, err
+	}
 	keys := token.NewJWKSSource(ctx, direct, c.Namespace, c.Clock)
 	verifier := token.NewVerifier(keys, cluster, c.Clock)
 	chain := audit.NewChain(direct, component+"/"+c.Pod, c.Clock, c.AuditLog)
