@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -120,7 +121,7 @@ func TestTheTwoLeashesNameTheSame(t *testing.T) {
 	cel := strings.Join(strings.Fields(string(content)), " ")
 	markers := policy.GitOpsMarkers()
 	for what, list := range map[string][]string{
-		"protected namespaces": append(policy.ProtectedNamespaces(), harness.Namespace),
+		"protected namespaces": policy.ProtectedNamespaces(),
 		"annotations":          markers.Annotations,
 		"labels":               markers.Labels,
 		"managers":             policy.GitOpsManagers(),
@@ -153,5 +154,49 @@ func TestAuditEventsAreImmutable(t *testing.T) {
 	}
 	if output := kubectl(t, "srenix", "audit", "verify"); !strings.Contains(output, "verified") {
 		t.Errorf("audit verify: %s", output)
+	}
+}
+
+// TestAnExecutorOffTheSecondLeashDoesNotStart takes the binding of the second leash away.
+func TestAnExecutorOffTheSecondLeashDoesNotStart(t *testing.T) {
+	root, err := plane.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(root, "artifacts", "kustomize", "base", "policies", "executor-leash.yaml")
+	kubectl(t, "delete", "validatingadmissionpolicybinding", "srenix-executor-leash")
+	t.Cleanup(func() {
+		if _, _, err := srenix.Plane.Kubectl(context.Background(), "apply", "-f", file); err != nil {
+			t.Error(err)
+		}
+	})
+	kubeconfig, err := srenix.ServiceAccountKubeconfig(t.Context(), "srenix-executor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	executor, err := kubernetes.NewForConfig(restConfig(t, kubeconfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the leash to hold no more", func(ctx context.Context) (bool, string) {
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "off-the-leash"}}
+		_, err := executor.CoordinationV1().Leases(harness.Namespace).Create(ctx, lease, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil, fmt.Sprint(err)
+	})
+	loose, err := srenix.NewExecutor(t.Context(), "srenix-executor-loose")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := loose.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := loose.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "it to end", func(context.Context) (bool, string) { return loose.Ended(), loose.LogTail() })
+	if tail := loose.LogTail(); !strings.Contains(tail, "the second leash does not hold this executor") || !strings.Contains(tail, "--allow-without-second-leash") {
+		t.Errorf("it does not say why it ended:\n%s", tail)
 	}
 }

@@ -40,7 +40,7 @@ import (
 // every right could do, refused as such; and the executor's own bookkeeping.
 func otherRows() []row {
 	var rows []row
-	for _, of := range [][]row{createRows(), existingRows(), subresourceRows(), bookRows(), foreignBookRows()} {
+	for _, of := range [][]row{createRows(), existingRows(), subresourceRows(), bookRows(), sayRows(), foreignBookRows()} {
 		rows = append(rows, of...)
 	}
 	return rows
@@ -292,6 +292,7 @@ func bookRows() []row {
 		{name: "the status of an Approval in a protected namespace", in: labeled, target: func(namespace, name string) client.Object { return newApproval(namespace, name) },
 			send: mergeAt("status", `{"status":{"phase":"Denied"}}`)},
 		{name: "the first audit event", send: auditEvent(0)},
+		{name: "an audit event under the pod's name", send: create(sayEvent(func(spec *opsv1alpha1.AuditEventSpec) { spec.Component = "executor/srenix-executor-0" }))},
 		{name: "a later audit event", send: auditEvent(1234567890123)},
 		{name: "an event", send: create(newEvent(open, "leash-event", executorAccount))},
 		{name: "an event in the core group", send: create(oldEvent(open, "leash-event", executorAccount))},
