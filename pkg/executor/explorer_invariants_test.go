@@ -145,6 +145,8 @@ func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked
 		return fmt.Sprintf("its intent is %s old, when others may settle it", p.clock.Sub(intent.Time.Time))
 	case failed >= 0:
 		return fmt.Sprintf("audit event %d says that nothing was done for it, and that nothing is tried again", failed)
+	case began.open:
+		return "its kind had failed too often already when the execution began"
 	case !began.rights:
 		return "the approver had no right to it any more"
 	case began.digest != named.Digest:

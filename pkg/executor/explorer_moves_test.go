@@ -246,7 +246,7 @@ func (e *explorer) begin(q *position, i, cost int, key, task string, body func(*
 	q.mover, q.switches = i, q.switches+cost
 	actor := &q.actors[i]
 	actor.task, actor.approval, actor.since = task, q.approval(task), len(q.stored.events())
-	actor.began = circumstances{rights: q.rights}
+	actor.began = circumstances{rights: q.rights, open: e.open(q)}
 	if proposal := q.stored.get(keyOf(e.cluster.proposal)); proposal != nil {
 		actor.began.digest = proposal.object.(*srenix.Proposal).Spec.Digest
 	}
@@ -256,6 +256,17 @@ func (e *explorer) begin(q *position, i, cost int, key, task string, body func(*
 		actor.at = e.trie.answered(actor.at, given, q.clock)
 	}
 	e.settle(q, i)
+}
+
+// open tells whether the breaker is open: nothing succeeds in between here.
+func (e *explorer) open(p *position) bool {
+	failures := int32(0)
+	for _, approval := range p.stored.approvals() {
+		if failed(approval) {
+			failures++
+		}
+	}
+	return failures >= *e.cluster.config.Executor.BreakerThreshold
 }
 
 // operations are the parts of the script that a replica can begin with.

@@ -38,6 +38,8 @@ type circumstances struct {
 	rights bool
 	// digest of the proposal; empty if it was gone.
 	digest string
+	// open tells whether as many executions had failed as open the breaker.
+	open bool
 }
 
 // act is one action that went through.
@@ -148,7 +150,7 @@ func (p *position) world() sum {
 		if actor.at != nil {
 			text = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(text, actor.at.mark[0]), actor.at.mark[1])
 			number(int64(actor.since))
-			text = strconv.AppendBool(text, actor.began.rights)
+			text = strconv.AppendBool(strconv.AppendBool(text, actor.began.rights), actor.began.open)
 			name(actor.began.digest)
 		}
 	}

@@ -41,7 +41,7 @@ func scenarios() []scenario {
 		name: "one executor that crashes", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
 		events:  []event{clockMoves(tooOld, 1), clockMoves(settles, 1)},
-		crashes: 2, switches: unlimited, short: true,
+		crashes: 2, switches: unlimited, short: true, states: 15000,
 	}, {
 		name: "one executor that crashes, deleting a Pod", kind: deletePod, executors: 1,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
@@ -75,22 +75,22 @@ func scenarios() []scenario {
 	}, {
 		name: "two approvals of one digest", kind: restart, executors: 2,
 		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
-		switches: 2,
+		switches: 2, states: 120000,
 	}, {
 		name: "two approvals of one digest, deleting a Pod", kind: deletePod, executors: 1,
 		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
 		events:  []event{clockMoves(settles, 1)},
-		crashes: 2, switches: unlimited,
+		crashes: 2, switches: unlimited, states: 50000,
 	}, {
 		name: "an Approval is deleted around its action, and another one", kind: restart, executors: 1,
 		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
 		events:  []event{deletes("jane mints", 1), clockMoves(settles, 1)},
-		crashes: 1, switches: unlimited,
+		crashes: 1, switches: unlimited, states: 30000,
 	}, {
 		name: "an Approval is deleted around its deletion of a Pod, and another one", kind: deletePod, executors: 1,
 		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
 		events:  []event{deletes("jane mints", 1), clockMoves(settles, 1)},
-		crashes: 1, switches: unlimited,
+		crashes: 1, switches: unlimited, states: 30000,
 	}, {
 		name: "a token used twice", kind: restart, executors: 1,
 		script: []personal{
@@ -99,11 +99,11 @@ func scenarios() []scenario {
 		},
 		prologue: []string{"jane mints"},
 		events:   []event{deletes("jane mints", 1)},
-		switches: 1,
+		switches: 1, states: 100000,
 	}, {
 		name: "approving while requests fail", kind: restart, executors: 1,
 		script:  []personal{janeMints, janeApproves, approves("jane approves again", replicaB, jane, "jane mints")},
-		crashes: 1, failures: 1, switches: 0,
+		crashes: 1, failures: 1, switches: 0, states: 60000,
 	}, {
 		name: "a denial that races", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves, joeMintsNo, joeDenies}, prologue: []string{"jane mints", "joe mints a no"},
@@ -152,5 +152,13 @@ func scenarios() []scenario {
 			c.Policy.Approvers = map[srenix.ActionKind]int32{restart: 2}
 		},
 		switches: 1,
+	}, {
+		name: "the breaker", kind: restart, executors: 1,
+		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
+		events: []event{clockMoves(settles, 1)},
+		configure: func(c *config.SrenixConfiguration) {
+			c.Executor.BreakerThreshold = new(int32(1))
+		},
+		crashes: 2, switches: unlimited, states: 50000,
 	}}
 }

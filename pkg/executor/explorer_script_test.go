@@ -44,6 +44,9 @@ type scenario struct {
 	configure func(*config.SrenixConfiguration)
 	// short scenarios are walked through with -short, too.
 	short bool
+	// states are how many come about at least; with -short, leastStates do. Where
+	// fewer do, something keeps things from happening, and the rest proves little.
+	states int
 }
 
 // personal is one request of a person to a replica of the apiserver.

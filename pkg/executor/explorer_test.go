@@ -20,7 +20,7 @@ import (
 //
 // Not in it: several approvals at work in one process (their targets are locked
 // against each other), clocks that differ, an API server that acts on a request
-// later than its client waits, the breaker, and the cluster's own admission.
+// later than its client waits, and the cluster's own admission.
 func TestExplorer(t *testing.T) {
 	// What is seen stays in memory, and looking through it for garbage takes time.
 	percent := debug.SetGCPercent(400)
@@ -41,6 +41,9 @@ func TestExplorer(t *testing.T) {
 	}
 }
 
+// leastStates come about in any scenario.
+const leastStates = 1500
+
 func explore(t *testing.T, s scenario) {
 	e := newExplorer(t, s)
 	defer e.trie.close()
@@ -50,6 +53,13 @@ func explore(t *testing.T, s scenario) {
 		len(e.seen), e.transitions, e.paths, e.deepest, e.executions, e.trie.nodes, e.trie.repeated)
 	if found != nil {
 		t.Fatal(e.shortest(first, found))
+	}
+	least := leastStates
+	if !testing.Short() {
+		least = max(least, s.states)
+	}
+	if len(e.seen) < least {
+		t.Errorf("only %d states came about, and there were at least %d before: something keeps them from happening", len(e.seen), least)
 	}
 	if e.cut > 0 {
 		t.Errorf("%d paths have more than %d steps and were cut", e.cut, maximumDepth)
