@@ -4,8 +4,10 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -28,8 +30,10 @@ func TestApprovedFixesAreCarriedOutAndVerified(t *testing.T) {
 	restart := driftedDeployment(t, ns, "app", "tier: web")
 	before := strings.TrimSpace(kubectl(t, "get", "pod", "db-0", "-n", ns, "-o", "jsonpath={.metadata.uid}"))
 
+	carriedOut := map[string]*v1alpha1.Proposal{}
 	for _, proposal := range []*v1alpha1.Proposal{deletePod, restart} {
 		name := approve(t, alice, proposal)
+		carriedOut[name] = proposal
 		kubectl(t, "wait", "--for=condition=Verified", "approval/"+name, "-n", ns, "--timeout=90s")
 		approval := getApproval(t, ns, name)
 		if approval.Status.Phase != opsv1alpha1.PhaseSucceeded || approval.Status.Approver != "alice" {
@@ -49,8 +53,8 @@ func TestApprovedFixesAreCarriedOutAndVerified(t *testing.T) {
 	if left := kubectl(t, "get", "findings.srenix.io", "-n", ns, "-o", "name"); left != "" {
 		t.Errorf("findings left: %s", left)
 	}
-	if events := kubectl(t, "get", "events", "-n", ns, "-o", "jsonpath={range .items[*]}{.source.component}{.reportingComponent} {.regarding.kind}{.involvedObject.kind} {.reason}{\"\\n\"}{end}"); !strings.Contains(events, "srenix-executor") {
-		t.Errorf("no Event of the executor:\n%s", events)
+	for name, proposal := range carriedOut {
+		reportedOnBoth(t, ns, name, proposal)
 	}
 	if output := kubectl(t, "srenix", "audit", "verify"); !strings.Contains(output, "verified") {
 		t.Errorf("audit verify: %s", output)
@@ -59,6 +63,32 @@ func TestApprovedFixesAreCarriedOutAndVerified(t *testing.T) {
 	if output := kubectl(t, "srenix", "audit", "verify", "-f", srenix.APIServer.AuditFile, "-f", srenix.Executor.AuditFile); !strings.Contains(output, "verified") {
 		t.Errorf("audit verify of the logs: %s", output)
 	}
+}
+
+// reportedOnBoth waits for the executor's Events of an approval that was carried
+// out and verified: on the Approval and on its target, by their UIDs.
+func reportedOnBoth(t *testing.T, ns, name string, proposal *v1alpha1.Proposal) {
+	t.Helper()
+	target := proposal.Spec.Target
+	want := map[string]bool{}
+	for _, reason := range []string{string(proposal.Spec.ActionKind), string(opsv1alpha1.AuditVerified)} {
+		want[fmt.Sprintf("Approval %s %s %s", name, getApproval(t, ns, name).UID, reason)] = true
+		want[fmt.Sprintf("%s %s %s %s", target.Kind, target.Name, target.UID, reason)] = true
+	}
+	eventually(t, "Events on the Approval and on its target", func(ctx context.Context) (bool, string) {
+		list, err := kubeClient(t).EventsV1().Events(ns).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		missing := maps.Clone(want)
+		for _, event := range list.Items {
+			about := event.Regarding
+			if event.ReportingController == "srenix-executor" && event.Type == "Normal" && event.Action == string(proposal.Spec.ActionKind) {
+				delete(missing, fmt.Sprintf("%s %s %s %s", about.Kind, about.Name, about.UID, event.Reason))
+			}
+		}
+		return len(missing) == 0, fmt.Sprintf("missing: %v", missing)
+	})
 }
 
 func TestApprovalOfAChangedProposalIsAConflict(t *testing.T) {

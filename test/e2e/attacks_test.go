@@ -53,9 +53,13 @@ func podUID(t *testing.T, namespace, name string) string {
 	return kubectl(t, "get", "pod", name, "-n", namespace, "-o", "jsonpath={.metadata.uid}")
 }
 
-// refused fails the test unless storing an Approval is refused with these words.
+// refused fails the test unless storing an Approval is refused with these words,
+// of which there is one at least: any error could be another one than is meant.
 func refused(t *testing.T, approval *opsv1alpha1.Approval, words ...string) {
 	t.Helper()
+	if len(words) == 0 {
+		t.Fatal("nothing is said of what it should be refused for")
+	}
 	approval = approval.DeepCopy()
 	approval.ResourceVersion = ""
 	err := opsClient(t).Create(t.Context(), approval)
@@ -194,7 +198,7 @@ func TestAttackPatchSwappedAfterSigning(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			approval := manifest(t, anna, proposal)
 			swap(approval)
-			refused(t, approval)
+			refused(t, approval, "SignedToken")
 		})
 	}
 	t.Run("after it was accepted", func(t *testing.T) {
@@ -228,7 +232,7 @@ func TestAttackTargetRecreatedUnderTheSameName(t *testing.T) {
 	if again.Spec.Digest == proposal.Spec.Digest {
 		t.Fatal("the new pod has the old pod's digest")
 	}
-	refused(t, approval)
+	refused(t, approval, "SignedToken", "TargetScope", string(proposal.Spec.Target.UID))
 	_, err := post(t, anna, again, "approve", approvalRequest(again.Spec.Digest, approval.Spec.Token))
 	wantStatus(t, err, 403, "SignedToken")
 	if uid := podUID(t, ns, "db-0"); uid != fresh {
@@ -243,17 +247,20 @@ func TestAttackApprovalWrittenDirectly(t *testing.T) {
 	anna := approver(t, ns, "anna")
 	proposal := stuckStatefulSet(t, ns, "db")
 	good := manifest(t, anna, proposal)
-	for name, change := range map[string]func(*opsv1alpha1.Approval){
-		"no token":                  func(a *opsv1alpha1.Approval) { a.Spec.Token = "" },
-		"words for a token":         func(a *opsv1alpha1.Approval) { a.Spec.Token = "yes" },
-		"another name":              func(a *opsv1alpha1.Approval) { a.Name = "approval-mine" },
-		"a generated name":          func(a *opsv1alpha1.Approval) { a.Name, a.GenerateName = "", "approval-" },
-		"a token of another person": func(a *opsv1alpha1.Approval) { a.Spec.Token = expiredToken(t, proposal, "bob") },
+	for name, test := range map[string]struct {
+		change func(*opsv1alpha1.Approval)
+		words  string
+	}{
+		"no token":                  {func(a *opsv1alpha1.Approval) { a.Spec.Token = "" }, "spec.token"},
+		"words for a token":         {func(a *opsv1alpha1.Approval) { a.Spec.Token = "yes" }, "SignedToken"},
+		"another name":              {func(a *opsv1alpha1.Approval) { a.Name = "approval-mine" }, "SignedToken"},
+		"a generated name":          {func(a *opsv1alpha1.Approval) { a.Name, a.GenerateName = "", "approval-" }, "SignedToken"},
+		"a token of another person": {func(a *opsv1alpha1.Approval) { a.Spec.Token = expiredToken(t, proposal, "bob") }, "SignedToken"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			approval := good.DeepCopy()
-			change(approval)
-			refused(t, approval)
+			test.change(approval)
+			refused(t, approval, test.words)
 		})
 	}
 	t.Run("with a status of its own", func(t *testing.T) {

@@ -23,16 +23,35 @@ import (
 	"github.com/srenix/srenix/test/harness"
 )
 
-// gate is a real admission webhook on the deletion of pods in one namespace,
-// which stops a deletion half-way: after the executor has announced it and
-// before kube-apiserver has done it.
+// gate is a real admission webhook on requests of the executor, which stops one
+// half-way: after the executor has sent it and before kube-apiserver has done it.
 type gate struct {
 	reached  chan struct{}
 	decision chan bool
 	seen     atomic.Int64
 }
 
+// newGate stops deletions of pods in a namespace. The kubelet's own, which kwok
+// plays, go through.
 func newGate(t *testing.T, namespace string) *gate {
+	t.Helper()
+	return newGateOn(t, "gate-"+namespace, `{apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [DELETE]}`,
+		func(request *admissionv1.AdmissionRequest) bool { return request.Namespace == namespace })
+}
+
+// newIntentGate stops the record of an intent to act in a namespace.
+func newIntentGate(t *testing.T, namespace string) *gate {
+	t.Helper()
+	return newGateOn(t, "gate-intent-"+namespace, `{apiGroups: [ops.srenix.io], apiVersions: [v1alpha1], resources: [auditevents], operations: [CREATE]}`,
+		func(request *admissionv1.AdmissionRequest) bool {
+			var event opsv1alpha1.AuditEvent
+			err := json.Unmarshal(request.Object.Raw, &event)
+			return err == nil && event.Spec.Type == opsv1alpha1.AuditActionIntended && event.Spec.References.Namespace == namespace
+		})
+}
+
+// newGateOn stops what the executor asks for by a rule, where it concerns the gate.
+func newGateOn(t *testing.T, name, rule string, concerns func(*admissionv1.AdmissionRequest) bool) *gate {
 	t.Helper()
 	g := &gate{reached: make(chan struct{}, 10), decision: make(chan bool, 10)}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -42,9 +61,8 @@ func newGate(t *testing.T, namespace string) *gate {
 			return
 		}
 		allowed := true
-		// The kubelet's own deletions, which kwok plays, go through.
 		byExecutor := review.Request.UserInfo.Username == "system:serviceaccount:"+harness.Namespace+":srenix-executor"
-		if dryRun := review.Request.DryRun; byExecutor && (dryRun == nil || !*dryRun) {
+		if dryRun := review.Request.DryRun; byExecutor && (dryRun == nil || !*dryRun) && concerns(review.Request) {
 			g.seen.Add(1)
 			g.reached <- struct{}{}
 			select {
@@ -61,7 +79,7 @@ func newGate(t *testing.T, namespace string) *gate {
 	apply(t, fmt.Sprintf(`
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingWebhookConfiguration
-metadata: {name: gate-%[1]s}
+metadata: {name: %[1]s}
 webhooks:
   - name: gate.e2e.srenix.io
     admissionReviewVersions: [v1]
@@ -69,11 +87,10 @@ webhooks:
     failurePolicy: Fail
     timeoutSeconds: 30
     clientConfig: {url: "%[2]s", caBundle: %[3]s}
-    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[1]s}}
-    rules: [{apiGroups: [""], apiVersions: [v1], resources: [pods], operations: [DELETE]}]
-`, namespace, server.URL, base64.StdEncoding.EncodeToString(ca)))
+    rules: [%[4]s]
+`, name, server.URL, base64.StdEncoding.EncodeToString(ca), rule))
 	t.Cleanup(func() {
-		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "validatingwebhookconfiguration", "gate-"+namespace)
+		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "validatingwebhookconfiguration", name)
 		server.CloseClientConnections()
 		server.Close()
 	})

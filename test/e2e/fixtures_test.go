@@ -277,7 +277,13 @@ func dynamicClient(t *testing.T, config *rest.Config) dynamic.Interface {
 // and returns the answer's body, or the error that the server sent.
 func post(t *testing.T, kubeconfig string, proposal *v1alpha1.Proposal, subresource string, body any) ([]byte, error) {
 	t.Helper()
-	client, err := kubernetes.NewForConfig(restConfig(t, kubeconfig))
+	return postTo(t, restConfig(t, kubeconfig), proposal, subresource, body)
+}
+
+// postTo does it as a client's configuration says, to one replica for instance.
+func postTo(t *testing.T, config *rest.Config, proposal *v1alpha1.Proposal, subresource string, body any) ([]byte, error) {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,6 +187,8 @@ spec: {finding: {name: ` + name + `, uid: ` + uid + `}}
 	output, ok = r.as(viewer, "srenix", "runbook", proposal, "-n", "shop")
 	r.wants(false, output, ok, false, "VALUE_UNSEAL_KEY")
 
+	r.saysReleased(proposal, viewer)
+
 	r.eventually("the second approval to be accepted", func() bool {
 		_, ok := r.as(ben, "create", "approval", "--proposal", proposal, "-n", "shop", "--yes")
 		return ok
@@ -203,6 +205,36 @@ spec: {finding: {name: ` + name + `, uid: ` + uid + `}}
 		r.Errorf("the audit chain has %s", types)
 	}
 	r.kubectl("srenix", "audit", "verify")
+}
+
+// saysReleased is by somebody with every verb on Approvals in the namespace, after
+// one of two has approved: a status that says so releases nothing.
+func (r release) saysReleased(proposal, viewer string) {
+	r.Helper()
+	r.kubectl("create", "role", "mallory", "-n", "shop", "--verb=*", "--resource=approvals.ops.srenix.io,approvals.ops.srenix.io/status")
+	r.kubectl("create", "rolebinding", "mallory", "-n", "shop", "--role=mallory", "--user=mallory")
+	mallory, err := r.UserKubeconfig(r.Context(), "mallory")
+	if err != nil {
+		r.Fatal(err)
+	}
+	name := r.kubectl("get", "approvals", "-n", "shop", "-o", "jsonpath={.items[*].metadata.name}")
+	phase := func() string {
+		return r.kubectl("get", "approval", name, "-n", "shop", "-o", "jsonpath={.status.phase}")
+	}
+	r.eventually("the first approval to wait", func() bool { return phase() == string(opsv1alpha1.PhaseAwaitingSecondApproval) })
+	patch := []string{"patch", "approval", name, "-n", "shop", "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Released","completedAt":"2026-03-01T12:00:00Z"}}`}
+	output, ok := r.as(mallory, patch...)
+	r.wants(true, output, ok, false, "srenix-approval-status")
+
+	// Where the policy is gone, the audit chain still says who released what.
+	r.kubectl("delete", "validatingadmissionpolicybinding", "srenix-approval-status")
+	r.eventually("the status to be written", func() bool {
+		_, ok := r.as(mallory, patch...)
+		return ok
+	})
+	r.eventually("the executor to mend the status", func() bool { return phase() == string(opsv1alpha1.PhaseAwaitingSecondApproval) })
+	output, ok = r.as(viewer, "srenix", "runbook", proposal, "-n", "shop")
+	r.wants(false, output, ok, false, "VALUE_UNSEAL_KEY")
 }
 
 func jsonString(text string) string {
