@@ -66,12 +66,12 @@ func scenarios() []scenario {
 		name: "two executors that stall", kind: restart, executors: 2,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
 		events:   []event{clockMoves(tookOver, 1), clockMoves(settles, 1)},
-		switches: 2,
+		switches: 2, states: 1300000,
 	}, {
 		name: "two executors that crash", kind: deletePod, executors: 2,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
 		events:  []event{clockMoves(tookOver, 1)},
-		crashes: 1, switches: 2,
+		crashes: 1, switches: 2, states: 500000,
 	}, {
 		name: "two approvals of one digest", kind: restart, executors: 2,
 		script: []personal{janeMints, joeMints, janeApproves, joeApproves}, prologue: bothApproved,
@@ -118,7 +118,7 @@ func scenarios() []scenario {
 		name: "past the webhook", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves}, prologue: []string{"jane mints"},
 		events:   []event{goesAround("jane mints", srenix.DecisionApprove, 2), deletes("jane mints", 1)},
-		switches: 2,
+		switches: 2, states: 80000,
 	}, {
 		name: "a target that changes", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves}, prologue: janeApproved,
