@@ -181,6 +181,16 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 			}
 		}}
 	},
+	// All runbooks are released.
+	func(*rand.Rand, string) event {
+		return event{"all runbooks are released", func(_ testing.TB, h *history) {
+			for _, proposal := range live.List(h.engine, Proposals) {
+				if proposal.Spec.ActionKind == v1alpha1.ActionRunbook {
+					h.cluster.Set(Recorded.Ref().Resource(), record("executor/a", opsv1alpha1.AuditRunbookReleased, proposal.UID, proposal.Spec.Digest, h.clock.Now()))
+				}
+			}
+		}}
+	},
 	// The CRD of approvals goes, or is there again.
 	func(random *rand.Rand, _ string) event {
 		installed := random.IntN(2) == 0
