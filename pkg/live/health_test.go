@@ -64,7 +64,7 @@ func TestWhatAnOverdueInputWasAnsweredLastIsShown(t *testing.T) {
 	live.Feed(t, f.engine)
 	live.FeedReplace(f.engine, pods)
 	live.FeedReplace(f.engine, configs)
-	for _, err := range []error{apierrors.NewResourceExpired("first"), apierrors.NewGone("second")} {
+	for _, err := range []error{apierrors.NewResourceExpired("first"), tooLargeVersion()} {
 		live.FeedError(f.engine, configs.Ref(), err)
 		f.pass(time.Minute)
 		want := "has not been read since 2030-01-01T00:00:00Z: " + err.Error()

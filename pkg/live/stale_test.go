@@ -82,6 +82,13 @@ func noStreams(_ context.Context, initial bool) (watch.Interface, error) {
 	return nil, nil
 }
 
+// tooLargeVersion is the answer of an API server that is behind what was read.
+func tooLargeVersion() error {
+	err := apierrors.NewTimeoutError("Too large resource version", 1)
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
+	return err
+}
+
 // pass lets time pass as it does for an engine: it looks at the clock now and then.
 func (f *fixture) pass(d time.Duration) {
 	const look = 10 * time.Second
@@ -92,8 +99,6 @@ func (f *fixture) pass(d time.Duration) {
 }
 
 func TestAnInputWithoutNewsIsNotHealthy(t *testing.T) {
-	tooLarge := apierrors.NewTimeoutError("Too large resource version", 1)
-	tooLarge.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
 	var asked atomic.Int32
 	hangs := func(ctx context.Context) error {
 		asked.Add(1)
@@ -134,7 +139,7 @@ func TestAnInputWithoutNewsIsNotHealthy(t *testing.T) {
 		},
 		"a list that hangs":             {list: hangs, watch: noStreams, want: "does not answer"},
 		"a history that is always gone": {list: answers(apierrors.NewResourceExpired("too old")), watch: noStreams, answers: true, want: "too old"},
-		"a version that is not reached": {list: answers(tooLarge), watch: noStreams, answers: true, want: "Too large resource version"},
+		"a version that is not reached": {list: answers(tooLargeVersion()), watch: noStreams, answers: true, want: "Too large resource version"},
 		"a watch that hangs": {
 			watch: func(ctx context.Context, initial bool) (watch.Interface, error) {
 				if initial {

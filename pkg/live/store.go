@@ -33,7 +33,7 @@ func (in *input) Add(obj any) error {
 			}
 			in.unfit[key] = err
 		})
-		return nil
+		return nil //nolint:nilerr // it is reported
 	}
 	in.write(key, fitted)
 	in.forgive(key)
