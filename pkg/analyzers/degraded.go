@@ -18,8 +18,9 @@ import (
 // unknown is not healthy.
 const ReasonDegraded = "AnalyzerDegraded"
 
-// DegradedRule makes a clusterfinding of every rule that is degraded. reader is
-// the service account as which the cluster is read, "NAMESPACE:NAME".
+// DegradedRule makes a clusterfinding of every analyzer that is degraded, one for
+// all of its rules that lack the same. reader is the service account as which the
+// cluster is read, "NAMESPACE:NAME".
 func DegradedRule(reader string) live.Rule {
 	return live.Rule{
 		Name: ReasonDegraded, Group: "srenix", Subject: live.Statuses().Ref(),
@@ -29,19 +30,36 @@ func DegradedRule(reader string) live.Rule {
 			if !exists || status.State != live.Degraded {
 				return nil, nil
 			}
+			for _, other := range live.Statuses().List(view, "", nil) {
+				if other.State == live.Degraded && other.Group == status.Group && lacks(other) == lacks(status) && other.Rule < status.Rule {
+					return nil, nil // that one tells
+				}
+			}
 			return []live.Output{emit(v1alpha1.FindingSpec{
 				Analyzer: status.Group, Reason: ReasonDegraded, Severity: v1alpha1.SeverityWarning,
 				Subject: v1alpha1.ObjectReference{
 					APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Analyzer", Name: status.Group,
 				},
-				Discriminator: status.Rule,
-				Message:       fmt.Sprintf("%s cannot see all that it needs (%s): %s. What it found before stays as it was, for as long as this server runs.", status.Rule, status.Reason, status.Message),
+				Discriminator: lacks(status),
+				Message:       fmt.Sprintf("%s cannot see all that it needs (%s): %s. What it found before stays as it was, for as long as this server runs.", status.Group, status.Reason, status.Message),
 				Remediation:   remedy(status, reader),
 				// Not the status's own time, which each replica has its own of.
 				Since: metav1.NewTime(view.FirstObserved(status.Reason)),
 			})}, nil
 		},
 	}
+}
+
+// lacks tells what a rule lacks: the rights that are missing, or else itself.
+func lacks(status *live.Status) string {
+	if len(status.Missing) == 0 {
+		return status.Rule
+	}
+	var resources []string
+	for _, rule := range status.Missing {
+		resources = append(resources, schema.GroupResource{Group: rule.APIGroups[0], Resource: rule.Resources[0]}.String())
+	}
+	return strings.Join(resources, ",")
 }
 
 func remedy(status *live.Status, reader string) v1alpha1.Remediation {

@@ -64,7 +64,7 @@ func (b *lockedBuffer) tail() string {
 func TestWhatFluxWritesIsFound(t *testing.T) {
 	kubectl(t, "create", "namespace", "flux-apps")
 	controller(t, "kustomize-controller", "--watch-all-namespaces", "--enable-leader-election=false",
-		"--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--storage-path="+t.TempDir(), "--events-addr=")
+		"--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0")
 	apply(t, `
 apiVersion: kustomize.toolkit.fluxcd.io/v1
 kind: Kustomization

@@ -15,9 +15,13 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/yaml"
 
 	"github.com/srenix/srenix/pkg/analyzers/catalog"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/test/harness"
 	"github.com/srenix/srenix/test/plane"
 )
@@ -79,14 +83,35 @@ func run(m *testing.M) (code int) {
 	return m.Run()
 }
 
-// configuration is what artifacts/ ship, with a short grace for every analyzer.
+// configuration is what artifacts/ ship, with a short grace for every analyzer, and
+// with what options the goldens want.
 func configuration() (string, error) {
-	var text strings.Builder
-	text.WriteString("apiVersion: config.srenix.io/v1alpha1\nkind: SrenixConfiguration\nanalyzers:\n")
-	for _, entry := range catalog.All() {
-		fmt.Fprintf(&text, "  %s: {grace: %s%s}\n", entry.Name, grace, options[entry.Name])
+	root, err := plane.Root()
+	if err != nil {
+		return "", err
 	}
-	return text.String(), nil
+	manifest, err := os.ReadFile(filepath.Join(root, "artifacts", "kustomize", "base", "configuration.yaml"))
+	if err != nil {
+		return "", err
+	}
+	var shipped corev1.ConfigMap
+	if err := yaml.UnmarshalStrict(manifest, &shipped); err != nil {
+		return "", err
+	}
+	var whole config.SrenixConfiguration
+	if err := yaml.UnmarshalStrict([]byte(shipped.Data["config.yaml"]), &whole); err != nil {
+		return "", err
+	}
+	for _, entry := range catalog.All() {
+		of := whole.Analyzers[entry.Name]
+		of.Grace = &metav1.Duration{Duration: grace}
+		if own := analyzerConfiguration(entry.Name); own.Options != nil {
+			of.Options = own.Options
+		}
+		whole.Analyzers[entry.Name] = of
+	}
+	text, err := yaml.Marshal(whole)
+	return string(text), err
 }
 
 // installCRDs applies the CustomResourceDefinitions of every project that
