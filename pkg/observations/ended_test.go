@@ -151,15 +151,15 @@ func TestNothingIsSinceBeforeItBegan(t *testing.T) {
 					delete(began, name)
 					s.End(about(name))
 				}
-				if maps.Equal(merged.data, current.data) {
+				switch {
+				case maps.Equal(merged.data, current.data):
 					merged.version = current.version
-				} else if random.IntN(2) == 0 { // it fails
-					break
-				} else {
+					s.learn(merged)
+				case random.IntN(2) == 0: // it succeeds
 					merged.version = fmt.Sprint(len(versions) + 1)
 					versions = append(versions, state{data: merged.data, version: merged.version})
+					s.learn(merged)
 				}
-				s.learn(merged)
 			case 3:
 				seen := versions[len(versions)-1-random.IntN(min(3, len(versions)))]
 				seen.watched = true

@@ -20,6 +20,7 @@ import (
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
@@ -194,7 +195,7 @@ func readable(t testing.TB, h *history) map[schema.GroupVersionResource][]live.O
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := source.List(metav1.ListOptions{})
+		list, err := cache.ToListerWatcherWithContext(source).ListWithContext(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			continue // lost, or not installed
 		}
