@@ -38,7 +38,7 @@ func (a analyzer) deployment(view *live.View, subject live.Key) ([]v1alpha1.Find
 	}
 	of := reference("Deployment", d)
 	if d.Status.ObservedGeneration < d.Generation {
-		return a.unobserved(view, of, d.Generation, d.Status.ObservedGeneration), nil
+		return a.unobserved(view, of, d.Status.ObservedGeneration), nil
 	}
 	if d.Spec.Paused || desired(d.Spec.Replicas) == 0 || complete(d) {
 		return nil, nil

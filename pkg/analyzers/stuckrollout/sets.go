@@ -25,7 +25,7 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	}
 	of := reference("StatefulSet", s)
 	if s.Status.ObservedGeneration < s.Generation {
-		return a.unobserved(view, of, s.Generation, s.Status.ObservedGeneration), nil
+		return a.unobserved(view, of, s.Status.ObservedGeneration), nil
 	}
 	if s.Status.UpdateRevision == "" || s.Status.UpdateRevision == s.Status.CurrentRevision || s.Status.UpdatedReplicas >= toUpdate(s) {
 		return nil, nil
@@ -73,7 +73,7 @@ func (a analyzer) daemonSet(view *live.View, subject live.Key) ([]v1alpha1.Findi
 	}
 	of := reference("DaemonSet", d)
 	if d.Status.ObservedGeneration < d.Generation {
-		return a.unobserved(view, of, d.Generation, d.Status.ObservedGeneration), nil
+		return a.unobserved(view, of, d.Status.ObservedGeneration), nil
 	}
 	left := d.Status.DesiredNumberScheduled - d.Status.UpdatedNumberScheduled
 	if d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType || left <= 0 {

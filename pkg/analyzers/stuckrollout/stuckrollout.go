@@ -59,7 +59,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 
 // unobserved tells whether the controller of a workload has not looked at it since
 // it was changed. Each look begins the grace anew, since there may be many changes.
-func (a analyzer) unobserved(view *live.View, of v1alpha1.ObjectReference, generation, observed int64) []v1alpha1.FindingSpec {
+func (a analyzer) unobserved(view *live.View, of v1alpha1.ObjectReference, observed int64) []v1alpha1.FindingSpec {
 	since, past := a.observed(view, fmt.Sprintf("generation %d was looked at", observed), a.grace)
 	if !past {
 		return nil
