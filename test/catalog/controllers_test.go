@@ -87,7 +87,6 @@ spec: {interval: 1m, prune: true, suspend: true, path: ./deploy, sourceRef: {kin
 	}
 	t.Logf("the controller says %s; the finding says: %s", reason, message)
 	kubectl(t, "delete", "kustomizations.kustomize.toolkit.fluxcd.io", "shop", "-n", "flux-apps", "--wait=false")
-	kubectl(t, "patch", "kustomizations.kustomize.toolkit.fluxcd.io", "shop", "-n", "flux-apps", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
 	eventually(t, "the finding to clear", func(context.Context) (bool, string) {
 		have := kubectl(t, "get", "findings.srenix.io", "-n", "flux-apps", "-l", "srenix.io/analyzer=GitOpsDrift", "--field-selector", "spec.subject.name=shop", "-o", "name")
 		return have == "", have

@@ -212,6 +212,7 @@ func (c *cluster) createObject(t *testing.T, object *unstructured.Unstructured, 
 	if object.GetKind() == "Pod" {
 		c.standalone(t, object, len(dryRun) > 0)
 	}
+	idle(object)
 	disarm(object)
 	if object.GetKind() == "Node" && len(dryRun) == 0 {
 		c.node(t, object.GetName())
@@ -253,15 +254,33 @@ func (c *cluster) createObject(t *testing.T, object *unstructured.Unstructured, 
 	})
 }
 
+// idle keeps a workload from making pods: the golden has those that matter.
+func idle(object *unstructured.Unstructured) {
+	set := func(value any, path ...string) {
+		if err := unstructured.SetNestedField(object.Object, value, path...); err != nil {
+			panic(err) // it has a spec
+		}
+	}
+	switch object.GetKind() {
+	case "Deployment", "StatefulSet", "ReplicaSet":
+		set(int64(0), "spec", "replicas")
+	case "DaemonSet":
+		set(map[string]any{"srenix.io/never": "matches"}, "spec", "template", "spec", "nodeSelector")
+	case "Job", "CronJob":
+		set(true, "spec", "suspend")
+	}
+}
+
 // standalone lets a pod be created without what else it needs in a cluster: its
 // priority, its account where nothing is stored, and its node, which is made if a
-// command may be about it.
+// command may be about it. Without labels no controller adopts it.
 func (c *cluster) standalone(t *testing.T, pod *unstructured.Unstructured, dryRun bool) {
 	t.Helper()
 	node, _, _ := unstructured.NestedString(pod.Object, "spec", "nodeName")
 	if node != "" && !dryRun {
 		c.node(t, node)
 	}
+	pod.SetLabels(nil)
 	fields := []string{"nodeName", "priority", "priorityClassName"}
 	if dryRun {
 		fields = append(fields, "serviceAccountName", "serviceAccount")
@@ -334,7 +353,7 @@ var changes = []string{"annotate", "apply", "autoscale", "cordon", "create", "de
 
 // unreachable is what kubectl says where a kubelet would have to answer: there is
 // none behind these nodes.
-var unreachable = regexp.MustCompile(`dial tcp|proxy error|i/o timeout|Timeout|timed out|deadline exceeded|context canceled|does not have a host assigned|is waiting to start|no such host|unable to retrieve container logs|connection refused|ContainerCreating|previous terminated container|not found in pod|timed out waiting`)
+var unreachable = regexp.MustCompile(`dial tcp|proxy error|i/o timeout|Timeout|timed out|deadline exceeded|context canceled|does not have a host assigned|is waiting to start|no such host|unable to retrieve container logs|no pods|could not find the requested|connection refused|ContainerCreating|previous terminated container|not found in pod|timed out waiting`)
 
 // run runs a command of a remediation if it is one of kubectl's.
 func (c *cluster) run(t *testing.T, command string) bool {
