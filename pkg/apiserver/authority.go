@@ -66,7 +66,7 @@ func (p publication) publish(ctx context.Context) error {
 	}
 	certificate := certificateIn(secret)
 	if !secretPath.MatchString(certificate.path) {
-		return fmt.Errorf("Secret %s/%s has no usable %s: restart the server, which makes one", p.namespace, servingSecret, pathKey)
+		return fmt.Errorf("the Secret %s/%s has no usable %s: restart the server, which makes one", p.namespace, servingSecret, pathKey)
 	}
 	return errors.Join(p.publishService(ctx, certificate.ca), p.publishWebhooks(ctx, certificate))
 }

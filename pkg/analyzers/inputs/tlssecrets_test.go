@@ -53,7 +53,7 @@ func hidden(kind corev1.SecretType, certificate []byte) *corev1.Secret {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "shop", Name: "web-tls", UID: "uid", Labels: map[string]string{"app": "web"},
 			Annotations:   map[string]string{lastApplied: `{"data":{"tls.key":"` + marker + `"}}`, "mine": marker},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:data":{"f:` + marker + `":{}}}`)}}},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl", FieldsV1: metav1.NewFieldsV1(`{"f:data":{"f:` + marker + `":{}}}`)}},
 			Finalizers:    []string{marker},
 		},
 		Type: kind,
@@ -137,7 +137,7 @@ func TestTheSearchFindsMarkers(t *testing.T) {
 	for name, value := range map[string]any{
 		"in Data":               &corev1.Secret{Data: map[string][]byte{"a": []byte(marker)}},
 		"as a key":              &corev1.Secret{Data: map[string][]byte{marker: nil}},
-		"in managedFields":      &metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{{FieldsV1: &metav1.FieldsV1{Raw: []byte(marker)}}}},
+		"in managedFields":      &metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{{FieldsV1: metav1.NewFieldsV1(marker)}}},
 		"behind a slice's end":  &corev1.Secret{Data: map[string][]byte{"a": []byte(marker)[:1]}},
 		"in what is not public": struct{ inner *string }{func() *string { s := marker; return &s }()},
 	} {

@@ -54,7 +54,6 @@ type history struct {
 	cluster *livetest.Cluster
 	memory  live.Memory
 	engine  *live.Engine
-	stop    func()
 	pod     *corev1.Pod
 }
 
