@@ -21,10 +21,10 @@ if ! diff -ru --exclude=.git --exclude=bin --exclude=_output --exclude=.controlp
 fi
 
 echo "checking module files" >&2
-for module in . hack/controlplane hack/tools hack/image; do
+for module in . hack/controlplane hack/controllers hack/tools hack/image; do
   (cd "${module}" && go mod tidy -diff)
 done
 
 echo "checking scripts" >&2
-for script in hack/*.sh .ci/run; do bash -n "${script}"; done
+for script in hack/*.sh hack/*/*.sh .ci/run; do bash -n "${script}"; done
 echo "verified" >&2
