@@ -91,7 +91,7 @@ export KUBECONFIG=%s
 export PATH=%s:$PATH
 alias kubectl='controlplane kubectl'
 kubectl get findings.srenix.io -A -w --output-watch-events
-kubectl --kubeconfig %s get proposals -A     # as alice
+kubectl --kubeconfig %s get proposals -n shop     # as alice
 # srenix runs as two local processes; their logs are in
 #   %s
 # and they are configured by

@@ -6,6 +6,7 @@ package proposals
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -55,20 +56,17 @@ func matchers() map[[2]string]matcher {
 	}
 }
 
-// hopelessWaits are reasons for which a fresh pod would wait just the same.
-var hopelessWaits = []string{
-	"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "ErrImagePull", "ImagePullBackOff", "InvalidImageName",
-}
-
 // freshPod deletes the stuck pod of ordinal zero, so that its controller makes a
-// new one on the same volume.
+// new one on the same volume: one that runs, and only is not Ready. What crashes,
+// waits for something or is still being set up would do the same again, or begin
+// anew, and on a node that does not answer nothing is replaced.
 func freshPod(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	for _, related := range finding.Spec.Related {
 		if related.Kind != "Pod" {
 			continue
 		}
 		pod, exists := inputs.Pods.Get(view, live.Key{Namespace: related.Namespace, Name: related.Name})
-		if !exists || pod.UID != related.UID || pod.DeletionTimestamp != nil || pod.Spec.NodeName == "" || hopeless(pod) {
+		if !exists || pod.UID != related.UID || pod.DeletionTimestamp != nil || !runs(view, pod) {
 			return fix{}, false
 		}
 		return fix{
@@ -81,13 +79,27 @@ func freshPod(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	return fix{}, false
 }
 
-func hopeless(pod *corev1.Pod) bool {
+// steady is how long a container that was restarted has to run to count as running.
+const steady = 10 * time.Minute
+
+// runs tells whether all containers of a pod run, on a node that is Ready.
+func runs(view *live.View, pod *corev1.Pod) bool {
+	if pod.Status.Phase != corev1.PodRunning {
+		return false
+	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if waiting := status.State.Waiting; waiting != nil && slices.Contains(hopelessWaits, waiting.Reason) {
-			return true
+		// Only containers that have had trouble are kept.
+		running := status.State.Running
+		if running == nil {
+			return false
+		}
+		if end := running.StartedAt.Add(steady); view.Now().Before(end) {
+			view.RecheckAt(end)
+			return false
 		}
 	}
-	return false
+	node, exists := inputs.Nodes.Get(view, live.Key{Name: pod.Spec.NodeName})
+	return exists && !inputs.NodeLost(node)
 }
 
 // restartDeployment rolls a Deployment, so that its pods take the present configuration over.

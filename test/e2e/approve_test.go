@@ -19,9 +19,18 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/token"
 	"github.com/srenix/srenix/test/harness"
 )
+
+// Under the very policies that are installed.
+func TestTheConfigurationOfThePolicyIsInTheChain(t *testing.T) {
+	eventually(t, "the event of the configuration", func(context.Context) (bool, string) {
+		have := kubectl(t, "get", "auditevents.ops.srenix.io", "-l", audit.LabelType+"="+string(opsv1alpha1.AuditConfigurationChanged), "-o", "name")
+		return have != "", kubectl(t, "get", "auditevents.ops.srenix.io")
+	})
+}
 
 func TestApprovedFixesAreCarriedOutAndVerified(t *testing.T) {
 	ns := namespace(t)

@@ -64,3 +64,10 @@ func NodeLost(node *corev1.Node) bool {
 	ready, has := ConditionOfNode(node, corev1.NodeReady)
 	return has && ready.Status != corev1.ConditionTrue
 }
+
+// NodeSilent tells whether a node has stopped to say anything. Of one that says it is
+// not Ready the kubelet runs, and its pods with it.
+func NodeSilent(node *corev1.Node) bool {
+	ready, has := ConditionOfNode(node, corev1.NodeReady)
+	return has && ready.Status == corev1.ConditionUnknown
+}

@@ -39,12 +39,31 @@ var (
 		Indexes: map[string]func(*unstructured.Unstructured) []string{ByStore: StoresOf},
 	})
 	SecretStores = NewCustom(externalSecrets.WithResource("secretstores"), CustomOptions{
-		Versions: []string{"v1beta1"},
+		Versions: []string{"v1beta1"}, Trim: keepVault,
 	})
 	ClusterSecretStores = NewCustom(externalSecrets.WithResource("clustersecretstores"), CustomOptions{
-		Versions: []string{"v1beta1"},
+		Versions: []string{"v1beta1"}, Trim: keepVault,
 	})
 )
+
+// keepVault keeps of a store's provider where a Vault is. Others, the fake one and
+// webhooks for two, may hold secrets themselves.
+func keepVault(in *unstructured.Unstructured) {
+	spec, ok := in.Object["spec"].(map[string]any)
+	if !ok {
+		return
+	}
+	kept := map[string]any{}
+	for _, field := range []string{"server", "path", "version", "namespace"} {
+		if text := TextAt(in, "spec", "provider", "vault", field); text != "" {
+			kept[field] = text
+		}
+	}
+	delete(spec, "provider")
+	if len(kept) > 0 {
+		spec["provider"] = map[string]any{"vault": kept}
+	}
+}
 
 // Target returns the kind and the name of what an ExternalSecret writes into its
 // namespace: a Secret, unless it has a manifest of another kind.

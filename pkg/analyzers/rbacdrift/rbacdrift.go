@@ -164,20 +164,9 @@ func reference(apiVersion, kind string, object metav1.Object) v1alpha1.ObjectRef
 // argument is how kubectl is told of an object. Names of RBAC's objects may have
 // blanks and whatever a shell takes to be something else.
 func argument(kind string, object metav1.Object) string {
-	text := shell(strings.ToLower(kind) + "/" + object.GetName())
+	text := analyzers.Quote(strings.ToLower(kind) + "/" + object.GetName())
 	if namespace := object.GetNamespace(); namespace != "" {
 		text += " -n " + namespace
 	}
 	return text
-}
-
-// shell quotes a word for a shell where it has to be.
-func shell(word string) string {
-	plain := func(r rune) bool {
-		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._:/=", r)
-	}
-	if !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

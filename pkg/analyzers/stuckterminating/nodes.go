@@ -16,18 +16,17 @@ import (
 // to be mended is the node, however many they are.
 func (a analyzer) node(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	node, exists := inputs.Nodes.Get(view, subject)
-	if !exists || node.DeletionTimestamp != nil || !inputs.NodeLost(node) {
+	if !exists || node.DeletionTimestamp != nil || !inputs.NodeSilent(node) {
 		return nil, nil
 	}
 	finding := v1alpha1.FindingSpec{
 		Reason: PodsStuckOnNode, Severity: v1alpha1.SeverityWarning,
 		Subject: v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID},
 		Remediation: v1alpha1.Remediation{
-			Text: "Bring the node back: its kubelet then ends the pods by itself. Only if the machine is switched off for certain, say so with the out-of-service taint: the pods are then removed and their volumes detached. While it may still run, forcing it lets two pods write one volume.",
+			Text: "Bring the node back: its kubelet then ends the pods by itself. Only if the machine is switched off for certain, say so with the taint node.kubernetes.io/out-of-service=nodeshutdown:NoExecute: the pods are then removed and their volumes detached. While it may still run, forcing it lets two pods write one volume.",
 			Commands: []string{
 				fmt.Sprintf("kubectl describe node %s", node.Name),
 				fmt.Sprintf("kubectl get pods -A -o wide --field-selector spec.nodeName=%s", node.Name),
-				fmt.Sprintf("kubectl taint nodes %s node.kubernetes.io/out-of-service=nodeshutdown:NoExecute", node.Name),
 			},
 		},
 	}

@@ -160,8 +160,8 @@ func betterSecret(view *live.View, s server, m Mismatch) v1alpha1.FindingSpec {
 			Text: "Point the entry at the better Secret, or mend the Certificate that is served.",
 			Commands: []string{
 				fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", m.Served.GetName(), s.subject.Namespace),
-				fmt.Sprintf("kubectl patch %s %s -n %s --type=json -p '[{\"op\":\"test\",\"path\":%q,\"value\":%q},{\"op\":\"replace\",\"path\":%q,\"value\":%q}]'",
-					s.resource(), s.subject.Name, s.subject.Namespace, s.path(m.Index), served, s.path(m.Index), better),
+				fmt.Sprintf("kubectl patch %s %s -n %s --type=json -p %s", s.resource(), s.subject.Name, s.subject.Namespace,
+					analyzers.Quote(fmt.Sprintf(`[{"op":"test","path":%q,"value":%q},{"op":"replace","path":%q,"value":%q}]`, s.path(m.Index), served, s.path(m.Index), better))),
 			},
 		},
 		Since: metav1.NewTime(since),

@@ -9,7 +9,6 @@
 package workloads
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -241,12 +240,13 @@ func reference(apiVersion, kind string, object metav1.Object) v1alpha1.ObjectRef
 	}
 }
 
-// Names lists at most three names in a sentence, as "a, b, c and 2 others".
+// Names lists at most three names in a sentence, as "a, b, c and others": how many
+// they are changes while the trouble is the same.
 func Names(names []string) string {
 	const most = 3
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
-	if more := len(names) - most; more > 0 {
-		return fmt.Sprintf("%s and %d others", strings.Join(names[:most], ", "), more)
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + " and others"
 	}
 	return strings.Join(names, ", ")
 }

@@ -165,10 +165,11 @@ func rolling(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
 		revision != set.Status.UpdateRevision && !partitioned(set)
 }
 
-// partitioned tells whether a partition keeps ordinal zero at its revision.
+// partitioned tells whether a partition keeps the first ordinal at its revision; it
+// counts from there.
 func partitioned(set *appsv1.StatefulSet) bool {
 	update := set.Spec.UpdateStrategy.RollingUpdate
-	return update != nil && update.Partition != nil && int(*update.Partition) > firstOrdinal(set)
+	return update != nil && update.Partition != nil && *update.Partition > 0
 }
 
 func replicas(set *appsv1.StatefulSet) int {

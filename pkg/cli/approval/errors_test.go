@@ -26,7 +26,7 @@ func TestServersErrors(t *testing.T) {
 		"a proposal that is gone": {
 			proposal: "cleared",
 			stderr: []string{`Error from server (NotFound): reading proposal "cleared": proposals.srenix.io "cleared" not found`,
-				"\nThe finding that it would mend has probably cleared", "kubectl get proposals -A"},
+				"\nThe finding that it would mend has probably cleared", "kubectl get proposals -n shop"},
 		},
 		"a proposal that goes before the decision": {
 			arrange: func(s *server) {
