@@ -82,9 +82,9 @@ func freshPod(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 // steady is how long a container that was restarted has to run to count as running.
 const steady = 10 * time.Minute
 
-// runs tells whether all containers of a pod run, on a node that is Ready.
+// runs tells whether all containers of a pod run, on a node that does not say otherwise.
 func runs(view *live.View, pod *corev1.Pod) bool {
-	if pod.Status.Phase != corev1.PodRunning {
+	if pod.Status.Phase != corev1.PodRunning || pod.Spec.NodeName == "" {
 		return false
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
@@ -99,7 +99,7 @@ func runs(view *live.View, pod *corev1.Pod) bool {
 		}
 	}
 	node, exists := inputs.Nodes.Get(view, live.Key{Name: pod.Spec.NodeName})
-	return exists && !inputs.NodeLost(node)
+	return !exists || !inputs.NodeLost(node)
 }
 
 // restartDeployment rolls a Deployment, so that its pods take the present configuration over.
