@@ -191,6 +191,9 @@ func (s *Store) GetList(_ context.Context, key string, options storage.ListOptio
 		return err
 	}
 	// No old versions are kept here; what the cacher's snapshots no longer have is expired.
+	if exact != 0 && uint64(exact) != version && !options.Recursive && s.unchangedSince(objects[key], uint64(exact)) {
+		version = uint64(exact)
+	}
 	if options.Predicate.Continue != "" || (exact != 0 && uint64(exact) != version) {
 		return expiredList(directory(key), options.Predicate.Continue)
 	}
@@ -211,6 +214,17 @@ func (s *Store) GetList(_ context.Context, key string, options storage.ListOptio
 		}
 	}
 	return s.versioner.UpdateList(list, version, "", nil)
+}
+
+// unchangedSince tells whether the object, which may be nil, is at present what it
+// was at a version. The cacher keeps no snapshots for lists of one name; without this
+// each change of another object between two requests would expire such a list.
+func (s *Store) unchangedSince(object runtime.Object, version uint64) bool {
+	if object == nil {
+		return false
+	}
+	last, err := s.versioner.ObjectResourceVersion(object)
+	return err == nil && last <= version
 }
 
 // expiredList refuses a version that is no longer kept. A client that was at a

@@ -288,6 +288,40 @@ func TestPagesContinueAtOneVersion(t *testing.T) {
 	}
 }
 
+// The cacher asks the store for one name at exactly a version.
+func TestOneNameAtAVersionSinceWhichOnlyOthersChanged(t *testing.T) {
+	store, front := cached(t)
+	put(t, store, finding("one", "u1", "first"))
+	at, err := store.GetCurrentResourceVersion(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exactly := func() (*srenix.FindingList, error) {
+		list := &srenix.FindingList{}
+		return list, front.GetList(t.Context(), prefix+"/ns/one", storage.ListOptions{
+			ResourceVersion: strconv.FormatUint(at, 10), ResourceVersionMatch: metav1.ResourceVersionMatchExact, Predicate: everything(),
+		}, list)
+	}
+	put(t, store, finding("other", "u2", "first"))
+	list, err := exactly()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list.Items) != 1 || list.Items[0].Name != "one" || list.ResourceVersion != strconv.FormatUint(at, 10) {
+		t.Errorf("have %d items at version %s, want one at %d", len(list.Items), list.ResourceVersion, at)
+	}
+	put(t, store, finding("one", "u1", "second"))
+	if list, err := exactly(); !apierrors.IsResourceExpired(err) {
+		t.Errorf("have %d items and error %v of an object that has changed, want it expired", len(list.Items), err)
+	}
+	if err := store.Remove(finding("one", "u1", "second")); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := exactly(); !apierrors.IsResourceExpired(err) {
+		t.Errorf("have %d items and error %v of an object that is gone, want it expired", len(list.Items), err)
+	}
+}
+
 func TestWritingIsRefused(t *testing.T) {
 	store := NewStore(srenix.Resource("findings"), key, func() runtime.Object { return &srenix.Finding{} }, testingclock.NewFakePassiveClock(time.Now()))
 	for verb, err := range map[string]error{
