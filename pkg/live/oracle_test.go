@@ -37,6 +37,7 @@ type step struct {
 
 // world is a cluster, an engine that follows it, and a clock.
 type world struct {
+	t       testing.TB
 	clock   *testingclock.FakeClock
 	memory  *livetest.Memory
 	engine  *live.Engine
@@ -50,7 +51,7 @@ type world struct {
 
 func newWorld(t testing.TB, rules []live.Rule, now time.Time, memory *livetest.Memory) *world {
 	w := &world{
-		clock: testingclock.NewFakeClock(now), memory: memory,
+		t: t, clock: testingclock.NewFakeClock(now), memory: memory,
 		pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{}, served: "v1",
 	}
 	w.engine = live.New(live.Options{Clock: w.clock, Memory: w.memory, Workers: 3, SyncTimeout: 10000 * time.Hour})
@@ -249,11 +250,7 @@ func randomHistory(random *rand.Rand) []step {
 }
 
 // settle waits, in the midst of a step.
-func (w *world) settle() {
-	for !w.engine.Settled() {
-		time.Sleep(10 * time.Microsecond)
-	}
-}
+func (w *world) settle() { livetest.Eventually(w.t, "the engine settles", w.engine.Settled) }
 
 func (w *world) derived(t testing.TB) map[string]map[string]string {
 	livetest.Eventually(t, "the engine settles", w.engine.Settled)

@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 func TestWritesAreCountedByTheirResult(t *testing.T) {
@@ -48,13 +49,9 @@ srenix_first_observed_writes_total{result="Conflict"} 1
 srenix_first_observed_writes_total{result="Failed"} 1
 srenix_first_observed_writes_total{result="Succeeded"} 1
 `
-	var err error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if err = testutil.CollectAndCompare(s, strings.NewReader(want)); err == nil {
-			return
-		}
-	}
-	t.Error(err)
+	livetest.Eventually(t, "every write is counted by how it ended", func() bool {
+		return testutil.CollectAndCompare(s, strings.NewReader(want)) == nil
+	})
 }
 
 // quick is a clock whose waits are over at once.

@@ -4,6 +4,7 @@
 package proposals
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -165,11 +166,10 @@ func afresh(t testing.TB, h *history) (difference string) {
 		fresh := newEngineOfAll(t, testingclock.NewFakeClock(h.clock.Now()), h.memory.Copy())
 		livetest.Run(t, fresh, h.cluster)
 		caughtUp(t, fresh, h)
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-			if difference = cmp.Diff(said(t, fresh), said(t, h.engine)); difference == "" || time.Now().After(deadline) {
-				return
-			}
-		}
+		_ = wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 5*time.Second, true, func(context.Context) (bool, error) {
+			difference = cmp.Diff(said(t, fresh), said(t, h.engine))
+			return difference == "", nil
+		})
 	})
 	return difference
 }
