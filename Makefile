@@ -47,11 +47,15 @@ controlplane: ## Build the local control plane into bin/ (about 10 minutes the f
 
 # Other projects' controllers, which tests run so that what they judge is not ours.
 .PHONY: controllers
-controllers: $(BIN)/kustomize-controller $(BIN)/certmanager-controllers
+controllers: $(BIN)/kustomize-controller $(BIN)/cloudnative-pg $(BIN)/certmanager-controllers
 
-$(BIN)/kustomize-controller: hack/crds/go.mod hack/controllers/kustomize-controller.sh
+$(BIN)/kustomize-controller: hack/crds/go.mod hack/controllers/released.sh
 	@echo "building Flux's kustomize-controller; the first time about 5 minutes on two cores" >&2
-	@hack/controllers/kustomize-controller.sh $@
+	@hack/controllers/released.sh github.com/fluxcd/kustomize-controller . $@
+
+$(BIN)/cloudnative-pg: hack/crds/go.mod hack/controllers/released.sh
+	@echo "building CloudNativePG's manager; the first time about 5 minutes on two cores" >&2
+	@hack/controllers/released.sh github.com/cloudnative-pg/cloudnative-pg ./cmd/manager $@
 
 $(BIN)/certmanager-controllers: hack/controllers/main.go hack/controllers/go.mod hack/controllers/go.sum
 	@echo "building cert-manager's controllers; the first time about 5 minutes on two cores" >&2

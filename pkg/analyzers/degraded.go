@@ -30,8 +30,8 @@ func DegradedRule(reader string) live.Rule {
 			if !exists || status.State != live.Degraded {
 				return nil, nil
 			}
-			for _, other := range live.Statuses().List(view, "", nil) {
-				if other.State == live.Degraded && other.Group == status.Group && lacks(other) == lacks(status) && other.Rule < status.Rule {
+			for _, other := range live.Statuses().ByIndex(view, live.StatusesByGroup, status.Group) {
+				if other.State == live.Degraded && lacks(other) == lacks(status) && other.Rule < status.Rule {
 					return nil, nil // that one tells
 				}
 			}

@@ -136,10 +136,13 @@ func sortObjects(objects []Object) {
 // it concerns. An object equal to the stored one changes nothing. The caller
 // holds writing.
 func (c *collection) write(key Key, object Object) {
-	old, _ := c.get(key)
-	if c.unchanged(old, object) {
-		return
+	if old, _ := c.get(key); !c.unchanged(old, object) {
+		c.overwrite(key, old, object)
 	}
+}
+
+// overwrite is write where the caller knows that the object differs from the old.
+func (c *collection) overwrite(key Key, old, object Object) {
 	changes := []change{{key: key, old: old, new: object}}
 	c.commit(changes)
 	c.announce(changes)

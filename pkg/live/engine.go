@@ -116,26 +116,24 @@ func (e *Engine) AddRule(declared Rule) error {
 	if e.started {
 		return fmt.Errorf("rule %s comes too late: the engine runs already", declared.Name)
 	}
+	name := statusName(declared.Name)
 	for _, other := range e.rules {
-		if statusName(other.Name) == statusName(declared.Name) {
-			return fmt.Errorf("rules %s and %s share the name %s", other.Name, declared.Name, statusName(declared.Name))
+		if other.statusName == name {
+			return fmt.Errorf("rules %s and %s share the name %s", other.Name, declared.Name, name)
 		}
 	}
-	declarations := []Rule{declared}
-	for _, other := range e.rules {
-		declarations = append(declarations, other.Rule)
-	}
-	if cycle := findCycle(declarations); cycle != nil {
+	if cycle := e.closedBy(declared); cycle != nil {
 		return fmt.Errorf("rule %s would close a cycle of kinds: %v", declared.Name, cycle)
 	}
 	r := &rule{
-		Rule:    declared,
-		engine:  e,
-		subject: e.ensure(declared.Subject.kind),
-		reads:   map[*kind]*collection{},
-		outputs: map[*kind]*collection{},
-		nodes:   map[Key]*node{},
-		queue:   newQueue(&e.outstanding),
+		Rule:       declared,
+		statusName: name,
+		engine:     e,
+		subject:    e.ensure(declared.Subject.kind),
+		reads:      map[*kind]*collection{},
+		outputs:    map[*kind]*collection{},
+		nodes:      map[Key]*node{},
+		queue:      newQueue(&e.outstanding),
 	}
 	for _, ref := range append([]KindRef{declared.Subject}, declared.Reads...) {
 		if _, again := r.reads[ref.kind]; again {
@@ -159,6 +157,36 @@ func (e *Engine) AddRule(declared Rule) error {
 		c.producers = append(c.producers, r)
 	}
 	return nil
+}
+
+// closedBy returns the kinds of a cycle that one more rule would close, or nil.
+// There is none before, so that only what is computed from its outputs matters.
+func (e *Engine) closedBy(declared Rule) []KindRef {
+	wanted := map[*kind]bool{declared.Subject.kind: true}
+	for _, read := range declared.Reads {
+		wanted[read.kind] = true
+	}
+	visited := map[*kind]bool{}
+	var follow func(outputs []KindRef) []KindRef
+	follow = func(outputs []KindRef) []KindRef {
+		for _, output := range outputs {
+			if wanted[output.kind] {
+				return []KindRef{output}
+			}
+			c := e.collections[output.kind]
+			if c == nil || visited[output.kind] {
+				continue
+			}
+			visited[output.kind] = true
+			for _, reader := range c.readBy {
+				if path := follow(reader.Outputs); path != nil {
+					return append([]KindRef{output}, path...)
+				}
+			}
+		}
+		return nil
+	}
+	return follow(declared.Outputs)
 }
 
 // ensure returns the collection of a kind, made if need be. The caller holds mu,

@@ -95,7 +95,7 @@ func (r *rule) refreshStatus() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	status := &Status{
-		ObjectMeta: metav1.ObjectMeta{Name: statusName(r.Name)},
+		ObjectMeta: metav1.ObjectMeta{Name: r.statusName},
 		Rule:       r.Name,
 		Group:      r.Group,
 		State:      Healthy,
@@ -119,7 +119,9 @@ func (r *rule) refreshStatus() {
 	c := r.engine.statuses
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	c.write(keyOf(status), status)
+	key := keyOf(status)
+	old, _ := c.get(key)
+	c.overwrite(key, old, status)
 }
 
 // subjectTrouble describes the gravest trouble of any subject.

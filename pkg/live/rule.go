@@ -52,11 +52,12 @@ func Emit[T Object](k Kind[T], object T) Output {
 // rule is a Rule within one engine.
 type rule struct {
 	Rule
-	engine  *Engine
-	subject *collection
-	reads   map[*kind]*collection // the subject's kind included
-	outputs map[*kind]*collection
-	inputs  []*collection // those of reads that are fed from the API server
+	statusName string
+	engine     *Engine
+	subject    *collection
+	reads      map[*kind]*collection // the subject's kind included
+	outputs    map[*kind]*collection
+	inputs     []*collection // those of reads that are fed from the API server
 
 	// open is false until every kind the rule reads has reached a first state;
 	// until then nothing is evaluated, since all of it would be unknown.
@@ -168,45 +169,6 @@ func validateRule(r Rule) error {
 		}
 		if !ref.kind.derived || ref == Statuses().Ref() {
 			return fmt.Errorf("rule %s cannot write %s: only kinds made by NewDerived are written by rules", r.Name, ref)
-		}
-	}
-	return nil
-}
-
-// findCycle returns the kinds of a cycle that rules would form, or nil.
-func findCycle(rules []Rule) []KindRef {
-	computed := map[KindRef][]KindRef{} // from a kind to those computed from it
-	for _, r := range rules {
-		for _, read := range append([]KindRef{r.Subject}, r.Reads...) {
-			computed[read] = append(computed[read], r.Outputs...)
-		}
-	}
-	const visiting, done = 1, 2
-	state := map[KindRef]int{}
-	var path []KindRef
-	var visit func(KindRef) bool
-	visit = func(ref KindRef) (cycle bool) {
-		path = append(path, ref)
-		switch state[ref] {
-		case visiting:
-			return true
-		case done:
-			path = path[:len(path)-1]
-			return false
-		}
-		state[ref] = visiting
-		for _, next := range computed[ref] {
-			if visit(next) {
-				return true
-			}
-		}
-		state[ref] = done
-		path = path[:len(path)-1]
-		return false
-	}
-	for ref := range computed {
-		if visit(ref) {
-			return path
 		}
 	}
 	return nil

@@ -80,7 +80,12 @@ func (s *Status) DeepCopyObject() runtime.Object {
 	return &out
 }
 
-var statuses = NewDerived[*Status]("statuses", nil)
+// StatusesByGroup is the index of Statuses by the Group of their rules.
+const StatusesByGroup = "group"
+
+var statuses = NewDerived("statuses", map[string]func(*Status) []string{
+	StatusesByGroup: func(s *Status) []string { return []string{s.Group} },
+})
 
 // Statuses is the built-in collection with one Status per rule. A rule may have
 // it as its subject, so that a degraded rule is itself reported.
