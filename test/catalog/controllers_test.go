@@ -9,24 +9,28 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"k8s.io/client-go/util/cert"
+
+	"github.com/srenix/srenix/test/harness"
 	"github.com/srenix/srenix/test/plane"
 )
 
 // controller runs another project's program against the plane until the test ends.
-func controller(t *testing.T, program string, arguments ...string) {
+func controller(t *testing.T, environment []string, program string, arguments ...string) {
 	t.Helper()
 	binary, err := plane.Binary(program)
 	if err != nil {
 		t.Fatalf("%v (make controllers)", err)
 	}
 	command := exec.Command(binary, arguments...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig(), "RUNTIME_NAMESPACE=flux-system")
+	command.Env = append(append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig()), environment...)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log := &lockedBuffer{}
 	command.Stdout, command.Stderr = log, log
@@ -63,7 +67,7 @@ func (b *lockedBuffer) tail() string {
 // Flux's kustomize-controller says itself what is wrong with a Kustomization.
 func TestWhatFluxWritesIsFound(t *testing.T) {
 	kubectl(t, "create", "namespace", "flux-apps")
-	controller(t, "kustomize-controller", "--watch-all-namespaces", "--enable-leader-election=false",
+	controller(t, []string{"RUNTIME_NAMESPACE=flux-system"}, "kustomize-controller", "--watch-all-namespaces", "--enable-leader-election=false",
 		"--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0")
 	apply(t, `
 apiVersion: kustomize.toolkit.fluxcd.io/v1
@@ -109,7 +113,7 @@ func foundAbout(t *testing.T, namespace, analyzer, subject string) string {
 func TestWhatCertManagerWritesIsFound(t *testing.T) {
 	kubectl(t, "create", "namespace", "cert-manager")
 	kubectl(t, "create", "namespace", "certs")
-	controller(t, "certmanager-controllers", "--kubeconfig="+srenix.Plane.Kubeconfig())
+	controller(t, nil, "certmanager-controllers", "--kubeconfig="+srenix.Plane.Kubeconfig())
 	apply(t, `
 apiVersion: cert-manager.io/v1
 kind: Issuer
@@ -166,4 +170,76 @@ spec: {secretName: orphan-tls, dnsNames: [orphan.example.com], issuerRef: {name:
 		}
 		return time.Now().After(end), ""
 	})
+}
+
+// CloudNativePG's manager says what keeps it from a cluster that it is to make, and
+// sets up another, which takes the time that it takes.
+func TestWhatCloudNativePGWritesIsFound(t *testing.T) {
+	kubectl(t, "create", "namespace", "cnpg-system")
+	kubectl(t, "create", "namespace", "databases")
+	port, _, err := harness.FreePorts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificates := t.TempDir()
+	certificate, key, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"apiserver.crt": certificate, "apiserver.key": key} {
+		if err := os.WriteFile(filepath.Join(certificates, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	controller(t, []string{"OPERATOR_NAMESPACE=cnpg-system", "WEBHOOK_CERT_DIR=" + certificates}, "cloudnative-pg",
+		"controller", "--leader-elect=false", "--metrics-bind-address=127.0.0.1:0", "--webhook-port="+strconv.Itoa(port))
+	apply(t, `
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: orders, namespace: databases}
+spec:
+  instances: 1
+  imageCatalogRef: {apiGroup: postgresql.cnpg.io, kind: ImageCatalog, name: postgresql, major: 17}
+  storage: {size: 1Gi}
+---
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: carts, namespace: databases}
+spec:
+  instances: 1
+  imageName: ghcr.io/cloudnative-pg/postgresql:17.5
+  plugins: [{name: backup.example.com}]
+  storage: {size: 1Gi}
+---
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: users, namespace: databases}
+spec:
+  instances: 1
+  imageName: ghcr.io/cloudnative-pg/postgresql:17.5
+  storage: {size: 1Gi}
+`)
+	phase := func(name string) string {
+		return kubectl(t, "get", "clusters.postgresql.cnpg.io", name, "-n", "databases", "-o", "jsonpath={.status.phase}")
+	}
+	for subject, cause := range map[string]string{"orders": "image catalog", "carts": "plugin"} {
+		message := found(t, "databases", "ClusterNotHealthy", subject)
+		if !strings.Contains(message, cause) {
+			t.Errorf("the operator says %q; the finding about %s: %s", phase(subject), subject, message)
+		}
+		t.Log(message)
+	}
+	// Mended, as a person would: the catalog that the cluster names.
+	apply(t, `
+apiVersion: postgresql.cnpg.io/v1
+kind: ImageCatalog
+metadata: {name: postgresql, namespace: databases}
+spec: {images: [{major: 17, image: "ghcr.io/cloudnative-pg/postgresql:17.5"}]}
+`)
+	cleared(t, "databases", "ClusterNotHealthy", "orders")
+	if have := kubectl(t, "get", "findings.srenix.io", "-n", "databases", "--field-selector", "spec.subject.name=users", "-o", "name"); have != "" {
+		t.Errorf("a cluster in phase %q has %s", phase("users"), have)
+	}
+	t.Logf("meanwhile the operator says of the others: %q and %q", phase("orders"), phase("users"))
+	kubectl(t, "delete", "clusters.postgresql.cnpg.io", "--all", "-n", "databases")
 }

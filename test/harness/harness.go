@@ -130,7 +130,7 @@ const drain = 10 * probePeriod
 func (s *Srenix) installServers(ctx context.Context) error {
 	var ports [][2]int
 	for range max(1, s.options.Replicas) {
-		apiPort, webhookPort, err := freePorts()
+		apiPort, webhookPort, err := FreePorts()
 		if err != nil {
 			return err
 		}
@@ -177,8 +177,8 @@ func (s *Srenix) installServers(ctx context.Context) error {
 	return nil
 }
 
-// freePorts returns two different ports that are free now.
-func freePorts() (first, second int, err error) {
+// FreePorts returns two different ports that are free now.
+func FreePorts() (first, second int, err error) {
 	var found [2]int
 	for i := range found {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -244,7 +244,7 @@ func (s *Srenix) NewAPIServer(ctx context.Context, name string, apiPort, webhook
 
 // NewReplica prepares a second aggregated server on ports of its own.
 func (s *Srenix) NewReplica(ctx context.Context, name string) (process *Process, apiPort int, err error) {
-	apiPort, webhookPort, err := freePorts()
+	apiPort, webhookPort, err := FreePorts()
 	if err != nil {
 		return nil, 0, err
 	}
