@@ -23,20 +23,20 @@ import (
 )
 
 const (
-	// hashBefore and hashAfter are of the whole policy; beside them stands a hash for
-	// each of its fields, by which the next event tells what has changed.
+	// hashBefore and hashAfter are of all that is recorded; beside them stands a hash
+	// for each field, "policy.NAME", by which the next event tells what has changed.
 	hashBefore, hashAfter = "before", "after"
-	fieldPrefix           = "policy."
 	// recordRetry is how often it is tried to record the configuration.
 	recordRetry = 10 * time.Second
 )
 
-// configurationRecord tells the audit chain by which policy approvals are judged,
-// when the server starts with another one than the chain knows of.
+// configurationRecord tells the audit chain by which configuration approvals are
+// judged, actions verified and events kept, when the server starts with another one
+// than the chain knows of. The executor reads the same file.
 type configurationRecord struct {
-	chain  *audit.Chain
-	reader client.Reader
-	policy *configv1alpha1.PolicyConfiguration
+	chain         *audit.Chain
+	reader        client.Reader
+	configuration *configv1alpha1.SrenixConfiguration
 }
 
 // run tries until it is recorded, or ctx ends.
@@ -44,17 +44,17 @@ func (c configurationRecord) run(ctx context.Context) error {
 	_ = wait.PollUntilContextCancel(ctx, recordRetry, true, func(ctx context.Context) (bool, error) {
 		err := c.record(ctx)
 		if err != nil && ctx.Err() == nil {
-			klog.FromContext(ctx).Error(err, "The policy configuration is not in the audit chain yet", "again", recordRetry)
+			klog.FromContext(ctx).Error(err, "The configuration is not in the audit chain yet", "again", recordRetry)
 		}
 		return err == nil, nil
 	})
 	return nil
 }
 
-// record appends an event if the chain's last one of this kind is of another policy.
+// record appends an event if the chain's last one of this kind is of another configuration.
 // Of replicas that start at once, one does.
 func (c configurationRecord) record(ctx context.Context) error {
-	hashes, err := hashesOf(c.policy)
+	hashes, err := hashesOf(c.configuration)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (c configurationRecord) record(ctx context.Context) error {
 		}
 		entry := &audit.Entry{
 			Actor: c.chain.Component(), Type: opsv1alpha1.AuditConfigurationChanged, Hashes: hashes,
-			Message: "this policy is in effect; no earlier one is known",
+			Message: "this configuration is in effect; no earlier one is known",
 		}
 		if last == nil {
 			return entry, nil
@@ -75,33 +75,39 @@ func (c configurationRecord) record(ctx context.Context) error {
 		}
 		entry.Hashes = maps.Clone(hashes)
 		entry.Hashes[hashBefore] = last.Hashes[hashAfter]
-		entry.Message = "another policy is in effect; changed: " + strings.Join(changedFields(last.Hashes, hashes), ", ")
+		entry.Message = "another configuration is in effect; changed: " + strings.Join(changedFields(last.Hashes, hashes), ", ")
 		return entry, nil
 	})
 	if err != nil {
-		return fmt.Errorf("recording the policy configuration: %w", err)
+		return fmt.Errorf("recording the configuration: %w", err)
 	}
 	return nil
 }
 
-// hashesOf are those of a policy and of its fields, with the defaults filled in.
-func hashesOf(policy *configv1alpha1.PolicyConfiguration) (map[string]string, error) {
-	data, err := json.Marshal(policy)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the policy configuration: %w", err)
-	}
-	fields := map[string]any{}
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return nil, fmt.Errorf("reading the policy configuration: %w", err)
-	}
-	hashes := map[string]string{}
-	for name, value := range fields {
-		if hashes[fieldPrefix+name], err = digest.Of(value); err != nil {
-			return nil, fmt.Errorf("hashing policy.%s: %w", name, err)
+// hashesOf are those of what is recorded and of its fields, with the defaults filled in.
+func hashesOf(configuration *configv1alpha1.SrenixConfiguration) (map[string]string, error) {
+	hashes, recorded := map[string]string{}, map[string]any{}
+	for section, content := range map[string]any{
+		"policy": configuration.Policy, "executor": configuration.Executor, "audit": configuration.Audit,
+	} {
+		data, err := json.Marshal(content)
+		if err != nil {
+			return nil, fmt.Errorf("encoding the %s configuration: %w", section, err)
+		}
+		fields := map[string]any{}
+		if err := json.Unmarshal(data, &fields); err != nil {
+			return nil, fmt.Errorf("reading the %s configuration: %w", section, err)
+		}
+		recorded[section] = fields
+		for name, value := range fields {
+			if hashes[section+"."+name], err = digest.Of(value); err != nil {
+				return nil, fmt.Errorf("hashing %s.%s: %w", section, name, err)
+			}
 		}
 	}
-	if hashes[hashAfter], err = digest.Of(fields); err != nil {
-		return nil, fmt.Errorf("hashing the policy configuration: %w", err)
+	var err error
+	if hashes[hashAfter], err = digest.Of(recorded); err != nil {
+		return nil, fmt.Errorf("hashing the configuration: %w", err)
 	}
 	return hashes, nil
 }
@@ -111,7 +117,7 @@ func changedFields(before, after map[string]string) []string {
 	changed := map[string]bool{}
 	for _, hashes := range []map[string]string{before, after} {
 		for name := range hashes {
-			if strings.HasPrefix(name, fieldPrefix) && before[name] != after[name] {
+			if strings.Contains(name, ".") && before[name] != after[name] {
 				changed[name] = true
 			}
 		}

@@ -57,7 +57,7 @@ func TestAnotherPolicyIsInTheChainOnce(t *testing.T) {
 			configuration := &configv1alpha1.SrenixConfiguration{}
 			step.change(&configuration.Policy)
 			configv1alpha1.Default(configuration)
-			record := configurationRecord{chain: audit.NewChain(kube, pod, clock, nil), reader: kube, policy: &configuration.Policy}
+			record := configurationRecord{chain: audit.NewChain(kube, pod, clock, nil), reader: kube, configuration: configuration}
 			replicas.Go(func() {
 				if err := record.record(t.Context()); err != nil {
 					t.Error(err)

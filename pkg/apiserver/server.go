@@ -171,7 +171,7 @@ func (s *Server) install(ctx context.Context) error {
 	}, recorder{client: kube, verifier: verifier}); err != nil {
 		return err
 	}
-	s.configuration = configurationRecord{chain: chain, reader: kube, policy: &s.extra.Configuration.Policy}
+	s.configuration = configurationRecord{chain: chain, reader: kube, configuration: s.extra.Configuration}
 	if s.auditing, err = newAuditing(kube, chain, s.engine, cluster, &s.extra); err != nil {
 		return err
 	}

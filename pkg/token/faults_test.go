@@ -253,7 +253,8 @@ func TestSigningKeysAreReadStrictly(t *testing.T) {
 			}
 		})
 	}
-	setData(t, cluster, &corev1.Secret{}, SigningKeysSecret, `{"seed":"`+seed+`","retired":[{"until":null,"key":`+string(retired)+`}]}`)
+	until := start.Add(time.Hour).UTC().Format(time.RFC3339)
+	setData(t, cluster, &corev1.Secret{}, SigningKeysSecret, `{"seed":"`+seed+`","retired":[{"until":"`+until+`","key":`+string(retired)+`}]}`)
 	if _, kept := current(t, store).Key(KeyID(seeded('b').Public().(ed25519.PublicKey))); !kept {
 		t.Error("a retired key does not count")
 	}

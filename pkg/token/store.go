@@ -65,7 +65,7 @@ func (s *KeyStore) Ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	set, err := decodeKeys(secret)
+	set, err := s.decode(secret)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (s *KeyStore) Current(ctx context.Context) (*SigningKeys, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the signing keys: %w", err)
 		}
-		return decodeKeys(secret)
+		return s.decode(secret)
 	}}}
 	if _, _, err := keys.signing(); err != nil {
 		return nil, err
@@ -96,22 +96,17 @@ func (s *KeyStore) Rotate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the signing keys to rotate them: %w", err)
 	}
-	old, stored, err := parseKeys(secret)
+	old, stored, err := s.parse(secret)
 	if err != nil {
 		return err
 	}
-	now := s.clock.Now()
-	since := metav1.NewTime(now.UTC().Truncate(time.Second))
+	since := metav1.NewTime(s.clock.Now().UTC().Truncate(time.Second))
 	next := storedKeys{Since: &since, Retired: []retiredKey{{
 		Key: publicJWK(old.public[old.kid]),
 		// Other replicas sign with it until they have read the keys again.
 		Until: metav1.NewTime(since.Add(refreshAfter + MaximumLifetime + Skew + time.Second)),
 	}}}
-	for _, retired := range stored.Retired {
-		if now.Before(retired.Until.Time) {
-			next.Retired = append(next.Retired, retired)
-		}
-	}
+	next.Retired = append(next.Retired, stored.Retired...)
 	if next.Seed, err = newSeed(); err != nil {
 		return err
 	}
@@ -120,7 +115,7 @@ func (s *KeyStore) Rotate(ctx context.Context) error {
 		return fmt.Errorf("encoding the signing keys: %w", err)
 	}
 	secret.Data = map[string][]byte{signingKeysKey: data}
-	set, err := decodeKeys(secret)
+	set, err := s.decode(secret)
 	if err != nil {
 		return err
 	}
@@ -147,7 +142,7 @@ func (s *KeyStore) Maintain(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the age of the signing key: %w", err)
 	}
-	_, stored, err := parseKeys(secret)
+	_, stored, err := s.parse(secret)
 	if err != nil {
 		return err
 	}
@@ -230,13 +225,14 @@ func newSeed() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(seed[:]), nil
 }
 
-func decodeKeys(secret *corev1.Secret) (*keySet, error) {
-	set, _, err := parseKeys(secret)
+func (s *KeyStore) decode(secret *corev1.Secret) (*keySet, error) {
+	set, _, err := s.parse(secret)
 	return set, err
 }
 
-// parseKeys never quotes what it cannot read.
-func parseKeys(secret *corev1.Secret) (*keySet, *storedKeys, error) {
+// parse leaves out keys whose last token has expired. It never quotes what it
+// cannot read.
+func (s *KeyStore) parse(secret *corev1.Secret) (*keySet, *storedKeys, error) {
 	unusable := fmt.Errorf("%w: Secret %s/%s is not readable: restore it, or delete it to make new keys (tokens not used yet are lost)",
 		ErrNoSigningKey, secret.Namespace, secret.Name)
 	stored := &storedKeys{}
@@ -250,12 +246,18 @@ func parseKeys(secret *corev1.Secret) (*keySet, *storedKeys, error) {
 	private := ed25519.NewKeyFromSeed(seed)
 	own := private.Public().(ed25519.PublicKey)
 	set := &keySet{kid: KeyID(own), private: private, public: map[string]ed25519.PublicKey{KeyID(own): own}}
+	now := s.clock.Now()
+	var valid []retiredKey
 	for _, retired := range stored.Retired {
 		public, err := retired.Key.publicKey()
 		if err != nil {
 			return nil, nil, unusable
 		}
-		set.public[retired.Key.KeyID] = public
+		if now.Before(retired.Until.Time) {
+			set.public[retired.Key.KeyID] = public
+			valid = append(valid, retired)
+		}
 	}
+	stored.Retired = valid
 	return set, stored, nil
 }

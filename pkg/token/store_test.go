@@ -184,6 +184,10 @@ func TestRotationKeepsTheOldKeyUntilItsTokensHaveExpired(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := secretData(t, cluster)
+	kid, _, err := keys.signing()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := store.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -211,13 +215,23 @@ func TestRotationKeepsTheOldKeyUntilItsTokensHaveExpired(t *testing.T) {
 		}
 	}
 
-	// A second rotation after the old tokens have expired forgets the old key.
+	// Once the old tokens have expired, whoever has the old key can do nothing with it.
 	clock.SetTime(start.Add(refreshAfter + MaximumLifetime + Skew + 2*time.Second))
+	if _, err := NewVerifier(current(t, store), clusterID, clock).VerifyAt(old, start); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("reading the keys, error is %v, want ErrUnknownKey", err)
+	}
+	if err := store.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewVerifier(NewJWKSSource(t.Context(), cluster, namespace, clock), clusterID, clock).VerifyAt(old, start); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("reading what is published, error is %v, want ErrUnknownKey", err)
+	}
+	// The next rotation forgets it.
 	if err := store.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewVerifier(current(t, store), clusterID, clock).VerifyAt(old, start); !errors.Is(err, ErrUnknownKey) {
-		t.Errorf("error is %v, want ErrUnknownKey", err)
+	if strings.Contains(secretData(t, cluster), kid) {
+		t.Errorf("key %s is still stored", kid)
 	}
 }
 
