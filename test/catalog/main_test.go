@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
@@ -90,16 +89,12 @@ func configuration() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	manifest, err := os.ReadFile(filepath.Join(root, "artifacts", "kustomize", "base", "configuration.yaml"))
+	shipped, err := os.ReadFile(filepath.Join(root, "artifacts", "kustomize", "base", "config.yaml"))
 	if err != nil {
 		return "", err
 	}
-	var shipped corev1.ConfigMap
-	if err := yaml.UnmarshalStrict(manifest, &shipped); err != nil {
-		return "", err
-	}
 	var whole config.SrenixConfiguration
-	if err := yaml.UnmarshalStrict([]byte(shipped.Data["config.yaml"]), &whole); err != nil {
+	if err := yaml.UnmarshalStrict(shipped, &whole); err != nil {
 		return "", err
 	}
 	for _, entry := range catalog.All() {
