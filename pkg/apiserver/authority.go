@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 	aggregator "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset/typed/apiregistration/v1"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -34,15 +35,20 @@ const (
 )
 
 // publication tells kube-apiserver how it recognizes this server, and where the
-// webhooks are that nobody else is told of.
+// webhooks are that nobody else is told of. It renews the serving certificate.
 type publication struct {
 	kube      kubernetes.Interface
 	services  aggregator.APIServicesGetter
 	namespace string
+	hosts     []string
+	clock     clock.PassiveClock
+	served    *served
+	// published is the certificate whose authority was published the last time.
+	published *servingCertificate
 }
 
 // run publishes until ctx ends. Only the first time must succeed.
-func (p publication) run(ctx context.Context) error {
+func (p *publication) run(ctx context.Context) error {
 	if err := p.publish(ctx); err != nil {
 		return err
 	}
@@ -54,24 +60,28 @@ func (p publication) run(ctx context.Context) error {
 	return nil
 }
 
-// publish publishes what the Secret has now, which a replica that started later
-// may have replaced. What is not installed is skipped: without it nobody calls.
-func (p publication) publish(ctx context.Context) error {
-	secret, err := p.kube.CoreV1().Secrets(p.namespace).Get(ctx, servingSecret, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil // whoever starts next makes another one
-	}
+// publish publishes what the Secret has now, which it renews when that is due, or
+// another replica has. What is not installed is skipped: without it nobody calls.
+// Another certificate is served the time after, when kube-apiserver has had its
+// authority for a while.
+func (p *publication) publish(ctx context.Context) error {
+	now := p.clock.Now()
+	certificate, err := ensureCertificate(ctx, p.kube, p.namespace, p.hosts, now, now.Add(renewBefore), p.served.certificate())
 	if err != nil {
-		return fmt.Errorf("reading what is to be published: %w", err)
+		return err
 	}
-	certificate := certificateIn(secret)
-	if !secretPath.MatchString(certificate.path) {
-		return fmt.Errorf("the Secret %s/%s has no usable %s: restart the server, which makes one", p.namespace, servingSecret, pathKey)
+	if err := errors.Join(p.publishService(ctx, certificate.ca), p.publishWebhooks(ctx, certificate)); err != nil {
+		return err
 	}
-	return errors.Join(p.publishService(ctx, certificate.ca), p.publishWebhooks(ctx, certificate))
+	before := p.published
+	p.published = certificate
+	if before == nil || !bytes.Equal(before.cert, certificate.cert) {
+		return nil
+	}
+	return p.served.exchange(certificate)
 }
 
-func (p publication) publishService(ctx context.Context, ca []byte) error {
+func (p *publication) publishService(ctx context.Context, ca []byte) error {
 	name := v1alpha1.SchemeGroupVersion.Version + "." + v1alpha1.GroupName
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		service, err := p.services.APIServices().Get(ctx, name, metav1.GetOptions{})
@@ -88,7 +98,7 @@ func (p publication) publishService(ctx context.Context, ca []byte) error {
 	return nil
 }
 
-func (p publication) publishWebhooks(ctx context.Context, certificate *servingCertificate) error {
+func (p *publication) publishWebhooks(ctx context.Context, certificate *servingCertificate) error {
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		configurations := p.kube.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 		configuration, err := configurations.Get(ctx, webhookConfiguration, metav1.GetOptions{})

@@ -11,16 +11,15 @@ import (
 	"encoding/pem"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/kubernetes"
 	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/retry"
-	"k8s.io/utils/clock"
 )
 
 const (
@@ -28,15 +27,21 @@ const (
 	servingSecret = "srenix-serving-certs"
 	// certificateAge is the lifetime of a serving certificate made here.
 	certificateAge = 365 * 24 * time.Hour
-	// renewBefore is how long before its end a certificate is replaced at the next start.
+	// renewBefore is how long before its end a running server replaces a certificate.
 	renewBefore = certificateAge / 3
+	// startBefore is how long before its end a server that starts does: others serve
+	// the old one still, and only what runs tells kube-apiserver first.
+	startBefore = time.Hour
+	// formerAuthorities is how many of them are published beside the present one.
+	formerAuthorities = 2
 	// caKey is the Secret's key of the authority that signed the certificate.
 	caKey = "ca.crt"
 	// pathKey is the Secret's key of the first element of the webhooks' paths.
 	pathKey = "webhook-path"
 )
 
-// servingCertificate is a key pair and the authority to verify it with, in PEM.
+// servingCertificate is a key pair and the authorities to verify it with, in PEM:
+// its own, and those of the certificates that other replicas may serve still.
 type servingCertificate struct {
 	cert, key, ca []byte
 	// path is what kube-apiserver proves itself by: who does not know it does not
@@ -48,9 +53,10 @@ type servingCertificate struct {
 var secretPath = regexp.MustCompile(`^[A-Za-z0-9]{26,64}$`)
 
 // ensureCertificate returns the certificate in the Secret, or makes one where
-// there is none that fits. The authority's key exists only while it signs. The path
-// stays the same when the certificate is replaced.
-func ensureCertificate(ctx context.Context, client kubernetes.Interface, namespace string, hosts []string, c clock.PassiveClock) (*servingCertificate, error) {
+// there is none that fits until a time. The authority's key exists only while it
+// signs. The path stays the same when the certificate is replaced. A Secret that is
+// gone is made again from what this process serves, if it does.
+func ensureCertificate(ctx context.Context, client kubernetes.Interface, namespace string, hosts []string, now, until time.Time, served *servingCertificate) (*servingCertificate, error) {
 	secrets := client.CoreV1().Secrets(namespace)
 	var current *servingCertificate
 	err := retry.OnError(retry.DefaultBackoff, func(err error) bool {
@@ -62,14 +68,14 @@ func ensureCertificate(ctx context.Context, client kubernetes.Interface, namespa
 		if err != nil && !missing {
 			return err
 		}
-		current = nil
+		current = served
 		if !missing {
 			current = certificateIn(secret)
-			if current.usable(hosts, c.Now().Add(renewBefore)) && secretPath.MatchString(current.path) {
+			if current.usable(hosts, until) && secretPath.MatchString(current.path) {
 				return nil
 			}
 		}
-		if current, err = current.replaced(hosts, c.Now().Add(renewBefore)); err != nil {
+		if current, err = current.replaced(hosts, now, until); err != nil {
 			return err
 		}
 		data := map[string][]byte{
@@ -99,18 +105,37 @@ func certificateIn(secret *corev1.Secret) *servingCertificate {
 }
 
 // replaced makes what is not good any more, which may be all of it, and keeps the rest.
-func (s *servingCertificate) replaced(hosts []string, until time.Time) (*servingCertificate, error) {
-	next, path := s, rand.Text()
-	if s != nil && secretPath.MatchString(s.path) {
-		path = s.path
+func (s *servingCertificate) replaced(hosts []string, now, until time.Time) (*servingCertificate, error) {
+	if s == nil {
+		s = &servingCertificate{}
 	}
-	if s == nil || !s.usable(hosts, until) {
-		var err error
-		if next, err = generateCertificate(hosts); err != nil {
+	next := *s
+	if !s.usable(hosts, until) {
+		generated, err := generateCertificate(hosts, certificateAge)
+		if err != nil {
 			return nil, err
 		}
+		next = *generated
+		next.ca = append(next.ca, s.formerAuthorities(now)...)
 	}
-	return &servingCertificate{cert: next.cert, key: next.key, ca: next.ca, path: path}, nil
+	if next.path = s.path; !secretPath.MatchString(next.path) {
+		next.path = rand.Text()
+	}
+	return &next, nil
+}
+
+// formerAuthorities are the newest of those by which certificates verify still.
+func (s *servingCertificate) formerAuthorities(now time.Time) []byte {
+	authorities, err := certutil.ParseCertsPEM(s.ca)
+	if err != nil {
+		return nil // there are none, or none can be read
+	}
+	authorities = slices.DeleteFunc(authorities, func(authority *x509.Certificate) bool { return !now.Before(authority.NotAfter) })
+	var encoded []byte
+	for _, authority := range authorities[:min(formerAuthorities, len(authorities))] {
+		encoded = append(encoded, pem.EncodeToMemory(&pem.Block{Type: certutil.CertificateBlockType, Bytes: authority.Raw})...)
+	}
+	return encoded
 }
 
 // usable tells whether the certificate will verify for every host at the time.
@@ -135,9 +160,9 @@ func (s *servingCertificate) usable(hosts []string, at time.Time) bool {
 	return true
 }
 
-func generateCertificate(hosts []string) (*servingCertificate, error) {
+func generateCertificate(hosts []string, age time.Duration) (*servingCertificate, error) {
 	cert, key, err := certutil.GenerateSelfSignedCertKeyWithOptions(certutil.SelfSignedCertKeyOptions{
-		Host: hosts[0], AlternateDNS: hosts[1:], MaxAge: certificateAge,
+		Host: hosts[0], AlternateDNS: hosts[1:], MaxAge: age,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("generating a serving certificate: %w", err)
@@ -149,13 +174,4 @@ func generateCertificate(hosts []string) (*servingCertificate, error) {
 		return nil, fmt.Errorf("generating a serving certificate: no authority came with it")
 	}
 	return &servingCertificate{cert: cert, key: key, ca: pem.EncodeToMemory(authority)}, nil
-}
-
-// provider gives the certificate to the generic server.
-func (s *servingCertificate) provider() (dynamiccertificates.CertKeyContentProvider, error) {
-	provider, err := dynamiccertificates.NewStaticCertKeyContent(servingSecret, s.cert, s.key)
-	if err != nil {
-		return nil, fmt.Errorf("using the serving certificate of Secret %s: %w", servingSecret, err)
-	}
-	return provider, nil
 }

@@ -11,22 +11,21 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
-	testingclock "k8s.io/utils/clock/testing"
 )
 
 const namespace = "srenix-system"
 
 func TestTheCertificateIsSharedUntilItMustBeReplaced(t *testing.T) {
 	client := fake.NewClientset()
-	clock := testingclock.NewFakePassiveClock(time.Now())
+	now := time.Now()
 	hosts := servingHosts(namespace)
 	ensure := func(hosts []string) *servingCertificate {
 		t.Helper()
-		certificate, err := ensureCertificate(t.Context(), client, namespace, hosts, clock)
+		certificate, err := ensureCertificate(t.Context(), client, namespace, hosts, now, now.Add(renewBefore), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !certificate.usable(hosts, clock.Now()) {
+		if !certificate.usable(hosts, now) {
 			t.Fatal("the certificate is not usable")
 		}
 		return certificate
@@ -69,7 +68,7 @@ func TestTheCertificateIsSharedUntilItMustBeReplaced(t *testing.T) {
 }
 
 func TestACertificateNearItsEndIsNotUsable(t *testing.T) {
-	certificate, err := generateCertificate([]string{"localhost"})
+	certificate, err := generateCertificate([]string{"localhost"}, certificateAge)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +89,7 @@ func TestACertificateNearItsEndIsNotUsable(t *testing.T) {
 }
 
 func TestTheAuthoritySignsNothingElse(t *testing.T) {
-	certificate, err := generateCertificate([]string{"localhost"})
+	certificate, err := generateCertificate([]string{"localhost"}, certificateAge)
 	if err != nil {
 		t.Fatal(err)
 	}

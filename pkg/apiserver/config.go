@@ -47,8 +47,8 @@ type ExtraConfig struct {
 
 	// CertificateFiles serve the webhook too, where they were given.
 	CertificateFiles *genericoptions.CertKey
-	// certificate is the one kept in a Secret, where no files were given.
-	certificate *servingCertificate
+	// served is the certificate kept in a Secret, where no files were given.
+	served *served
 	// authorities tell by whom callers are vouched for.
 	authorities *authorities
 	// Clock is the real one unless a test sets it.

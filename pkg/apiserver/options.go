@@ -200,13 +200,16 @@ func (o *Options) applyCertificate(ctx context.Context, extra *ExtraConfig) erro
 		extra.CertificateFiles = &files
 		return nil
 	}
-	certificate, err := ensureCertificate(ctx, extra.Kube, o.Namespace, servingHosts(o.Namespace), extra.clock())
+	now := extra.clock().Now()
+	certificate, err := ensureCertificate(ctx, extra.Kube, o.Namespace, servingHosts(o.Namespace), now, now.Add(startBefore), nil)
 	if err != nil {
 		return err
 	}
-	extra.certificate = certificate
-	o.SecureServing.ServerCert.GeneratedCert, err = certificate.provider()
-	return err
+	if extra.served, err = newServed(certificate); err != nil {
+		return err
+	}
+	o.SecureServing.ServerCert.GeneratedCert = extra.served
+	return nil
 }
 
 // servingHosts are the names by which the Service and a local client call.

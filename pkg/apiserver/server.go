@@ -178,13 +178,10 @@ func (s *Server) install(ctx context.Context) error {
 	if err := legacyregistry.Registerer().Register(s.auditing.checkpointer); err != nil {
 		return fmt.Errorf("registering the metrics of audit checkpoints: %w", err)
 	}
-	s.webhook, err = newWebhookServer(&s.extra)
-	if err != nil {
-		return err
-	}
+	s.webhook = newWebhookServer(&s.extra)
 	var pathSecret string
-	if s.extra.certificate != nil {
-		pathSecret = s.extra.certificate.path
+	if s.extra.served != nil {
+		pathSecret = s.extra.served.certificate().path
 	}
 	handlers := webhook.New(webhook.Options{
 		Gatherer: evidence.New(evidence.Options{
@@ -244,23 +241,19 @@ func (s *Server) installStorage(minter proposal.Minter, recorder proposal.Record
 	return nil
 }
 
-func newWebhookServer(extra *ExtraConfig) (ctrlwebhook.Server, error) {
+func newWebhookServer(extra *ExtraConfig) ctrlwebhook.Server {
 	options := ctrlwebhook.Options{Host: extra.WebhookBindAddress, Port: extra.WebhookBindPort}
 	switch {
 	case extra.CertificateFiles != nil:
 		options.CertName, options.KeyName = extra.CertificateFiles.CertFile, extra.CertificateFiles.KeyFile
 		options.CertDir = "/"
 	default:
-		pair, err := tls.X509KeyPair(extra.certificate.cert, extra.certificate.key)
-		if err != nil {
-			return nil, fmt.Errorf("using the serving certificate for the webhook: %w", err)
-		}
 		options.TLSOpts = []func(*tls.Config){func(config *tls.Config) {
 			config.MinVersion = tls.VersionTLS12
-			config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil }
+			config.GetCertificate = extra.served.GetCertificate
 		}}
 	}
-	return ctrlwebhook.NewServer(options), nil
+	return ctrlwebhook.NewServer(options)
 }
 
 // Run serves until ctx ends or a part fails. While the API server drains, all that
@@ -291,15 +284,17 @@ func (s *Server) Run(ctx context.Context) error {
 	run(beside, "maintenance of the signing keys", s.maintainKeys)
 	run(beside, "record of the configuration", s.configuration.run)
 	run(beside, "checkpoints of the audit chain", s.auditing.run)
-	if s.extra.certificate != nil {
+	if s.extra.served != nil {
 		services, err := aggregator.NewForConfig(s.extra.Client)
 		if err != nil {
 			drained()
 			return errors.Join(fmt.Errorf("making a client of APIServices: %w", err), group.Wait())
 		}
-		run(beside, "publication of the authority", func(ctx context.Context) error {
-			return publication{kube: s.extra.Kube, services: services, namespace: s.extra.Namespace}.run(ctx)
-		})
+		publication := &publication{
+			kube: s.extra.Kube, services: services, namespace: s.extra.Namespace,
+			hosts: servingHosts(s.extra.Namespace), clock: s.extra.clock(), served: s.extra.served,
+		}
+		run(beside, "publication of the authority", publication.run)
 	}
 	run(serving, "API server", func(ctx context.Context) error {
 		defer drained()
