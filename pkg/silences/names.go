@@ -44,8 +44,8 @@ func (a analyzer) unknown(match *opsv1alpha1.SilenceMatch) string {
 		return fmt.Sprintf("%s reports no %s. It reports %s.", strings.Join(asked, ", "), quoted(match.Reasons), strings.Join(reasons, ", "))
 	}
 	near := ""
-	if alike := alike(match.Reasons, reasons); len(alike) > 0 {
-		near = "Alike are " + strings.Join(alike, ", ") + ". "
+	if names := alike(match.Reasons, reasons); len(names) > 0 {
+		near = "Alike are " + strings.Join(names, ", ") + ". "
 	}
 	return fmt.Sprintf("no analyzer reports %s. %s%s", quoted(match.Reasons), near, whereNamesAre)
 }
