@@ -10,6 +10,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/component-base/version"
 
+	"github.com/srenix/srenix/pkg/cli"
 	"github.com/srenix/srenix/pkg/cli/audit"
 	"github.com/srenix/srenix/pkg/cli/runbook"
 )
@@ -25,7 +26,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 Findings and proposals are ordinary API objects: see them with
 "kubectl get findings.srenix.io" and "kubectl get proposals", and say yes or no
 to a proposal with "kubectl create approval".`,
-		Args: cobra.NoArgs,
+		Args: cli.Subcommand,
 		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	command.AddCommand(audit.NewCommand(streams), runbook.NewCommand(streams), newVersionCommand(streams))
@@ -36,7 +37,7 @@ func newVersionCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this plugin",
-		Args:  cobra.NoArgs,
+		Args:  cli.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(streams.Out, "kubectl srenix %s\n", version.Get().GitVersion)
 			return err

@@ -96,6 +96,10 @@ kubectl --kubeconfig %s get proposals -n shop     # as alice
 #   %s
 # and they are configured by
 #   %s
+# Make a trouble by hand, in another terminal: the watch above shows it after two
+# seconds. (Graces are shortened here. As srenix is installed elsewhere, pod zero
+# has five minutes to come back.)
+kubectl annotate pod orders-db-0 -n shop controlplane.srenix.io/ready=false
 # Take it all down with:
 make demo-down
 `, d.plane.Kubeconfig(), filepath.Join(root, "bin"), d.alice, filepath.Join(dir, "logs"), filepath.Join(dir, "srenix-configuration.yaml"))

@@ -54,6 +54,7 @@ type Rule struct {
 type Settings struct {
 	config    config.AnalyzerConfiguration
 	protected func(*corev1.Namespace) bool
+	known     map[string][]Reason
 }
 
 // NewSettings returns the settings of an analyzer's configuration.
@@ -73,6 +74,17 @@ func (s Settings) Protecting(protected func(*corev1.Namespace) bool) Settings {
 func (s Settings) Protected(namespace *corev1.Namespace) bool {
 	return s.protected != nil && s.protected(namespace)
 }
+
+// Knowing returns the settings with every analyzer that there is, by name, on or
+// off, and what it can report.
+func (s Settings) Knowing(known map[string][]Reason) Settings {
+	s.known = known
+	return s
+}
+
+// Known returns the analyzers that there are with what they can report; nil where
+// nobody has said.
+func (s Settings) Known() map[string][]Reason { return s.known }
 
 // Grace returns the configured grace, or the analyzer's own.
 func (s Settings) Grace(standard time.Duration) time.Duration {

@@ -42,18 +42,6 @@ func AcceptedByJTI(ctx context.Context, reader client.Reader, jti string) ([]ops
 	return slices.DeleteFunc(events, func(event opsv1alpha1.AuditEvent) bool { return !IsDecision(event.Spec.Type) }), err
 }
 
-// DecisionsOn returns the decisions on one digest of one proposal that counted,
-// approvals and denials, oldest first.
-func DecisionsOn(ctx context.Context, reader client.Reader, proposal types.UID, digest string) ([]opsv1alpha1.AuditEvent, error) {
-	events, err := list(ctx, reader, client.MatchingLabels{LabelProposalUID: string(proposal)}, func(spec *opsv1alpha1.AuditEventSpec) bool {
-		return IsDecision(spec.Type) && spec.References.ProposalUID == proposal && spec.References.Digest == digest
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the decisions on proposal %s: %w", proposal, err)
-	}
-	return events, nil
-}
-
 // AboutDigest returns every event about one digest of one proposal, oldest first.
 func AboutDigest(ctx context.Context, reader client.Reader, proposal types.UID, digest string) ([]opsv1alpha1.AuditEvent, error) {
 	events, err := list(ctx, reader, client.MatchingLabels{LabelProposalUID: string(proposal)}, func(spec *opsv1alpha1.AuditEventSpec) bool {

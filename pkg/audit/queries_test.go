@@ -55,9 +55,6 @@ func TestQueriesFindTheirEventsOldestFirst(t *testing.T) {
 		"a denial uses its token": {func() ([]opsv1alpha1.AuditEvent, error) { return AcceptedByJTI(t.Context(), cluster, "j4") },
 			[]string{"a no"}},
 		"an unused token": {func() ([]opsv1alpha1.AuditEvent, error) { return AcceptedByJTI(t.Context(), cluster, "j9") }, nil},
-		"decisions on a digest": {func() ([]opsv1alpha1.AuditEvent, error) { return DecisionsOn(t.Context(), cluster, "7c3f", "d1") },
-			[]string{"accepted", "other person", "a no"}},
-		"decisions on another proposal": {func() ([]opsv1alpha1.AuditEvent, error) { return DecisionsOn(t.Context(), cluster, "other", "d1") }, nil},
 		"a budget": {func() ([]opsv1alpha1.AuditEvent, error) {
 			return AcceptedSince(t.Context(), cluster, "alice", "A", start)
 		}, []string{"accepted", "accepted later"}},

@@ -16,7 +16,7 @@ import (
 	"fmt"
 	"sync"
 
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,8 +36,8 @@ type AccessReviewer interface {
 
 // Options are what a Gatherer needs. All are required but Concurrent.
 type Options struct {
-	// Reader asks kube-apiserver, and has the types of core, apps, batch,
-	// networking and ops.srenix.io in its scheme.
+	// Reader asks kube-apiserver, and has the types of core and ops.srenix.io in
+	// its scheme.
 	Reader       client.Reader
 	Access       AccessReviewer
 	Chain        *audit.Chain
@@ -73,8 +73,8 @@ type Request struct {
 	ApprovalUID types.UID
 	// Caller is the authenticated user, where it is the approver who calls.
 	Caller string
-	// DryRun is the target after a dry run, where the action patches.
-	DryRun runtime.Object
+	// DryRun is the whole target after a dry run, where the action patches.
+	DryRun *unstructured.Unstructured
 }
 
 // ProposalOf is the proposal that a stored approval decided on. It fails where

@@ -7,10 +7,7 @@ import (
 	"context"
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -29,10 +26,14 @@ const maximumOwners = 8
 // policy judges those by what the proposal says.
 func (g *gathering) readTarget(ctx context.Context) {
 	spec := &g.in.Proposal.Spec
-	target := newTarget(spec.ActionKind)
-	if target == nil || spec.Target.Namespace != g.in.Proposal.Namespace {
+	gvk, known := policy.TargetGVK(spec.ActionKind)
+	if !known || spec.Target.Namespace != g.in.Proposal.Namespace {
 		return
 	}
+	// Whole, also where there is a type for it: the policy compares it with what a
+	// dry run answers, and a type knows no field that is newer than it.
+	target := &unstructured.Unstructured{}
+	target.SetGroupVersionKind(gvk)
 	err := g.Reader.Get(ctx, client.ObjectKey{Namespace: spec.Target.Namespace, Name: spec.Target.Name}, target)
 	if apierrors.IsNotFound(err) {
 		return
@@ -50,25 +51,6 @@ func (g *gathering) readTarget(ctx context.Context) {
 			g.unknown(err, policy.TargetScope)
 		}
 	}
-}
-
-func newTarget(kind v1alpha1.ActionKind) client.Object {
-	switch kind {
-	case v1alpha1.ActionDeletePod:
-		return &corev1.Pod{}
-	case v1alpha1.ActionPatchDeploymentAnnotation:
-		return &appsv1.Deployment{}
-	case v1alpha1.ActionDeleteJob:
-		return &batchv1.Job{}
-	case v1alpha1.ActionPatchIngressTLS:
-		return &networkingv1.Ingress{}
-	case v1alpha1.ActionDeleteCertificateRequest:
-		gvk, _ := policy.TargetGVK(kind)
-		custom := &unstructured.Unstructured{}
-		custom.SetGroupVersionKind(gvk)
-		return custom
-	}
-	return nil
 }
 
 // readOwners follows the controller references, nearest first. Each owner must

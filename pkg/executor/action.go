@@ -10,9 +10,11 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/token"
 )
 
@@ -40,7 +42,7 @@ type action interface {
 	value(claims *token.Claims) string
 	// do acts and returns what the API server answered. With client.DryRunAll
 	// among the options it only asks: the object is then what would be stored,
-	// and nil for a deletion.
+	// whole, and nil for a deletion.
 	do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error)
 	// done tells whether a target that has the UID of the order shows the action,
 	// and what it shows, as the rest of a sentence about it.
@@ -60,6 +62,16 @@ type sight struct {
 	text string
 	// object is the target, if there is one of its name.
 	object client.Object
+}
+
+// newWhole returns an empty object of the kind that an action kind is for, which
+// holds whatever the API server answers: a type of ours would leave out the
+// fields that are newer than it.
+func newWhole(kind srenix.ActionKind) *unstructured.Unstructured {
+	object := &unstructured.Unstructured{}
+	gvk, _ := policy.TargetGVK(kind)
+	object.SetGroupVersionKind(gvk)
+	return object
 }
 
 // look tells whether an action was carried out. The generation is the one that

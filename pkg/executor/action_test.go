@@ -14,6 +14,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/utils/ptr"
@@ -78,7 +80,9 @@ func TestIngressPatch(t *testing.T) {
 	scheme.AddKnownTypes(networkingv1.SchemeGroupVersion, &networkingv1.Ingress{})
 	metav1.AddToGroupVersion(scheme, networkingv1.SchemeGroupVersion)
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(ingress).Build()
-	if err := c.Get(t.Context(), client.ObjectKeyFromObject(ingress), ingress); err != nil {
+	act := patchIngressTLS{}
+	target := act.newTarget()
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(ingress), target); err != nil {
 		t.Fatal(err)
 	}
 	order := order{
@@ -87,9 +91,8 @@ func TestIngressPatch(t *testing.T) {
 			{Op: "test", Path: "/spec/tls/1/secretName", Value: "old-tls"},
 			{Op: "replace", Path: "/spec/tls/1/secretName", Value: "new-tls"},
 		}},
-		object: ingress,
+		object: target,
 	}
-	act := patchIngressTLS{}
 	if seen, err := look(t.Context(), c, act, order, 0); err != nil || seen.done || seen.unclear {
 		t.Fatalf("before: %+v, %v; want not done", seen, err)
 	}
@@ -98,7 +101,11 @@ func TestIngressPatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []networkingv1.IngressTLS{{SecretName: "other"}, {SecretName: "new-tls"}}
-	if diff := cmp.Diff(want, stored.(*networkingv1.Ingress).Spec.TLS); diff != "" {
+	answered := &networkingv1.Ingress{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(stored.(*unstructured.Unstructured).Object, answered); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, answered.Spec.TLS); diff != "" {
 		t.Errorf("spec.tls (-want +got):\n%s", diff)
 	}
 	if seen, err := look(t.Context(), c, act, order, 0); err != nil || !seen.done {

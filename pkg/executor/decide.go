@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -83,7 +83,7 @@ func (r *reconciler) verifyToken(approval *opsv1alpha1.Approval) (*token.Claims,
 
 // judge evaluates the whole policy on fresh facts. An error means that a fact
 // could not be had: nothing is done then, and nothing is decided either.
-func (r *reconciler) judge(ctx context.Context, approval *opsv1alpha1.Approval, stage policy.Stage, digest string, dryRun runtime.Object, intended bool) (policy.Input, policy.Decision, error) {
+func (r *reconciler) judge(ctx context.Context, approval *opsv1alpha1.Approval, stage policy.Stage, digest string, dryRun *unstructured.Unstructured, intended bool) (policy.Input, policy.Decision, error) {
 	proposal, err := evidence.ProposalOf(approval)
 	if err != nil {
 		// The approval contradicts itself; the policy refuses a proposal without a digest of its own.
@@ -131,7 +131,7 @@ func (r *reconciler) decide(ctx context.Context, approval *opsv1alpha1.Approval,
 // tryOut reads the target into the order and runs the action dry. A target that
 // is gone, is another object or lies in another namespace is not touched: the
 // policy refuses it.
-func (r *reconciler) tryOut(ctx context.Context, approval *opsv1alpha1.Approval, act action, order *order) (asked runtime.Object, refusal, err error) {
+func (r *reconciler) tryOut(ctx context.Context, approval *opsv1alpha1.Approval, act action, order *order) (asked *unstructured.Unstructured, refusal, err error) {
 	if order.target.Namespace != approval.Namespace {
 		return nil, nil, nil
 	}
@@ -154,10 +154,9 @@ func (r *reconciler) tryOut(ctx context.Context, approval *opsv1alpha1.Approval,
 		}
 		return nil, nil, fmt.Errorf("trying the action out: %w", err)
 	}
-	if result == nil {
-		return nil, nil, nil
-	}
-	return result, nil, nil
+	// A deletion has no answer, and an answer that is not whole is none.
+	whole, _ := result.(*unstructured.Unstructured)
+	return whole, nil, nil
 }
 
 // accept makes sure that the audit chain knows of the acceptance. An approval

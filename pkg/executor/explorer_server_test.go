@@ -115,8 +115,15 @@ type answer struct {
 
 func refusal(err error) answer { return answer{err: err, mark: err.Error()} }
 
-// into copies the answered object to where the process wants it.
+// into copies the answered object to where the process wants it: in its type, or
+// whole.
 func (a *answer) into(object client.Object) {
+	if whole, is := object.(*unstructured.Unstructured); is {
+		gvk := whole.GroupVersionKind()
+		whole.Object = contentOf(a.item.object)
+		whole.SetGroupVersionKind(gvk)
+		return
+	}
 	reflect.ValueOf(object).Elem().Set(reflect.ValueOf(a.item.object.DeepCopyObject()).Elem())
 }
 
@@ -209,10 +216,7 @@ func (r *request) deleted(have *item, now time.Time) (answer, *item) {
 }
 
 func (r *request) patched(have *item) (answer, *item) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(have.object)
-	if err != nil {
-		panic(err)
-	}
+	content := contentOf(have.object)
 	var operations []operation
 	if err := json.Unmarshal(r.patch, &operations); err != nil {
 		panic(err)
@@ -233,6 +237,15 @@ func (r *request) patched(have *item) (answer, *item) {
 	tried := newItem(have, r.key(), next)
 	next.SetResourceVersion(have.version)
 	return answer{item: tried, mark: tried.version}, nil
+}
+
+// contentOf is an object as JSON has it.
+func contentOf(object client.Object) map[string]any {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		panic(err)
+	}
+	return content
 }
 
 // apply does one operation of RFC 6902, as far as the executor uses them.

@@ -15,6 +15,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -166,7 +167,14 @@ func (s shelf) approvals() []*opsv1alpha1.Approval {
 
 // resourceOf names the resource of an object of any type that is read or written.
 func resourceOf(object any) string {
-	switch object.(type) {
+	switch object := object.(type) {
+	case *unstructured.Unstructured:
+		switch object.GroupVersionKind() {
+		case corev1.SchemeGroupVersion.WithKind("Pod"):
+			return "pods"
+		case appsv1.SchemeGroupVersion.WithKind("Deployment"):
+			return "deployments"
+		}
 	case *corev1.Namespace:
 		return "namespaces"
 	case *corev1.Pod:

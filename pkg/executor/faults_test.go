@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -94,6 +95,20 @@ func TestRefusedActions(t *testing.T) {
 		p.run(approval)
 		if status := w.get(approval).Status; status.Phase != opsv1alpha1.PhaseDenied || !strings.Contains(status.Message, "the second leash") || w.has(approval, opsv1alpha1.AuditActionIntended) {
 			t.Errorf("%s %q, audited %v", status.Phase, status.Message, w.audited(approval))
+		}
+	})
+	t.Run("a change that comes with it, in a field that no type of ours has, denies", func(t *testing.T) {
+		w := newWorld(t, srenix.ActionPatchDeploymentAnnotation)
+		w.mutates = func(content map[string]any) {
+			if err := unstructured.SetNestedField(content, "x", "spec", "template", "spec", "ofTomorrow"); err != nil {
+				t.Error(err)
+			}
+		}
+		approval := w.approve(approver)
+		w.newProcess("executor-0").run(approval)
+		status := w.get(approval).Status
+		if status.Phase != opsv1alpha1.PhaseDenied || !strings.Contains(status.Message, "it would also change /spec/template/spec/ofTomorrow") || len(w.acts) > 0 {
+			t.Errorf("%s %q, acted %v", status.Phase, status.Message, w.acts)
 		}
 	})
 	t.Run("a refused action fails", func(t *testing.T) {

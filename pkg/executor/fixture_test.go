@@ -58,6 +58,8 @@ type world struct {
 	heals bool
 	// forbids makes every access review answer no.
 	forbids bool
+	// mutates is an admission webhook that changes what is about to be stored.
+	mutates func(content map[string]any)
 }
 
 func newWorld(t *testing.T, kind srenix.ActionKind) *world {

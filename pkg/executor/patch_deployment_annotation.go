@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/token"
 )
@@ -25,20 +26,32 @@ type patchDeploymentAnnotation struct{}
 
 var _ action = patchDeploymentAnnotation{}
 
-func (patchDeploymentAnnotation) newTarget() client.Object { return &appsv1.Deployment{} }
+func (patchDeploymentAnnotation) newTarget() client.Object {
+	return newWhole(srenix.ActionPatchDeploymentAnnotation)
+}
 
 func (patchDeploymentAnnotation) do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error) {
-	deployment, ok := order.object.(*appsv1.Deployment)
-	if !ok {
-		return nil, fmt.Errorf("restarting a Deployment: the target is a %T", order.object)
+	annotations, err := templateAnnotations(order.object)
+	if err != nil {
+		return nil, fmt.Errorf("restarting a Deployment: %w", err)
 	}
 	var operations []operation
-	if len(deployment.Spec.Template.Annotations) == 0 {
+	if len(annotations) == 0 {
 		operations = append(operations, operation{Op: "add", Path: annotationsPath, Value: map[string]string{}})
 	}
 	escaped := strings.NewReplacer("~", "~0", "/", "~1").Replace(policy.RestartedAtAnnotation)
 	operations = append(operations, operation{Op: "add", Path: annotationsPath + "/" + escaped, Value: order.value})
-	return sendPatch(ctx, c, order, &appsv1.Deployment{}, dryRun, operations...)
+	return sendPatch(ctx, c, order, newWhole(srenix.ActionPatchDeploymentAnnotation), dryRun, operations...)
+}
+
+// templateAnnotations are those of the pod template of a Deployment.
+func templateAnnotations(object client.Object) (map[string]string, error) {
+	deployment, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("the target is a %T", object)
+	}
+	annotations, _, err := unstructured.NestedStringMap(deployment.Object, "spec", "template", "metadata", "annotations")
+	return annotations, err
 }
 
 // value implements action.
@@ -51,11 +64,11 @@ func (patchDeploymentAnnotation) deletes() bool { return false }
 
 // done implements action.
 func (patchDeploymentAnnotation) done(target client.Object, order order) (bool, string) {
-	deployment, ok := target.(*appsv1.Deployment)
-	if !ok {
-		return false, fmt.Sprintf("is a %T", target)
+	annotations, err := templateAnnotations(target)
+	if err != nil {
+		return false, "cannot be read: " + err.Error()
 	}
-	value, set := deployment.Spec.Template.Annotations[policy.RestartedAtAnnotation]
+	value, set := annotations[policy.RestartedAtAnnotation]
 	switch {
 	case !set:
 		return false, "does not have the annotation " + policy.RestartedAtAnnotation

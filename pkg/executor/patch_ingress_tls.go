@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -24,7 +24,7 @@ type patchIngressTLS struct{}
 
 var _ action = patchIngressTLS{}
 
-func (patchIngressTLS) newTarget() client.Object { return &networkingv1.Ingress{} }
+func (patchIngressTLS) newTarget() client.Object { return newWhole(srenix.ActionPatchIngressTLS) }
 
 func (patchIngressTLS) do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error) {
 	if _, _, err := secretNameReplaced(order.patch); err != nil {
@@ -34,7 +34,7 @@ func (patchIngressTLS) do(ctx context.Context, c client.Client, order order, dry
 	for _, approved := range order.patch.JSONPatch {
 		operations = append(operations, operation{Op: approved.Op, Path: approved.Path, Value: approved.Value})
 	}
-	return sendPatch(ctx, c, order, &networkingv1.Ingress{}, dryRun, operations...)
+	return sendPatch(ctx, c, order, newWhole(srenix.ActionPatchIngressTLS), dryRun, operations...)
 }
 
 // value implements action.
@@ -49,11 +49,28 @@ func (patchIngressTLS) done(target client.Object, order order) (bool, string) {
 	if err != nil {
 		return false, err.Error()
 	}
-	ingress, ok := target.(*networkingv1.Ingress)
-	if ok && index < len(ingress.Spec.TLS) && ingress.Spec.TLS[index].SecretName == want {
+	if have, ok := secretNameAt(target, index); ok && have == want {
 		return true, fmt.Sprintf("has spec.tls[%d].secretName %s", index, want)
 	}
 	return false, fmt.Sprintf("does not have spec.tls[%d].secretName %s", index, want)
+}
+
+// secretNameAt is the Secret that a TLS entry of an Ingress names.
+func secretNameAt(object client.Object, index int) (string, bool) {
+	ingress, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return "", false
+	}
+	entries, _, err := unstructured.NestedSlice(ingress.Object, "spec", "tls")
+	if err != nil || index >= len(entries) {
+		return "", false
+	}
+	entry, ok := entries[index].(map[string]any)
+	if !ok {
+		return "", false
+	}
+	name, ok, err := unstructured.NestedString(entry, "secretName")
+	return name, ok && err == nil
 }
 
 func (patchIngressTLS) summary(order order) string {

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
@@ -222,7 +223,13 @@ func (w *world) dryRun(ctx context.Context, object client.Object, patch client.P
 		return err
 	}
 	copied := fake.NewClientBuilder().WithScheme(w.scheme).WithObjects(stored).Build()
-	return asTestFailed(copied.Patch(ctx, object, patch))
+	if err := copied.Patch(ctx, object, patch); err != nil {
+		return asTestFailed(err)
+	}
+	if w.mutates != nil {
+		w.mutates(object.(*unstructured.Unstructured).Object)
+	}
+	return nil
 }
 
 // asTestFailed answers a failed test operation as kube-apiserver does.

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -35,14 +34,11 @@ func (f *facts) dryRunProblem() string {
 	if err != nil {
 		return err.Error()
 	}
-	before, err := asStored(f.Target)
-	if err != nil {
-		return err.Error()
+	target, whole := f.Target.(*unstructured.Unstructured)
+	if !whole {
+		return fmt.Sprintf("it cannot be compared with a %T, which may leave fields out", f.Target)
 	}
-	after, err := asStored(f.DryRun)
-	if err != nil {
-		return err.Error()
-	}
+	before, after := asStored(target), asStored(f.DryRun)
 	var unexpected []string
 	for _, changed := range changedPaths(nil, before, after) {
 		if !slices.Equal(changed, path) {
@@ -80,19 +76,13 @@ func (f *facts) approvedChange() ([]string, string, error) {
 // asStored is an object without what the API server manages by itself on every
 // write, and without status: a patch of the main resource cannot write it, and
 // controllers may between the two readings.
-func asStored(object runtime.Object) (map[string]any, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-	if err != nil {
-		return nil, fmt.Errorf("comparing a %T: %w", object, err)
-	}
-	// Readers differ in whether they fill these in; the type was checked already.
-	delete(content, "apiVersion")
-	delete(content, "kind")
+func asStored(object *unstructured.Unstructured) map[string]any {
+	content := object.DeepCopy().Object
 	delete(content, "status")
 	for _, managed := range []string{"managedFields", "resourceVersion", "generation"} {
 		unstructured.RemoveNestedField(content, "metadata", managed)
 	}
-	return content, nil
+	return content
 }
 
 // changedPaths lists the leaves that differ. An absent map is an empty one.

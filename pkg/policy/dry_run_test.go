@@ -11,8 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -65,15 +63,6 @@ func TestValueAtAPath(t *testing.T) {
 	}
 }
 
-// A reader may fill in the type, as a typed client does not.
-func TestDryRunMayNameTheTypeThatTheTargetDoesNot(t *testing.T) {
-	in := good(t, StageExecution, v1alpha1.ActionPatchDeploymentAnnotation)
-	in.DryRun.(*appsv1.Deployment).APIVersion, in.DryRun.(*appsv1.Deployment).Kind = "apps/v1", "Deployment"
-	if decision := Evaluate(in); !decision.Allowed {
-		t.Errorf("refused: %s", decision.Message())
-	}
-}
-
 func TestDryRunNamesFiveUnexpectedPathsAtMost(t *testing.T) {
 	for count, want := range map[int]string{
 		5: "/metadata/labels/l0, /metadata/labels/l1, /metadata/labels/l2, /metadata/labels/l3, /metadata/labels/l4",
@@ -84,7 +73,7 @@ func TestDryRunNamesFiveUnexpectedPathsAtMost(t *testing.T) {
 		for i := range count {
 			labels[fmt.Sprintf("l%d", i)] = "x"
 		}
-		in.DryRun.(*appsv1.Deployment).Labels = labels
+		stored(func(d *appsv1.Deployment) { d.Labels = labels })(&in)
 		want = "the dry run shows more than was approved: it would also change " + want
 		if verdict := verdictOf(t, Evaluate(in), TargetScope); verdict.Message != want {
 			t.Errorf("it is %q, want %q", verdict.Message, want)
@@ -103,19 +92,5 @@ func TestApprovedChangeThatIsNotKnown(t *testing.T) {
 		if err == nil || path != nil || value != "" || (kind == v1alpha1.ActionPatchDeploymentAnnotation) != errors.Is(err, unknown) {
 			t.Errorf("%s: %v would be %q: %v", name, path, value, err)
 		}
-	}
-}
-
-// odd is an object that has no JSON.
-type odd struct {
-	metav1.TypeMeta
-	Channel chan int `json:"channel"`
-}
-
-func (o *odd) DeepCopyObject() runtime.Object { return o }
-
-func TestObjectThatCannotBeComparedIsAnError(t *testing.T) {
-	if content, err := asStored(&odd{Channel: make(chan int)}); err == nil || content != nil || !strings.Contains(err.Error(), "comparing a *policy.odd") {
-		t.Errorf("content is %v, error %v", content, err)
 	}
 }

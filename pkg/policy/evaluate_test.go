@@ -16,9 +16,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gowebpki/jcs"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -172,8 +172,8 @@ func TestTypedNilTargetsDeny(t *testing.T) {
 	in.Target = (*corev1.Pod)(nil)
 	expectDenied(t, Evaluate(in), "failed", TargetScope, GitOpsManaged)
 	in = good(t, StageExecution, v1alpha1.ActionPatchDeploymentAnnotation)
-	in.DryRun = (*appsv1.Deployment)(nil)
-	expectDenied(t, Evaluate(in), "failed", TargetScope)
+	in.Target = (*unstructured.Unstructured)(nil)
+	expectDenied(t, Evaluate(in), "failed", TargetScope, GitOpsManaged)
 }
 
 // Adding a denial never allows, and the order of the layers does not matter: not

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
@@ -188,13 +189,42 @@ func good(t testing.TB, stage Stage, kind v1alpha1.ActionKind) Input {
 	in.Now = start.Add(time.Minute)
 	if Patches(kind) {
 		in.DryRun = dryRun(t, &in)
+		gvk, _ := TargetGVK(kind)
+		in.Target = whole(in.Target, gvk)
 	}
 	return in
 }
 
+// whole is an object as the API server answers it.
+func whole(object runtime.Object, gvk schema.GroupVersionKind) *unstructured.Unstructured {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		panic(err)
+	}
+	answered := &unstructured.Unstructured{Object: content}
+	answered.SetGroupVersionKind(gvk)
+	return answered
+}
+
+// stored changes what the dry run answers.
+func stored[T any, P interface {
+	*T
+	runtime.Object
+}](change func(P)) func(*Input) {
+	return func(in *Input) {
+		object, err := decoded[T](in.DryRun)
+		if err != nil {
+			panic(err)
+		}
+		change(P(object))
+		in.DryRun = whole(P(object), in.DryRun.GroupVersionKind())
+	}
+}
+
 // dryRun is what the API server would answer to the very patch that was approved.
-func dryRun(t testing.TB, in *Input) runtime.Object {
+func dryRun(t testing.TB, in *Input) *unstructured.Unstructured {
 	t.Helper()
+	gvk, _ := TargetGVK(in.Proposal.Spec.ActionKind)
 	after := in.Target.DeepCopyObject()
 	switch object := after.(type) {
 	case *appsv1.Deployment:
@@ -211,7 +241,7 @@ func dryRun(t testing.TB, in *Input) runtime.Object {
 		object.Spec.TLS[1].SecretName = "new-tls"
 		object.Generation++
 	}
-	return after
+	return whole(after, gvk)
 }
 
 // verdictOf returns what one layer says.

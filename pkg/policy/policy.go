@@ -96,16 +96,17 @@ type Input struct {
 	// CurrentDigest is the digest of the proposal as it stands; empty if it is gone.
 	CurrentDigest string
 
-	// Target is the target as it is: *corev1.Pod, *appsv1.Deployment,
-	// *batchv1.Job, *networkingv1.Ingress, or *unstructured.Unstructured for
-	// kinds of custom resources. Nil means that it does not exist.
+	// Target is the target as it is: whole, as *unstructured.Unstructured; while
+	// Standing, where nothing is compared, also *corev1.Pod, *appsv1.Deployment,
+	// *batchv1.Job or *networkingv1.Ingress. Nil means that it does not exist.
 	Target runtime.Object
 	// Certificates are those of cert-manager in the target's namespace, for
 	// PatchIngressTLS; not looked at for other kinds.
 	Certificates []unstructured.Unstructured
 	// DryRun is the target as the API server would store it after a patch, at
-	// StageExecution of a patching action; nil otherwise.
-	DryRun runtime.Object
+	// StageExecution of a patching action; nil otherwise. It is whole, like the
+	// target: a type of ours would hide the fields that are newer than it.
+	DryRun *unstructured.Unstructured
 	// Owners is the target's chain of controllers.
 	Owners []Owner
 	// Namespace is the target's namespace; nil means that it does not exist.

@@ -17,7 +17,10 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
-const defect = "this is a defect of the proposal: report it"
+const (
+	defect     = "this is a defect of the proposal: report it"
+	unreadable = "the API server and this release of srenix disagree about the type: report it to whoever runs srenix"
+)
 
 // targetScope is layer 2: each action kind fits one kind of object and one
 // grammar of payload, and the target is the very object that was proposed.
@@ -116,6 +119,10 @@ func identityProblem(object runtime.Object, spec *v1alpha1.ProposalSpec) string 
 }
 
 func hasType(object runtime.Object, kind v1alpha1.ActionKind) bool {
+	if whole, is := object.(*unstructured.Unstructured); is {
+		gvk, known := TargetGVK(kind)
+		return known && whole.GroupVersionKind() == gvk
+	}
 	var ok bool
 	switch kind {
 	case v1alpha1.ActionDeletePod:
@@ -126,11 +133,6 @@ func hasType(object runtime.Object, kind v1alpha1.ActionKind) bool {
 		_, ok = object.(*batchv1.Job)
 	case v1alpha1.ActionPatchIngressTLS:
 		_, ok = object.(*networkingv1.Ingress)
-	case v1alpha1.ActionDeleteCertificateRequest:
-		gvk, _ := TargetGVK(kind)
-		var custom *unstructured.Unstructured
-		custom, ok = object.(*unstructured.Unstructured)
-		ok = ok && custom.GroupVersionKind() == gvk
 	}
 	return ok
 }
@@ -139,12 +141,20 @@ func hasType(object runtime.Object, kind v1alpha1.ActionKind) bool {
 // server says that it would do.
 func (f *facts) targetState() v1alpha1.Verdict {
 	spec := &f.Proposal.Spec
-	switch target := f.Target.(type) {
-	case *appsv1.Deployment:
+	switch spec.ActionKind {
+	case v1alpha1.ActionPatchDeploymentAnnotation:
+		target, err := decoded[appsv1.Deployment](f.Target)
+		if err != nil {
+			return denied(err.Error(), unreadable)
+		}
 		if target.Spec.Paused {
 			return denied(fmt.Sprintf("Deployment %s/%s is paused", target.Namespace, target.Name), fmt.Sprintf("resume it: kubectl rollout resume deployment/%s -n %s", target.Name, target.Namespace))
 		}
-	case *networkingv1.Ingress:
+	case v1alpha1.ActionPatchIngressTLS:
+		target, err := decoded[networkingv1.Ingress](f.Target)
+		if err != nil {
+			return denied(err.Error(), unreadable)
+		}
 		if verdict, ok := tlsVerdict(target, spec, f.Certificates); !ok {
 			return verdict
 		}
@@ -155,4 +165,20 @@ func (f *facts) targetState() v1alpha1.Verdict {
 		}
 	}
 	return allowed(fmt.Sprintf("%s %s/%s is in scope", spec.Target.Kind, spec.Target.Namespace, spec.Target.Name))
+}
+
+// decoded is an object as this type: as it was handed in, or made of a whole one.
+func decoded[T any](object runtime.Object) (*T, error) {
+	if typed, is := any(object).(*T); is {
+		return typed, nil
+	}
+	whole, is := object.(*unstructured.Unstructured)
+	typed := new(T)
+	if !is {
+		return nil, fmt.Errorf("a %T was read for a %T", object, typed)
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(whole.Object, typed); err != nil {
+		return nil, fmt.Errorf("reading %s %s/%s as a %T: %w", whole.GetKind(), whole.GetNamespace(), whole.GetName(), typed, err)
+	}
+	return typed, nil
 }

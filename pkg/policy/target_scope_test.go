@@ -22,7 +22,14 @@ func TestTargetScopeDenies(t *testing.T) {
 	operation := func(i int, change func(*v1alpha1.JSONPatchOperation)) func(*Input) {
 		return func(in *Input) { change(&in.Proposal.Spec.Patch.JSONPatch[i]) }
 	}
-	deployment := func(in *Input) *appsv1.Deployment { return in.DryRun.(*appsv1.Deployment) }
+	gvk, _ := TargetGVK(restart)
+	newer := func(value any, path ...string) func(*Input) {
+		return func(in *Input) {
+			if err := unstructured.SetNestedField(in.DryRun.Object, value, path...); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 	gone := []Layer{TargetScope, GitOpsManaged}
 	runDenials(t, TargetScope, map[string]denial{
 		"another kind of object":  {spoil: func(in *Input) { in.Proposal.Spec.Target.Kind = "Node" }, words: "Node"},
@@ -68,47 +75,78 @@ func TestTargetScopeDenies(t *testing.T) {
 		},
 		"a paused Deployment": {kind: restart, spoil: func(in *Input) { in.Target.(*appsv1.Deployment).Spec.Paused = true }, words: "kubectl rollout resume deployment/web -n shop"},
 		"no dry run":          {kind: restart, stage: StageExecution, spoil: func(in *Input) { in.DryRun = nil }, words: "no dry run"},
-		"dry run of another":  {kind: restart, stage: StageExecution, spoil: func(in *Input) { deployment(in).UID = "x" }, words: "same name"},
+		"dry run of another":  {kind: restart, stage: StageExecution, spoil: stored(func(d *appsv1.Deployment) { d.UID = "x" }), words: "same name"},
 		"dry run without a token": {
 			kind: restart, stage: StageExecution, words: "the value cannot be checked", layers: append([]Layer{TargetScope}, noClaims...),
 			spoil: func(in *Input) { in.Token = "" },
 		},
 		"dry run changes the image": {
 			kind: restart, stage: StageExecution, words: "/spec/template/spec/containers/0/image",
-			spoil: func(in *Input) { deployment(in).Spec.Template.Spec.Containers[0].Image = "evil" },
+			spoil: stored(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "evil" }),
 		},
 		"dry run adds a container": {
 			kind: restart, stage: StageExecution, words: "/spec/template/spec/containers",
-			spoil: func(in *Input) {
-				spec := &deployment(in).Spec.Template.Spec
-				spec.Containers = append(spec.Containers, corev1.Container{Name: "more"})
-			},
+			spoil: stored(func(d *appsv1.Deployment) {
+				d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: "more"})
+			}),
 		},
 		"dry run changes replicas": {
 			kind: restart, stage: StageExecution, words: "/spec/replicas",
-			spoil: func(in *Input) { deployment(in).Spec.Replicas = ptr.To(int32(0)) },
+			spoil: stored(func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To(int32(0)) }),
 		},
 		"dry run sets another annotation": {
 			kind: restart, stage: StageExecution, words: "/spec/template/metadata/annotations/a~1b",
-			spoil: func(in *Input) { deployment(in).Spec.Template.Annotations["a/b"] = "c" },
+			spoil: stored(func(d *appsv1.Deployment) { d.Spec.Template.Annotations["a/b"] = "c" }),
 		},
 		"dry run sets the annotation elsewhere": {
 			kind: restart, stage: StageExecution, words: "/metadata/annotations/kubectl.kubernetes.io~1restartedAt",
-			spoil: func(in *Input) { deployment(in).Annotations = map[string]string{RestartedAtAnnotation: "now"} },
+			spoil: stored(func(d *appsv1.Deployment) { d.Annotations = map[string]string{RestartedAtAnnotation: "now"} }),
 		},
 		"dry run adds a finalizer": {
 			kind: restart, stage: StageExecution, words: "/metadata/finalizers",
-			spoil: func(in *Input) { deployment(in).Finalizers = []string{"x/y"} },
+			spoil: stored(func(d *appsv1.Deployment) { d.Finalizers = []string{"x/y"} }),
 		},
 		"dry run writes another time": {
 			kind: restart, stage: StageExecution, words: "was approved",
-			spoil: func(in *Input) {
-				deployment(in).Spec.Template.Annotations[RestartedAtAnnotation] = start.Add(time.Hour).Format(time.RFC3339)
-			},
+			spoil: stored(func(d *appsv1.Deployment) {
+				d.Spec.Template.Annotations[RestartedAtAnnotation] = start.Add(time.Hour).Format(time.RFC3339)
+			}),
 		},
 		"dry run writes nothing": {
 			kind: restart, stage: StageExecution, words: "was approved",
-			spoil: func(in *Input) { in.DryRun = in.Target.DeepCopyObject() },
+			spoil: func(in *Input) { in.DryRun = in.Target.(*unstructured.Unstructured).DeepCopy() },
+		},
+		"dry run sets a field newer than the type": {
+			kind: restart, stage: StageExecution, words: "it would also change /spec/template/spec/ofTomorrow",
+			spoil: newer("x", "spec", "template", "spec", "ofTomorrow"),
+		},
+		"dry run sets metadata newer than the type": {
+			kind: restart, stage: StageExecution, words: "it would also change /metadata/ofTomorrow",
+			spoil: newer("x", "metadata", "ofTomorrow"),
+		},
+		"dry run sets a part of an object that is newer than the type": {
+			kind: tls, stage: StageExecution, words: "it would also change /ofTomorrow/really",
+			spoil: newer(true, "ofTomorrow", "really"),
+		},
+		"a target of which fields may be missing": {
+			kind: restart, stage: StageExecution, words: "it cannot be compared with a *v1.Deployment",
+			spoil: func(in *Input) { in.Target = target(restart) },
+		},
+		"a paused Deployment that was read whole": {
+			kind: restart, stage: StageExecution, words: "kubectl rollout resume deployment/web -n shop",
+			spoil: func(in *Input) {
+				paused := target(restart).(*appsv1.Deployment)
+				paused.Spec.Paused = true
+				in.Target = whole(paused, gvk)
+			},
+		},
+		"a Deployment that is none": {
+			kind: restart, stage: StageExecution, words: "reading Deployment shop/web as a *v1.Deployment",
+			spoil: func(in *Input) { in.Target.(*unstructured.Unstructured).Object["spec"] = "none" },
+		},
+		"another kind of object was read whole": {
+			kind: restart, stage: StageExecution, words: "was read for a Deployment",
+			spoil: func(in *Input) { in.Target.(*unstructured.Unstructured).SetKind("StatefulSet") },
 		},
 
 		"TLS: another operation": {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Op = "add" }), words: "one test and one replace"},
@@ -164,7 +202,7 @@ func TestTargetScopeDenies(t *testing.T) {
 		},
 		"TLS: dry run changes another entry": {
 			kind: tls, stage: StageExecution, words: "/spec/tls/0/secretName",
-			spoil: func(in *Input) { in.DryRun.(*networkingv1.Ingress).Spec.TLS[0].SecretName = "x" },
+			spoil: stored(func(i *networkingv1.Ingress) { i.Spec.TLS[0].SecretName = "x" }),
 		},
 	})
 }
@@ -241,5 +279,20 @@ func TestTargetScopeTellsTheFirstReason(t *testing.T) {
 func setPaths(in *Input, path string) {
 	for i := range in.Proposal.Spec.Patch.JSONPatch {
 		in.Proposal.Spec.Patch.JSONPatch[i].Path = path
+	}
+}
+
+// A field that the compiled types do not know does not hinder what leaves it alone.
+func TestFieldsNewerThanTheTypeMayStandInATarget(t *testing.T) {
+	for _, kind := range []v1alpha1.ActionKind{v1alpha1.ActionPatchDeploymentAnnotation, v1alpha1.ActionPatchIngressTLS} {
+		in := good(t, StageExecution, kind)
+		for _, object := range []*unstructured.Unstructured{in.Target.(*unstructured.Unstructured), in.DryRun} {
+			if err := unstructured.SetNestedField(object.Object, "x", "spec", "ofTomorrow"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if decision := Evaluate(in); !decision.Allowed {
+			t.Errorf("%s: refused: %s", kind, decision.Message())
+		}
 	}
 }

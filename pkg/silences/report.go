@@ -48,6 +48,7 @@ type Options struct {
 type analyzer struct {
 	inertAfter time.Duration
 	most       int
+	known      map[string][]analyzers.Reason
 }
 
 // New makes the analyzer. Its grace is how long a silence may match nothing. Its
@@ -60,7 +61,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if options.MostFindings < 1 {
 		return analyzers.Analyzer{}, fmt.Errorf("options: mostFindings: %d: want 1 or more", options.MostFindings)
 	}
-	a := analyzer{inertAfter: settings.Grace(inertAfter), most: options.MostFindings}
+	a := analyzer{inertAfter: settings.Grace(inertAfter), most: options.MostFindings, known: settings.Known()}
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
@@ -105,6 +106,10 @@ func (a analyzer) silence(view *live.View, subject live.Key) ([]v1alpha1.Finding
 func (a analyzer) report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha1.FindingSpec, bool) {
 	match := &silence.Spec.Match
 	if !active(silence, view.Now()) {
+		if silence.Spec.Expires.Before(&silence.CreationTimestamp) {
+			return about(silence, Expired, v1alpha1.SeverityInfo, silence.Spec.Expires,
+				"was over before it was made, so it never hid anything. Delete it, or say anew until when it should hold."), true
+		}
 		return about(silence, Expired, v1alpha1.SeverityInfo, silence.Spec.Expires,
 			"is over, and what it hid shows again. Delete it, or say anew until when it should hold."), true
 	}
@@ -112,6 +117,9 @@ func (a analyzer) report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha
 	if why := invalid(match); why != "" {
 		return about(silence, Invalid, v1alpha1.SeverityWarning, silence.CreationTimestamp,
 			fmt.Sprintf("silences nothing, because its selector cannot be read: %s.", shorten(why))), true
+	}
+	if why := a.unknown(match); why != "" {
+		return about(silence, Inert, v1alpha1.SeverityInfo, silence.CreationTimestamp, "can match no finding: "+why), true
 	}
 	if what := overBroad(match); what != "" {
 		return about(silence, OverBroad, v1alpha1.SeverityWarning, silence.CreationTimestamp,

@@ -74,7 +74,8 @@ func newWorld(t *testing.T, pods ...string) *world {
 
 func newWorldOf(t *testing.T, configuration config.AnalyzerConfiguration, cluster *livetest.Cluster, pods ...string) *world {
 	t.Helper()
-	analyzer, err := New(analyzers.NewSettings(configuration))
+	known := map[string][]analyzers.Reason{"Test": {{Name: "Troubled"}}, Name: {{Name: Inert}}}
+	analyzer, err := New(analyzers.NewSettings(configuration).Knowing(known))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +143,25 @@ func TestASilenceMarksUntilItExpires(t *testing.T) {
 	w.says("Troubled a (also)", "Troubled b (also)")
 }
 
+// Since is when it ended, however late that was noticed, and also where it ended
+// before it was made.
+func TestASilenceIsExpiredSinceItEnded(t *testing.T) {
+	w := newWorld(t, "a")
+	w.silence("late", time.Hour, pods("a"))
+	w.silence("never", -2*time.Hour, pods("a"))
+	w.clock.Step(30 * time.Hour)
+	w.says("SilenceExpired late", "SilenceExpired never", "Troubled a")
+	for _, finding := range live.List(w.engine, Reports) {
+		end, words := epoch.Add(time.Hour), "is over, and what it hid shows again"
+		if finding.Spec.Subject.Name == "never" {
+			end, words = epoch.Add(-2*time.Hour), "was over before it was made, so it never hid anything"
+		}
+		if !finding.Spec.Since.Time.Equal(end) || !finding.CreationTimestamp.Time.Equal(end) || !strings.Contains(finding.Spec.Message, words) {
+			t.Errorf("%s, since %s, created %s, want %s", finding.Spec.Message, finding.Spec.Since, finding.CreationTimestamp, end)
+		}
+	}
+}
+
 func TestASilenceIsForItsOwnNamespace(t *testing.T) {
 	w := newWorld(t, "a")
 	w.cluster.Set(trouble.Ref().Resource(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "bank", Name: "vault"}})
@@ -165,6 +185,9 @@ func TestWhatASilenceHidesTooMuchOrNotAtAllIsReported(t *testing.T) {
 		"nothing, for a while":            {[]string{"a"}, pods("b"), 23 * time.Hour, []string{"Troubled a"}},
 		"nothing, for a day":              {[]string{"a"}, pods("b"), 24 * time.Hour, []string{"SilenceInert s", "Troubled a"}},
 		"nothing, for it cannot be read":  {[]string{"a"}, opsv1alpha1.SilenceMatch{Selector: labeled("a", "Nonsense")}, 0, []string{"SilenceInvalid s", "Troubled a"}},
+		"an analyzer that does not exist": {[]string{"a"}, opsv1alpha1.SilenceMatch{Analyzers: []string{"Tset"}}, 0, []string{"SilenceInert s", "Troubled a"}},
+		"a reason that does not exist":    {[]string{"a"}, opsv1alpha1.SilenceMatch{Reasons: []string{"Trouble"}}, 0, []string{"SilenceInert s", "Troubled a"}},
+		"a name that exists, and another": {[]string{"a"}, opsv1alpha1.SilenceMatch{Reasons: []string{"Trouble", "Troubled"}}, 0, []string{"Troubled a (s)"}},
 		"as many as a person can name":    {crowded[1:], opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}}, 0, silencedAll(crowded[1:])},
 		"more than a person can name":     {crowded, opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}}, 0, append([]string{"SilenceOverBroad s"}, silencedAll(crowded)...)},
 		"what other silences are told of": {nil, opsv1alpha1.SilenceMatch{Analyzers: []string{Name}}, 24 * time.Hour, []string{"SilenceInert s"}},

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -42,7 +43,7 @@ func newInput(t *testing.T, kind v1alpha1.ActionKind, object client.Object, prop
 	apiVersion, targetKind := gvk.ToAPIVersionAndKind()
 	in := policy.Input{
 		Stage: policy.StageExecution, Now: start.Add(time.Minute), AcceptedAt: start, Decision: v1alpha1.DecisionApprove,
-		Target: object, OwnNamespace: harness.Namespace, Certificates: []unstructured.Unstructured{certificate(namespace, "new-tls")},
+		Target: whole(t, object), OwnNamespace: harness.Namespace, Certificates: []unstructured.Unstructured{certificate(namespace, "new-tls")},
 		Proposal: policy.Proposal{Namespace: namespace, Name: "fix", UID: "proposal-uid", Spec: v1alpha1.ProposalSpec{
 			Finding: v1alpha1.FindingReference{Name: "finding", UID: "finding-uid", Since: metav1.NewTime(start.Add(-time.Hour))},
 			Tier:    v1alpha1.TierFix, ActionKind: kind, Rationale: "because", Source: v1alpha1.SourceRule, DiagnosticClass: "WorkloadStateDrift",
@@ -71,6 +72,22 @@ func newInput(t *testing.T, kind v1alpha1.ActionKind, object client.Object, prop
 	}
 	approve(t, &in)
 	return in
+}
+
+// whole is an object as the executor reads it.
+func whole(t *testing.T, object client.Object) *unstructured.Unstructured {
+	t.Helper()
+	gvk, err := cluster.admin.GroupVersionKindFor(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := &unstructured.Unstructured{Object: content}
+	read.SetGroupVersionKind(gvk)
+	return read
 }
 
 // approve puts a token of Alice's into the input.

@@ -127,8 +127,8 @@ func complete(t *testing.T, q *question) {
 	case q.connects && err != nil && !apierrors.IsForbidden(err), apierrors.IsAlreadyExists(err):
 	case err != nil:
 		t.Errorf("%s: %v: %v", q.name, errNotAsked, err)
-	case q.input != nil && policy.Patches(q.kind):
-		q.input.DryRun = stored
+	case q.input != nil && policy.Patches(q.kind) && stored != nil:
+		q.input.DryRun = whole(t, stored)
 	}
 }
 

@@ -99,6 +99,17 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 		return so
 	}
 	rules := []live.Rule{analyzers.DegradedRule(namespace + ":" + serviceAccount)}
+	known := map[string][]analyzers.Reason{}
+	// What reads what others found comes last: it is told what they can report.
+	slices.SortStableFunc(entries, func(a, b Entry) int {
+		switch {
+		case readsOthers(a.Name) == readsOthers(b.Name):
+			return 0
+		case readsOthers(a.Name):
+			return 1
+		}
+		return -1
+	})
 	for _, entry := range entries {
 		own := configuration.Analyzers[entry.Name]
 		on := own.Enabled == nil || *own.Enabled
@@ -109,11 +120,12 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 		default:
 			errs = append(errs, fmt.Errorf("environment variable %s is %q: must be on or off", Variable(entry.Name), value))
 		}
-		analyzer, err := entry.New(analyzers.NewSettings(own).Protecting(protected))
+		analyzer, err := entry.New(analyzers.NewSettings(own).Protecting(protected).Knowing(known))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("analyzers[%s]: %w", entry.Name, err))
 			continue
 		}
+		known[analyzer.Name] = analyzer.Reasons
 		if on {
 			rules = append(rules, liveRules(analyzer)...)
 		}
@@ -124,9 +136,12 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 	return rules, nil
 }
 
+// readsOthers tells whether an analyzer reads what others found.
+func readsOthers(name string) bool { return name == silences.Name }
+
 // liveRules are the frame's, except where an analyzer reads what others found.
 func liveRules(analyzer analyzers.Analyzer) []live.Rule {
-	if analyzer.Name == silences.Name {
+	if readsOthers(analyzer.Name) {
 		return silences.LiveRules(analyzer)
 	}
 	return analyzers.LiveRules(analyzer)

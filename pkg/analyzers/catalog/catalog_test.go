@@ -7,10 +7,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/vaultpathmissing"
+	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
+	"github.com/srenix/srenix/pkg/silences"
 )
 
 func decode(t *testing.T, text string) *config.SrenixConfiguration {
@@ -86,6 +93,35 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Silences are told what all the others report, also those that come after them
+// in the list and those that are off.
+func TestSilencesKnowWhatAllOthersReport(t *testing.T) {
+	rules, err := Build(decode(t, "analyzers: {WorkloadStateDrift: {enabled: false}}"), "srenix-system", func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, cluster := live.New(live.Options{}), &livetest.Cluster{}
+	for _, rule := range rules {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, match := range map[string]opsv1alpha1.SilenceMatch{
+		"known": {Analyzers: []string{workloadstatedrift.Name}}, "unknown": {Analyzers: []string{"WorkloadDrift"}},
+	} {
+		cluster.Set(silences.Silences.Ref().Resource(), &opsv1alpha1.Silence{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+			Spec:       opsv1alpha1.SilenceSpec{Owner: "team", Reason: "known", Expires: metav1.NewTime(time.Now().Add(time.Hour)), Match: match},
+		})
+	}
+	livetest.Run(t, engine, cluster)
+	livetest.Settle(t, engine, cluster, silences.Silences)
+	reports := live.List(engine, silences.Reports)
+	if len(reports) != 1 || reports[0].Spec.Subject.Name != "unknown" || !strings.Contains(reports[0].Spec.Message, "WorkloadStateDrift") {
+		t.Errorf("reported are %v, want the unknown name, with those that are known", reports)
 	}
 }
 

@@ -39,7 +39,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := show(o.ErrOut, proposal, runbook); err != nil {
+	if err := show(o.ErrOut, proposal, runbook, o.decision); err != nil {
 		return fmt.Errorf("showing the proposal: %w", err)
 	}
 	if o.DryRun == dryRunClient && o.Output == "" {
@@ -93,12 +93,17 @@ func checkDigest(proposal *v1alpha1.Proposal) error {
 }
 
 // confirm returns nil once the person has said yes, here or by --yes. A dry run
-// on the server decides nothing and needs no yes.
+// on the server decides nothing and needs no yes. Neither does a manifest where
+// there is nobody to ask, which approves nothing before somebody applies it; a
+// person at a terminal is asked, because its token speaks in their name.
 func (o *Options) confirm() error {
 	if o.Yes || o.DryRun == dryRunServer {
 		return nil
 	}
 	if !o.isTerminal(o.In) {
+		if o.DryRun == dryRunClient {
+			return nil
+		}
 		return cli.WithHint(errors.New("there is no terminal to ask on, so nothing was decided"),
 			"Decide with --yes, or look at what the policy would say with --dry-run=server.")
 	}

@@ -160,7 +160,7 @@ func TestManifestIsACompleteApproval(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t, pod)
-			arguments := []string{"--proposal", pod, "--dry-run=client", "-o", test.output, "--reason", "reviewed", "--yes"}
+			arguments := []string{"--proposal", pod, "--dry-run=client", "-o", test.output, "--reason", "reviewed"}
 			if test.deny {
 				arguments = append(arguments, "--deny")
 			}
@@ -202,11 +202,31 @@ func TestManifestIsACompleteApproval(t *testing.T) {
 	}
 }
 
-func TestManifestNeedsAYes(t *testing.T) {
-	s := newServer(t, pod)
-	have := run(t, s, types("n\n"), "--proposal", pod, "--dry-run=client", "-o", "yaml")
-	if have.Code != 1 || have.Stdout != "" || len(s.tokens) != 0 {
-		t.Errorf("exit code %d, %d tokens, printed %q: want 1, none, nothing", have.Code, len(s.tokens), have.Stdout)
+// A manifest approves nothing by itself, and a pipeline has nobody to ask; a
+// person is asked all the same, before there is a token that speaks for them.
+func TestManifestIsAskedForWhereSomebodyIs(t *testing.T) {
+	for name, test := range map[string]struct {
+		typed  *terminal
+		code   int
+		tokens int
+	}{
+		"no on a terminal":  {types("n\n"), 1, 0},
+		"yes on a terminal": {types("y\n"), 0, 1},
+		"no terminal":       {nil, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, pod)
+			have := run(t, s, test.typed, "--proposal", pod, "--dry-run=client", "-o", "yaml")
+			if have.Code != test.code || len(s.tokens) != test.tokens || len(s.decisions) != 0 {
+				t.Errorf("exit code %d, %d tokens, %d decisions: want %d, %d, none; %s", have.Code, len(s.tokens), len(s.decisions), test.code, test.tokens, have.Stderr)
+			}
+			if printed, warned := strings.Contains(have.Stdout, "kind: Approval\n"), strings.Contains(have.Stderr, "Warning: the manifest holds a token"); printed != (test.tokens == 1) || warned != printed {
+				t.Errorf("printed %t, warned %t:\n%s%s", printed, warned, have.Stdout, have.Stderr)
+			}
+			if asked := strings.Contains(have.Stderr, "Approve? [y/N]"); asked != (test.typed != nil) {
+				t.Errorf("asked: %t", asked)
+			}
+		})
 	}
 }
 

@@ -23,7 +23,7 @@ func (p *page) line(format string, arguments ...any) {
 }
 
 // show writes all that a person needs for a decision, in one write.
-func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRunbook) error {
+func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRunbook, decision v1alpha1.Decision) error {
 	p, spec := &page{}, &proposal.Spec
 	p.line("Proposal %s in namespace %s: %s", proposal.Name, proposal.Namespace, cmp.Or(string(proposal.Status.Phase), "phase unknown"))
 	p.line("")
@@ -51,7 +51,7 @@ func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRu
 	}
 	p.line("")
 	p.line("Policy:")
-	verdicts(p, proposal.Status.Verdicts)
+	verdicts(p, proposal.Status.Verdicts, decision)
 	if len(proposal.Status.Approvals) > 0 {
 		p.line("")
 		p.line("Decisions so far:")
@@ -121,8 +121,8 @@ func patch(p *page, patch *v1alpha1.Patch) {
 }
 
 // verdicts writes a line for each layer, and one more for what would make a
-// denial pass.
-func verdicts(p *page, verdicts []v1alpha1.Verdict) {
+// denial pass. They are about an approval, and so hardly matter to a person's no.
+func verdicts(p *page, verdicts []v1alpha1.Verdict, decision v1alpha1.Decision) {
 	if len(verdicts) == 0 {
 		p.line("  the server tells no verdicts")
 		return
@@ -142,8 +142,13 @@ func verdicts(p *page, verdicts []v1alpha1.Verdict) {
 			p.line("    %-*s  To make it pass: %s", width, "", verdict.Remedy)
 		}
 	}
-	if len(refusing) > 0 {
-		p.line("")
+	if len(refusing) == 0 {
+		return
+	}
+	p.line("")
+	if decision == v1alpha1.DecisionDeny {
+		p.line("These say what an approval would meet. A denial does nothing to the target: it is judged by your token and the audit chain alone.")
+	} else {
 		p.line("As it stands, an approval would be refused by: %s. The server decides.", strings.Join(refusing, ", "))
 	}
 }

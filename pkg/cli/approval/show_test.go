@@ -7,9 +7,12 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
 // TestShow compares what a person sees with testdata/NAME.txt. UPDATE_GOLDENS=1 writes the files.
@@ -22,7 +25,7 @@ func TestShow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			if err := show(&out, readProposal(t, proposal), nil); err != nil {
+			if err := show(&out, readProposal(t, proposal), nil, v1alpha1.DecisionApprove); err != nil {
 				t.Fatal(err)
 			}
 			golden := filepath.Join("testdata", proposal+".txt")
@@ -39,5 +42,29 @@ func TestShow(t *testing.T) {
 				t.Errorf("(-want +have)\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestARefusalOfAnApprovalIsNotOneOfADenial(t *testing.T) {
+	for decision, test := range map[v1alpha1.Decision]struct{ has, hasNot string }{
+		v1alpha1.DecisionApprove: {"an approval would be refused by: GitOpsManaged", "A denial does nothing"},
+		v1alpha1.DecisionDeny:    {"A denial does nothing to the target", "would be refused"},
+	} {
+		var out bytes.Buffer
+		if err := show(&out, readProposal(t, "restart-catalog"), nil, decision); err != nil {
+			t.Fatal(err)
+		}
+		contains(t, string(decision), out.String(), test.has, "✗ GitOpsManaged", "To make it pass: ")
+		if strings.Contains(out.String(), test.hasNot) {
+			t.Errorf("%s has %q:\n%s", decision, test.hasNot, out.String())
+		}
+	}
+	// Where nothing refuses, there is nothing to explain.
+	var out bytes.Buffer
+	if err := show(&out, readProposal(t, "delete-orders-db-0"), nil, v1alpha1.DecisionDeny); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "A denial does nothing") {
+		t.Errorf("nothing refuses:\n%s", out.String())
 	}
 }

@@ -24,6 +24,16 @@ func verified(events []opsv1alpha1.AuditEventSpec) string {
 	return fmt.Sprintf("verified %d events, index %d to %d, head %s\n", len(events), first.Index, last.Index, last.Hash)
 }
 
+// ends is the warning about the end of a file, held against a checkpoint of so
+// many events, or none.
+func ends(events []opsv1alpha1.AuditEventSpec, size int) string {
+	text := fmt.Sprintf("Warning: the events end with index %d, of 2026-02-03T04:05:06Z: whether others came after it cannot be told from a file.", events[len(events)-1].Index)
+	if size == 0 {
+		return text + " A checkpoint that you kept tells whether it was cut before that: --checkpoint FILE.\n"
+	}
+	return fmt.Sprintf("%s The newest checkpoint covers those up to index %d.\n", text, size-1)
+}
+
 // fits is the line about the checkpoint of a cluster.
 func fits(size int) string {
 	return fmt.Sprintf("fits the checkpoint of %d events, signed by the keys that the cluster publishes\n", size)
@@ -169,13 +179,14 @@ func TestVerifyFile(t *testing.T) {
 		stdout  string
 		stderr  string
 	}{
-		"a chain that is right":   {content: text, stdout: verified(events)},
+		"a chain that is right":   {content: text, stdout: verified(events), stderr: ends(events, 0)},
+		"a tail that was cut":     {content: strings.Join(lines[:9], ""), stdout: verified(events[:9]), stderr: ends(events[:9], 0)},
 		"a flipped byte in text":  {content: strings.Replace(text, "event \\u003c7", "event \\u003c6", 1), code: 1, stderr: "broken at audit event 7: its content does not have the hash"},
 		"a flipped byte in JSON":  {content: strings.Replace(text, `{"index":7`, `["index":7`, 1), code: 1, stderr: "reading the event after index 6: line 8: "},
 		"a dropped line":          {content: strings.Join(append(lines[:4:4], lines[5:]...), ""), code: 1, stderr: "broken at audit event 4: event 5 stands in its place"},
 		"lines that were swapped": {content: lines[0] + lines[2] + lines[1], code: 1, stderr: "broken at audit event 1: event 2 stands in its place"},
 		"a field too many":        {content: strings.Replace(text, `{"index":3`, `{"extra":1,"index":3`, 1), code: 1, stderr: "line 4: "},
-		"the end of a chain":      {content: strings.Join(lines[4:], ""), stdout: verified(events[4:]), stderr: "Warning: the file begins with event 4: what came before was not verified.\n"},
+		"the end of a chain":      {content: strings.Join(lines[4:], ""), stdout: verified(events[4:]), stderr: "Warning: the file begins with event 4: what came before was not verified.\n" + ends(events, 0)},
 		"nothing":                 {content: "", code: 1, stderr: "there are no audit events"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,6 +203,47 @@ func TestVerifyFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A component logs what it has appended itself, which is not a chain.
+func TestVerifyLogOfOneComponentOfSeveral(t *testing.T) {
+	var events []opsv1alpha1.AuditEventSpec
+	logs := map[string][]opsv1alpha1.AuditEventSpec{}
+	for i, event := range chain(t, 12) {
+		if i%3 == 2 {
+			event.Component = "executor/executor-0"
+		}
+		var prev *opsv1alpha1.AuditEventSpec
+		if i > 0 {
+			prev = &events[i-1]
+		}
+		sealed, err := audit.Seal(prev, event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, sealed)
+		logs[event.Component] = append(logs[event.Component], sealed)
+	}
+	one, other := file(t, jsonl(t, logs["apiserver"])), file(t, jsonl(t, logs["executor/executor-0"]))
+	hint := "and here are those of apiserver. Give the logs of all components and all their pods at once, each with -f, " +
+		"or check the cluster's chain: kubectl srenix audit export | kubectl srenix audit verify -f -\n"
+	have := run(t, nil, "", "verify", "-f", one)
+	if have.Code != 1 || !strings.Contains(have.Stderr, "broken at audit event 2: event 3 stands in its place") || !strings.HasSuffix(have.Stderr, hint) {
+		t.Errorf("one: %+v", have)
+	}
+	if diff := cmp.Diff(result{Stdout: verified(events), Stderr: ends(events, 0)}, run(t, nil, "", "verify", "-f", one, "-f", other)); diff != "" {
+		t.Errorf("both (-want +have)\n%s", diff)
+	}
+	// An edit is no event that another component has logged.
+	edited := strings.Replace(jsonl(t, events), "event \\u003c7", "event \\u003c6", 1)
+	if have := run(t, nil, edited, "verify", "-f", "-"); have.Code != 1 || strings.Contains(have.Stderr, "all components") {
+		t.Errorf("an edit: %+v", have)
+	}
+	s := newServer(t, events)
+	s.objects = append(s.objects[:3:3], s.objects[4:]...)
+	if have := run(t, s, "", "verify"); have.Code != 1 || strings.Contains(have.Stderr, "all components") {
+		t.Errorf("a cluster: %+v", have)
 	}
 }
 
@@ -212,7 +264,7 @@ func TestVerifyAsJSON(t *testing.T) {
 	events := chain(t, 3)
 	head := events[1].Hash
 	have := run(t, newServer(t, events[:2]), "", "verify", "-o", "json")
-	want := result{Stdout: fmt.Sprintf("{\n  \"valid\": true,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"head\": %q,\n  \"checkpoints\": 1,\n  \"checkpointSize\": 2,\n  \"signed\": true\n}\n", head)}
+	want := result{Stdout: fmt.Sprintf("{\n  \"valid\": true,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"lastTime\": \"2026-02-03T04:05:06.000001Z\",\n  \"head\": %q,\n  \"checkpoints\": 1,\n  \"checkpointSize\": 2,\n  \"signed\": true\n}\n", head)}
 	if diff := cmp.Diff(want, have); diff != "" {
 		t.Errorf("a right chain (-want +have)\n%s", diff)
 	}
@@ -221,7 +273,7 @@ func TestVerifyAsJSON(t *testing.T) {
 	if have.Code != 1 {
 		t.Errorf("exit code %d, want 1", have.Code)
 	}
-	bad := fmt.Sprintf("{\n  \"valid\": false,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"head\": %q,\n  \"checkpoints\": 0,\n  \"checkpointSize\": 0,\n  \"signed\": false,\n  \"bad\": {\n    \"index\": 2,\n    \"problem\": \"its content does not have the hash that it names: it was edited\"\n  }\n}\n", head)
+	bad := fmt.Sprintf("{\n  \"valid\": false,\n  \"count\": 2,\n  \"first\": 0,\n  \"last\": 1,\n  \"lastTime\": \"2026-02-03T04:05:06.000001Z\",\n  \"head\": %q,\n  \"checkpoints\": 0,\n  \"checkpointSize\": 0,\n  \"signed\": false,\n  \"bad\": {\n    \"index\": 2,\n    \"problem\": \"its content does not have the hash that it names: it was edited\"\n  }\n}\n", head)
 	if diff := cmp.Diff(bad, have.Stdout); diff != "" {
 		t.Errorf("a broken chain (-want +have)\n%s", diff)
 	}
@@ -236,7 +288,7 @@ func TestExportIsWhatVerifyReads(t *testing.T) {
 	if diff := cmp.Diff(jsonl(t, events), have.Stdout); diff != "" {
 		t.Errorf("(-want +have)\n%s", diff)
 	}
-	if diff := cmp.Diff(result{Stdout: verified(events)}, run(t, nil, have.Stdout, "verify", "-f", "-")); diff != "" {
+	if diff := cmp.Diff(result{Stdout: verified(events), Stderr: ends(events, 0)}, run(t, nil, have.Stdout, "verify", "-f", "-")); diff != "" {
 		t.Errorf("verifying it (-want +have)\n%s", diff)
 	}
 }
@@ -261,7 +313,7 @@ func TestUsage(t *testing.T) {
 	}{
 		"an unknown output of verify": {[]string{"verify", "-f", "-", "-o", "yaml"}, `unknown output format "yaml": it must be one of text, json`},
 		"an unknown output of export": {[]string{"export", "-o", "json"}, `unknown output format "json": it must be jsonl`},
-		"an argument":                 {[]string{"verify", "audit.jsonl"}, `unknown command "audit.jsonl"`},
+		"an argument":                 {[]string{"verify", "audit.jsonl"}, "A file of events is given with -f: audit verify -f audit.jsonl"},
 		"an unknown command":          {[]string{"check"}, `unknown command "check"`},
 		"a file that is not there":    {[]string{"verify", "-f", "/nonexistent/audit.jsonl"}, "opening the file of events: "},
 	} {

@@ -59,7 +59,7 @@ place of the events that are no more.`,
   # Keep it with what was pruned, to check the export of a pruned chain
   kubectl srenix audit checkpoint -o yaml > checkpoint.yaml`,
 		DisableFlagsInUseLine: true,
-		Args:                  cobra.NoArgs,
+		Args:                  cli.NoArguments,
 		RunE:                  runE(options),
 	}
 	command.Flags().StringVarP(&options.Output, "output", "o", options.Output, `Output format: "note" or "yaml".`)

@@ -47,7 +47,7 @@ srenix is installed, and keep them where those who run the cluster cannot write.
 		Example: `  # Check a proof with your own copy of the keys
   kubectl srenix audit check-proof proof.json --key audit.vkey`,
 		DisableFlagsInUseLine: true,
-		Args:                  cobra.ExactArgs(1),
+		Args:                  cli.OneArgument("name the file of the proof, as \"kubectl srenix audit prove\" has written it, or - for standard input"),
 		RunE: func(command *cobra.Command, arguments []string) error {
 			options.file = arguments[0]
 			return runE(options)(command, nil)
@@ -60,7 +60,7 @@ srenix is installed, and keep them where those who run the cluster cannot write.
 // Complete reads the keys.
 func (o *CheckProofOptions) Complete() (err error) {
 	if o.Key == "" {
-		return errors.New("--key FILE is needed: a proof is worth what its key is worth")
+		return cli.WithHint(errors.New("--key FILE is needed: a proof is worth what its key is worth"), whereKeysAre)
 	}
 	o.keys, err = readKeys(o.Key)
 	return err

@@ -16,7 +16,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "audit",
 		Short: "Check and export the audit chain",
-		Args:  cobra.NoArgs,
+		Args:  cli.Subcommand,
 		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	connection := genericclioptions.NewConfigFlags(true)

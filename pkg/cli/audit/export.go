@@ -47,7 +47,7 @@ or in ten years, with no cluster at all.`,
 		Example: `  # Keep a copy of the chain
   kubectl srenix audit export > audit.jsonl`,
 		DisableFlagsInUseLine: true,
-		Args:                  cobra.NoArgs,
+		Args:                  cli.NoArguments,
 		RunE:                  runE(options),
 	}
 	command.Flags().StringVarP(&options.Output, "output", "o", options.Output, `Output format: "jsonl".`)

@@ -189,6 +189,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		s.t.Errorf("unexpected request %s %s", r.Method, r.URL.Path)
 	}
+	if name, one := strings.CutPrefix(r.URL.Path, "/apis/ops.srenix.io/v1alpha1/auditevents/"); one {
+		s.get(w, name)
+		return
+	}
 	switch r.URL.Path {
 	case "/apis/ops.srenix.io/v1alpha1/auditevents":
 		s.list(w, r)
@@ -208,6 +212,18 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.t.Errorf("unexpected request %s %s", r.Method, r.URL.Path)
 		s.answerError(w, apierrors.NewNotFound(schema.GroupResource{}, r.URL.Path))
 	}
+}
+
+func (s *server) get(w http.ResponseWriter, name string) {
+	for i := range s.objects {
+		if s.objects[i].Name == name {
+			object := s.objects[i]
+			object.TypeMeta = metav1.TypeMeta{APIVersion: "ops.srenix.io/v1alpha1", Kind: "AuditEvent"}
+			s.answer(w, &object)
+			return
+		}
+	}
+	s.answerError(w, apierrors.NewNotFound(schema.GroupResource{Group: "ops.srenix.io", Resource: "auditevents"}, name))
 }
 
 func (s *server) list(w http.ResponseWriter, r *http.Request) {

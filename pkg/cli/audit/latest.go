@@ -31,6 +31,10 @@ const maximumFile = 1 << 20
 // keyFlag describes --key of every command that has it.
 const keyFlag = `File of the verifier keys that checkpoints have to be signed with, one a line: your own copy of ConfigMap srenix-audit-vkey.`
 
+// whereKeysAre tells how to get a file for --key.
+const whereKeysAre = "Keep a copy of the keys from when srenix is installed: kubectl get configmap " + audit.VerifierKeysConfigMap +
+	" -n " + systemNamespace + " -o jsonpath='{.data." + audit.VerifierKeysKey + "}' > audit.vkey"
+
 // newClient returns a client of everything that these commands read.
 func newClient(connection *genericclioptions.ConfigFlags, warnings io.Writer) (*cli.Client, error) {
 	return cli.NewClient(connection, opsv1alpha1.SchemeGroupVersion, func(scheme *runtime.Scheme) error {
@@ -82,11 +86,11 @@ func namespaceOf(connection *genericclioptions.ConfigFlags) string {
 func readKeys(name string) (audit.VerifierKeys, error) {
 	data, err := readFile(name, nil, maximumFile)
 	if err != nil {
-		return audit.VerifierKeys{}, err
+		return audit.VerifierKeys{}, cli.WithHint(fmt.Errorf("reading the verifier keys of --key: %w", err), whereKeysAre)
 	}
 	keys, err := audit.ParseVerifierKeys(string(data))
 	if err != nil {
-		return audit.VerifierKeys{}, fmt.Errorf("file %s: %w", name, err)
+		return audit.VerifierKeys{}, cli.WithHint(fmt.Errorf("reading the verifier keys of --key: file %s: %w", name, err), whereKeysAre)
 	}
 	return keys, nil
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -32,12 +34,12 @@ func TestVerifyFileAgainstCheckpoints(t *testing.T) {
 		arguments []string
 		want      result
 	}{
-		"all of it":           {[]string{"-f", whole, "--checkpoint", note, "--key", key}, result{Stdout: verified(events) + signed}},
-		"with several keys":   {[]string{"-f", whole, "--checkpoint", note, "--key", both}, result{Stdout: verified(events) + signed}},
-		"without a key":       {[]string{"-f", whole, "--checkpoint", note}, result{Stdout: verified(events) + strings.Replace(signed, "signed by your keys", "signatures not checked", 1), Stderr: "Warning: the signatures of the checkpoints were not checked: give the keys with --key FILE.\n"}},
-		"the rest of a chain": {[]string{"-f", rest, "--checkpoint", latest, "--key", key}, result{Stdout: verified(events[4:]) + signed, Stderr: begins}},
+		"all of it":           {[]string{"-f", whole, "--checkpoint", note, "--key", key}, result{Stdout: verified(events) + signed, Stderr: ends(events, 12)}},
+		"with several keys":   {[]string{"-f", whole, "--checkpoint", note, "--key", both}, result{Stdout: verified(events) + signed, Stderr: ends(events, 12)}},
+		"without a key":       {[]string{"-f", whole, "--checkpoint", note}, result{Stdout: verified(events) + strings.Replace(signed, "signed by your keys", "signatures not checked", 1), Stderr: "Warning: the signatures of the checkpoints were not checked: give the keys with --key FILE.\n" + ends(events, 12)}},
+		"the rest of a chain": {[]string{"-f", rest, "--checkpoint", latest, "--key", key}, result{Stdout: verified(events[4:]) + signed, Stderr: begins + ends(events, 12)}},
 		"the rest, and nothing of what came before": {[]string{"-f", rest, "--checkpoint", note, "--key", key}, result{
-			Stdout: verified(events[4:]), Stderr: begins + "Warning: 1 checkpoints cover events from before the first one read, and could not be held against them.\n",
+			Stdout: verified(events[4:]), Stderr: begins + "Warning: 1 checkpoints cover events from before the first one read, and could not be held against them.\n" + ends(events, 0),
 		}},
 		"another key": {[]string{"-f", whole, "--checkpoint", note, "--key", otherKey}, result{
 			Code: 1, Stderr: "error: verifying the newest checkpoint: the checkpoint is not in order: reading a checkpoint: it is signed by a key that is not among those given\n",
@@ -154,16 +156,31 @@ func TestProofOfTheClusterIsCheckedWithoutIt(t *testing.T) {
 
 func TestProveTellsWhyThereIsNoProof(t *testing.T) {
 	events := chain(t, 20)
+	signed := func(ago time.Duration) func(*server) {
+		return func(s *server) {
+			s.latest = s.keys.latest(t, events, 18, 0)
+			s.latest.Spec.Time = metav1.NewMicroTime(time.Now().Add(-ago))
+		}
+	}
 	for name, test := range map[string]struct {
 		index   string
 		arrange func(*server)
 		stderr  string
 	}{
-		"not covered yet": {"18", func(s *server) { s.latest = s.keys.latest(t, events, 18, 0) }, "error: the newest checkpoint covers 18 events, and so not audit event 18\nIf there is such an event, wait"},
-		"pruned":          {"3", func(s *server) { s.latest = s.keys.latest(t, events, 18, 4) }, "error: proving audit event 3: it was pruned: the chain begins with event 4\n"},
-		"one is missing":  {"3", func(s *server) { s.objects = append(s.objects[:9:9], s.objects[10:]...) }, "error: proving audit event 3: audit event 9 is missing: see \"kubectl srenix audit verify\"\n"},
-		"the end is gone": {"3", func(s *server) { s.objects = s.objects[:9] }, "error: proving audit event 3: the chain ends before its checkpoint does: see"},
-		"it was edited":   {"3", func(s *server) { s.objects[3].Spec.Actor = "mallory" }, "error: proving audit event 3: audit event 3: its content does not have the hash"},
+		"not covered yet": {"18", signed(4 * time.Minute), ", covers the events up to index 17, and not yet audit event 18\n" +
+			"The next one is due in about 6 minutes. Then try again: kubectl srenix audit prove 18\n"},
+		"covered at once": {"18", signed(time.Hour), "and not yet audit event 18\nThe next one is due within a minute. Then try again: kubectl srenix audit prove 18\n"},
+		"a checkpoint itself": {"18", func(s *server) {
+			signed(time.Hour)(s)
+			s.objects[18].Spec.Type = opsv1alpha1.AuditCheckpointSigned
+		}, "\nThe next one is due within a minute, if anything but checkpoints was recorded by then. Then try again: kubectl srenix audit prove 18\n"},
+		"when it was":       {"18", func(s *server) { s.latest = s.keys.latest(t, events, 18, 0) }, "error: the newest checkpoint, of 2026-02-03T04:05:06Z, covers"},
+		"no such event":     {"20", signed(4 * time.Minute), "error: there is no audit event 20: the newest checkpoint, of "},
+		"no such event yet": {"20", nil, ", covers those up to index 19\nSee which there are: kubectl get auditevents\n"},
+		"pruned":            {"3", func(s *server) { s.latest = s.keys.latest(t, events, 18, 4) }, "error: proving audit event 3: it was pruned: the chain begins with event 4\n"},
+		"one is missing":    {"3", func(s *server) { s.objects = append(s.objects[:9:9], s.objects[10:]...) }, "error: proving audit event 3: audit event 9 is missing: see \"kubectl srenix audit verify\"\n"},
+		"the end is gone":   {"3", func(s *server) { s.objects = s.objects[:9] }, "error: proving audit event 3: the chain ends before its checkpoint does: see"},
+		"it was edited":     {"3", func(s *server) { s.objects[3].Spec.Actor = "mallory" }, "error: proving audit event 3: audit event 3: its content does not have the hash"},
 		"another was replaced": {"3", func(s *server) {
 			s.objects[5].Spec.Hash = "sha256:" + strings.Repeat("ab", 32)
 		}, "error: proving audit event 3: audit event 3 is not in the chain that the checkpoint of 20 events covers"},
@@ -210,7 +227,7 @@ func TestCheckProofTellsWhatDoesNotHold(t *testing.T) {
 	}{
 		"no key":                 {[]string{"check-proof", file(t, good)}, "error: --key FILE is needed"},
 		"a file that is no key":  {[]string{"check-proof", file(t, good), "--key", file(t, good)}, "reading verifier key 1"},
-		"no proof":               {[]string{"check-proof", "--key", key}, "accepts 1 arg(s)"},
+		"no proof":               {[]string{"check-proof", "--key", key}, "name the file of the proof"},
 		"an output of its own":   {[]string{"checkpoint", "-o", "json"}, `unknown output format "json": it must be one of note, yaml`},
 		"two standard inputs":    {[]string{"verify", "-f", "-", "--checkpoint", "-"}, "cannot both be standard input"},
 		"a checkpoint not there": {[]string{"verify", "-f", "-", "--checkpoint", "/nonexistent"}, "no such file"},

@@ -7,10 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
@@ -46,12 +49,12 @@ has the verifier key checks it with "kubectl srenix audit check-proof", without
 the cluster and without any other event.
 
 Every event that was not pruned can be proven once a checkpoint covers it: at
-the latest some minutes after it was appended.`,
+the latest some ten minutes after it was appended.`,
 		Example: `  # Show an auditor that event 4711 is in the chain, and what it says
   kubectl srenix audit prove 4711 > proof.json
   kubectl srenix audit check-proof proof.json --key audit.vkey`,
 		DisableFlagsInUseLine: true,
-		Args:                  cobra.ExactArgs(1),
+		Args:                  cli.OneArgument("name the event by its index; these are there: kubectl get auditevents"),
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(command *cobra.Command, arguments []string) error {
 			index, err := strconv.ParseInt(arguments[0], 10, 64)
@@ -83,8 +86,7 @@ func (o *ProveOptions) Run(command *cobra.Command) error {
 		return errNoCheckpoint
 	}
 	if o.index >= latest.Spec.Size {
-		return cli.WithHint(fmt.Errorf("the newest checkpoint covers %d events, and so not audit event %d", latest.Spec.Size, o.index),
-			"If there is such an event, wait for the next checkpoint. See: kubectl get auditcheckpoints --watch")
+		return o.notCovered(command.Context(), &latest.Spec)
 	}
 	proven, err := o.prove(command.Context(), &latest.Spec)
 	if err != nil {
@@ -96,6 +98,37 @@ func (o *ProveOptions) Run(command *cobra.Command) error {
 	}
 	_, err = o.Out.Write(data)
 	return err
+}
+
+// notCovered tells why there is no proof of an event from beyond the newest checkpoint.
+func (o *ProveOptions) notCovered(ctx context.Context, latest *opsv1alpha1.AuditCheckpointSpec) error {
+	signed := latest.Time.UTC().Format(time.RFC3339)
+	event := &opsv1alpha1.AuditEvent{}
+	err := o.client.Get().Resource("auditevents").Name(audit.EventName(o.index)).Do(ctx).Into(event)
+	if apierrors.IsNotFound(err) {
+		return cli.WithHint(fmt.Errorf("there is no audit event %d: the newest checkpoint, of %s, covers those up to index %d", o.index, signed, latest.Size-1),
+			"See which there are: kubectl get auditevents")
+	}
+	if err != nil {
+		return explain(fmt.Errorf("reading audit event %d: %w", o.index, err))
+	}
+	when := due(o.clock.Since(latest.Time.Time))
+	if event.Spec.Type == opsv1alpha1.AuditCheckpointSigned {
+		// Nobody signs a checkpoint of nothing but the record of the one before.
+		when += ", if anything but checkpoints was recorded by then"
+	}
+	return cli.WithHint(fmt.Errorf("the newest checkpoint, of %s, covers the events up to index %d, and not yet audit event %d", signed, latest.Size-1, o.index),
+		fmt.Sprintf("The next one is due %s. Then try again: kubectl srenix audit prove %d", when, o.index))
+}
+
+// due tells when the checkpoint after one of this age is made, where there are
+// events for it.
+func due(age time.Duration) string {
+	minutes := math.Ceil((audit.DefaultCheckpointInterval - age).Minutes())
+	if minutes <= 1 {
+		return "within a minute"
+	}
+	return fmt.Sprintf("in about %.0f minutes", minutes)
 }
 
 // prove reads the chain up to the checkpoint, whole: whoever proves finds first

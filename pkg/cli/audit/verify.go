@@ -10,12 +10,15 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
@@ -52,6 +55,8 @@ type VerifyOptions struct {
 	client *cli.Client
 	given  *opsv1alpha1.AuditCheckpointSpec
 	keys   *audit.VerifierKeys
+	// Filled in by Run.
+	seen *seen
 }
 
 // NewVerifyOptions returns the defaults.
@@ -82,7 +87,8 @@ that tells what was pruned before.
 
 Each component logs the events that it has appended itself. Give the logs of all
 of them: they are put together in the order of the chain, and an event that is in
-several is taken once.`,
+several is taken once. A log that was cut at its end verifies up to there, unless
+it is held against a checkpoint of more: it is told where the events end.`,
 		Example: `  # Check the chain of the cluster
   kubectl srenix audit verify
 
@@ -98,7 +104,7 @@ several is taken once.`,
   # Keep a copy, and check it
   kubectl srenix audit export | tee audit.jsonl | kubectl srenix audit verify -f -`,
 		DisableFlagsInUseLine: true,
-		Args:                  cobra.NoArgs,
+		Args:                  filesAreFlags,
 		RunE:                  runE(options),
 	}
 	command.Flags().StringArrayVarP(&options.Files, "filename", "f", options.Files, `File of one event a line as JSON, or "-" for standard input; may be given several times. Without it, the cluster's chain is checked.`)
@@ -109,6 +115,14 @@ several is taken once.`,
 		panic(fmt.Sprintf("completing --output: %v", err))
 	}
 	return command
+}
+
+// filesAreFlags takes no arguments, and tells how a file is given instead.
+func filesAreFlags(command *cobra.Command, arguments []string) error {
+	if err := cli.NoArguments(command, arguments); err != nil {
+		return cli.WithHint(err, fmt.Sprintf("A file of events is given with -f: %s -f %s", command.CommandPath(), strings.Join(arguments, " -f ")))
+	}
+	return nil
 }
 
 // Complete reads the files of the keys and the checkpoint, and makes the client if
@@ -147,10 +161,12 @@ func (o *VerifyOptions) Validate() error {
 type report struct {
 	Valid bool `json:"valid"`
 	// Count, First, Last and Head are of the events that verified.
-	Count int64  `json:"count"`
-	First int64  `json:"first"`
-	Last  int64  `json:"last"`
-	Head  string `json:"head"`
+	Count int64 `json:"count"`
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
+	// LastTime is when the last of them was appended.
+	LastTime *metav1.MicroTime `json:"lastTime,omitempty"`
+	Head     string            `json:"head"`
 	// Checkpoints is how many checkpoints the events fit, and CheckpointSize how many
 	// events the newest of them covers.
 	Checkpoints    int64 `json:"checkpoints"`
@@ -243,9 +259,33 @@ func prunedBefore(latest *opsv1alpha1.AuditCheckpoint) int64 {
 }
 
 func (o *VerifyOptions) verify(events iter.Seq2[opsv1alpha1.AuditEventSpec, error], evidence audit.Evidence) (audit.Checked, error) {
-	var read atomic.Int64
-	defer cli.Progress(o.ErrOut, o.clock, func() string { return fmt.Sprintf("%d events read so far", read.Load()) })()
-	return audit.VerifyAgainst(counted(events, &read), evidence)
+	o.seen = &seen{components: map[string]bool{}}
+	defer cli.Progress(o.ErrOut, o.clock, func() string { return fmt.Sprintf("%d events read so far", o.seen.count.Load()) })()
+	return audit.VerifyAgainst(o.seen.watch(events), evidence)
+}
+
+// seen is what was read, whether or not it verified.
+type seen struct {
+	count      atomic.Int64
+	components map[string]bool
+	// last is the event read last, and before the one before it.
+	last, before opsv1alpha1.AuditEventSpec
+}
+
+// watch notes what is handed on.
+func (s *seen) watch(events iter.Seq2[opsv1alpha1.AuditEventSpec, error]) iter.Seq2[opsv1alpha1.AuditEventSpec, error] {
+	return func(yield func(opsv1alpha1.AuditEventSpec, error) bool) {
+		for event, err := range events {
+			s.count.Add(1)
+			if err == nil {
+				s.components[event.Component] = true
+				s.before, s.last = s.last, event
+			}
+			if !yield(event, err) {
+				return
+			}
+		}
+	}
 }
 
 // unread is an error from before any event was read.
@@ -265,18 +305,6 @@ func (o *VerifyOptions) open(name string) (io.ReadCloser, error) {
 	return file, nil
 }
 
-// counted counts what is handed on.
-func counted(events iter.Seq2[opsv1alpha1.AuditEventSpec, error], count *atomic.Int64) iter.Seq2[opsv1alpha1.AuditEventSpec, error] {
-	return func(yield func(opsv1alpha1.AuditEventSpec, error) bool) {
-		for event, err := range events {
-			count.Add(1)
-			if !yield(event, err) {
-				return
-			}
-		}
-	}
-}
-
 // tell prints the result, and returns what is wrong with the chain.
 func (o *VerifyOptions) tell(result audit.Checked, err error) error {
 	var bad *audit.BadLink
@@ -289,6 +317,9 @@ func (o *VerifyOptions) tell(result audit.Checked, err error) error {
 	case broken:
 		// Only what is wrong, and not who was reading when it showed.
 		err = fmt.Errorf("the chain is broken at %w; %s", bad, before(result, bad.Index))
+		if o.client == nil && o.seen.skipped(bad.Index) {
+			err = cli.WithHint(err, o.seen.otherLogs())
+		}
 	case errors.As(err, &damaged), errors.Is(err, audit.ErrCheckpoint):
 		err = fmt.Errorf("verifying the newest checkpoint: %w", err)
 	case err != nil:
@@ -298,7 +329,7 @@ func (o *VerifyOptions) tell(result audit.Checked, err error) error {
 	}
 	if o.Output == outputJSON {
 		summary := report{
-			Valid: err == nil, Count: result.Count, First: result.First, Last: result.Last, Head: result.Head,
+			Valid: err == nil, Count: result.Count, First: result.First, Last: result.Last, LastTime: o.seen.timeOf(result.Last), Head: result.Head,
 			Checkpoints: result.Checkpoints, CheckpointSize: result.Size, Signed: o.keys != nil && result.Checkpoints > 0,
 		}
 		if broken {
@@ -344,6 +375,44 @@ func (o *VerifyOptions) warn(result audit.Checked) {
 	if o.keys == nil && result.Checkpoints > 0 {
 		fmt.Fprintln(o.ErrOut, "Warning: the signatures of the checkpoints were not checked: give the keys with --key FILE.")
 	}
+	if o.client == nil {
+		fmt.Fprintln(o.ErrOut, o.end(result))
+	}
+}
+
+// end tells what a file says of its own end: nothing. A cluster is read to where
+// it ends now.
+func (o *VerifyOptions) end(result audit.Checked) string {
+	text := fmt.Sprintf("Warning: the events end with index %d, of %s: whether others came after it cannot be told from a file.",
+		result.Last, o.seen.last.Time.UTC().Format(time.RFC3339))
+	if result.Size == 0 {
+		return text + " A checkpoint that you kept tells whether it was cut before that: --checkpoint FILE."
+	}
+	return fmt.Sprintf("%s The newest checkpoint covers those up to index %d.", text, result.Size-1)
+}
+
+// skipped tells whether the event with this index is missing where a later one was read.
+func (s *seen) skipped(index int64) bool { return s.last.Index > index && s.before.Index == index-1 }
+
+// otherLogs tells what to do about events that are missing in between: each
+// component logs its own only.
+func (s *seen) otherLogs() string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(s.components)) {
+		names = append(names, cli.Plain(name))
+	}
+	return fmt.Sprintf("A component logs only the events that it has appended itself, and here are those of %s. Give the logs of all components and all their pods at once, each with -f, "+
+		"or check the cluster's chain: kubectl srenix audit export | kubectl srenix audit verify -f -", strings.Join(names, ", "))
+}
+
+// timeOf is when an event was appended, if it is one of the two read last.
+func (s *seen) timeOf(index int64) *metav1.MicroTime {
+	for _, event := range []*opsv1alpha1.AuditEventSpec{&s.last, &s.before} {
+		if event.Hash != "" && event.Index == index {
+			return &event.Time
+		}
+	}
+	return nil
 }
 
 // before tells what verified beside what is wrong. A chain that was rewritten is

@@ -7,7 +7,6 @@ package runbook
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -48,7 +47,7 @@ hour apart, everybody who may view the namespace does. Nothing ever executes it.
 		Example: `  # Read a runbook before approving it
   kubectl srenix runbook runbook-vault-0-1234567890 -n shop`,
 		DisableFlagsInUseLine: true,
-		Args:                  cobra.MaximumNArgs(1),
+		Args:                  cli.OneArgument("name the proposal; these have a runbook: kubectl get proposals -A -l srenix.io/tier=T3"),
 		RunE: func(command *cobra.Command, arguments []string) error {
 			if err := options.Complete(arguments); err != nil {
 				return cli.UsageError(command, err)
@@ -66,9 +65,6 @@ hour apart, everybody who may view the namespace does. Nothing ever executes it.
 
 // Complete reads arguments and flags, and makes the client. It sends nothing.
 func (o *Options) Complete(arguments []string) error {
-	if len(arguments) == 0 {
-		return errors.New("name the proposal; these have a runbook: kubectl get proposals -A -l srenix.io/tier=T3")
-	}
 	switch o.Output {
 	case "", "yaml", "json":
 	default:
