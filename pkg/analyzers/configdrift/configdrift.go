@@ -3,8 +3,8 @@
 
 // Package configdrift finds workloads that run with another configuration than
 // the cluster holds: a ConfigMap or Secret that containers took over when they
-// started, and that changed since. It reads no value: the time of a change is in
-// the metadata.
+// started, and that changed since, or pods that were made with different
+// configurations. It reads no value: the time of a change is in the metadata.
 package configdrift
 
 import (
@@ -29,6 +29,8 @@ const (
 	Name = "ConfigDrift"
 	// ConfigurationChangedAfterStart means that containers run with a ConfigMap or Secret as it was before it changed.
 	ConfigurationChangedAfterStart = "ConfigurationChangedAfterStart"
+	// ChecksumsDiffer means that pods of one workload were made with different configurations.
+	ChecksumsDiffer = "ConfigurationChecksumsDiffer"
 
 	standardGrace = 15 * time.Minute
 	// reloaderPrefix begins the annotations of Stakater Reloader, which restarts
@@ -49,24 +51,34 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	a := analyzer{grace: settings.Grace(standardGrace)}
 	return analyzers.Analyzer{
 		Name: Name,
-		Reasons: []analyzers.Reason{{
-			Name: ConfigurationChangedAfterStart, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo},
-			Summary: "A ConfigMap or Secret used in env or as a subPath changed after the containers started.",
-		}},
+		Reasons: []analyzers.Reason{
+			{
+				Name: ConfigurationChangedAfterStart, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo},
+				Summary: "A ConfigMap or Secret used in env or as a subPath changed after the containers started.",
+			},
+			{
+				Name: ChecksumsDiffer, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning},
+				Summary: "Pods of one workload differ in the checksum of their configuration, and no rollout is under way.",
+			},
+		},
 		Rules: workloads.Rules(a.judge, inputs.ConfigMaps.Ref(), inputs.Secrets.Ref()),
 	}, nil
 }
 
 func (a analyzer) judge(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
-	if !slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, w.Reference.Kind) || reloads(w) {
+	if !slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, w.Reference.Kind) {
 		return nil, nil
+	}
+	found := a.differing(view, w)
+	if reloads(w) {
+		return found, nil
 	}
 	// A rollout, or a scaling, does not end what is so while it lasts.
 	drifted := a.drifted(view, w)
 	if !w.Settled || len(drifted) == 0 {
-		return nil, nil
+		return found, nil
 	}
-	return []v1alpha1.FindingSpec{finding(w, drifted)}, nil
+	return append(found, finding(w, drifted)), nil
 }
 
 // drift is a source that is not any more what containers took over.
