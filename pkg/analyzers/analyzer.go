@@ -30,6 +30,11 @@ type Analyzer struct {
 	Reasons []Reason
 	// Rules has one rule for each kind of subject.
 	Rules []Rule
+	// Derivations compute derived kinds of the analyzer's own, which its Rules read:
+	// where what is wrong is found in many subjects and told of what they have in
+	// common, so that a change costs what it touches. Name and Group are filled in by
+	// the frame; no other rule may have the subject.
+	Derivations []live.Rule
 }
 
 // Reason is one thing that an analyzer can report.

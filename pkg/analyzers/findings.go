@@ -158,9 +158,14 @@ func emit(spec v1alpha1.FindingSpec) live.Output {
 // LiveRules turns an analyzer into rules of the live view.
 func LiveRules(analyzer Analyzer) []live.Rule {
 	var rules []live.Rule
+	name := func(subject live.KindRef) string { return analyzer.Name + "/" + subject.String() }
+	for _, rule := range analyzer.Derivations {
+		rule.Name, rule.Group = name(rule.Subject), analyzer.Name
+		rules = append(rules, rule)
+	}
 	for _, rule := range analyzer.Rules {
 		rules = append(rules, live.Rule{
-			Name: analyzer.Name + "/" + rule.Subject.String(), Group: analyzer.Name,
+			Name: name(rule.Subject), Group: analyzer.Name,
 			Subject: rule.Subject, Reads: rule.Reads,
 			Outputs: []live.KindRef{DetectedFindings.Ref(), DetectedClusterFindings.Ref()},
 			Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Observation identifies one condition that View.FirstObserved dates. A subject
+// Observation identifies one condition that View.FirstObserved or View.Began dates. A subject
 // that is made anew under its old name is another one, by its UID.
 type Observation struct {
 	Rule    string
@@ -50,24 +50,35 @@ func (e *Engine) Reconsider(rule string, subject Key) {
 // start of a condition which no object carries, in whole seconds as all times of
 // the API. It is forgotten once an evaluation does not ask for it. Evaluations
 // that are discarded (unknown, an error, a panic) neither start nor end anything.
-func (v *View) FirstObserved(id string) time.Time {
-	now := v.now.Truncate(time.Second)
+func (v *View) FirstObserved(id string) time.Time { return v.Began(id, time.Time{}) }
+
+// Began is FirstObserved for a condition of which an object tells since when it
+// holds, and may tell a later time while it goes on: the earliest time that was told
+// for id, and never later than it was first asked for. Nothing is told with zero.
+func (v *View) Began(id string, told time.Time) time.Time {
+	since := v.now.Truncate(time.Second)
+	if told = told.Truncate(time.Second); !told.IsZero() && told.Before(since) {
+		since = told
+	}
 	if v.rule == nil {
-		return now
+		return since
 	}
 	v.timed = true
 	for i := range v.observed {
-		if v.observed[i].ID == id {
-			return v.observed[i].since
+		if seen := &v.observed[i]; seen.ID == id {
+			if since.Before(seen.since) {
+				seen.since = since
+			}
+			return seen.since
 		}
 	}
-	seen := sighting{Observation: Observation{Rule: v.rule.Name, Subject: v.subject, ID: id}, since: now}
+	seen := sighting{Observation: Observation{Rule: v.rule.Name, Subject: v.subject, ID: id}, since: since}
 	if subject, exists := v.rule.subject.get(v.subject); exists {
 		seen.UID = subject.GetUID()
 	}
 	// What is remembered may be later than now, if the clock was set back.
-	if since, known := v.engine.options.Memory.Recall(seen.Observation); known && since.Before(now) {
-		seen.since = since
+	if remembered, known := v.engine.options.Memory.Recall(seen.Observation); known && remembered.Before(since) {
+		seen.since = remembered
 	}
 	v.observed = append(v.observed, seen)
 	return seen.since

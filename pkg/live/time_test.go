@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
 )
@@ -139,6 +141,40 @@ func TestWhatWasFirstObservedSurvivesARestart(t *testing.T) {
 	if b, _ := after.memory.Recall(pending(after, "b")); !b.Equal(epoch.Add(24 * time.Hour)) {
 		t.Errorf("the new pod is remembered since %s", b)
 	}
+}
+
+func TestTheEarliestTimeThatAnObjectToldCounts(t *testing.T) {
+	told := live.Rule{
+		Name: "told", Subject: pods.Ref(), Outputs: []live.KindRef{notes.Ref()},
+		Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+			p, _ := pods.Get(v, subject)
+			if p.Status.StartTime == nil {
+				return nil, nil
+			}
+			return []live.Output{note(subject, v.Began("told", p.Status.StartTime.Time).Format(time.TimeOnly))}, nil
+		},
+	}
+	f := newFixture(t, told)
+	tell := func(at *metav1.Time, want map[string]string) {
+		t.Helper()
+		p := pod("ns", "a", nil)
+		p.Status.StartTime = at
+		f.cluster.Set(podResource, p)
+		f.settle()
+		noted(t, f, want)
+	}
+	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: epoch.Add(d)} }
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.run()
+	f.settle()
+	f.step(time.Hour)
+	tell(at(10*time.Minute), map[string]string{"ns/a": "00:10:00"})
+	tell(at(30*time.Minute), map[string]string{"ns/a": "00:10:00"})
+	tell(at(5*time.Minute), map[string]string{"ns/a": "00:05:00"})
+	tell(nil, map[string]string{})
+	tell(at(30*time.Minute), map[string]string{"ns/a": "00:30:00"})
+	tell(nil, map[string]string{})
+	tell(at(24*time.Hour), map[string]string{"ns/a": "01:00:00"}) // never later than now
 }
 
 func TestReconsiderTakesOverWhatTheMemoryLearned(t *testing.T) {

@@ -45,6 +45,7 @@ func matchers() map[[2]string]matcher {
 	return map[[2]string]matcher{
 		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: freshPod,
 		{configdrift.Name, configdrift.ConfigurationChangedAfterStart}:    restartDeployment,
+		{configdrift.Name, configdrift.ChecksumsDiffer}:                   restartDeployment,
 		{stuckjobs.Name, stuckjobs.CannotStart}:                           freshJob,
 		{stuckrollout.Name, stuckrollout.DeadlineExceeded}:                restartRollout,
 		{stuckrollout.Name, stuckrollout.Stuck}:                           restartRollout,

@@ -103,63 +103,120 @@ type mount struct {
 	version string
 }
 
+// mostFailing is at how many paths Vault may fail in a round until that is an outage.
+// Each is tried several times, with pauses.
+const mostFailing = 10
+
 // Look asks for each of some paths. An error says that Vault does not answer as it
-// should; that something is missing, or not to be seen, is none.
+// should; that something is missing, or not to be seen, is none, nor that it fails at
+// some of many paths.
 func (c *Client) Look(ctx context.Context, paths []Path) (map[Path]Seen, error) {
 	seen := make(map[Path]Seen, len(paths))
 	if len(paths) == 0 {
 		return seen, nil
 	}
-	client, leave, err := c.enter(ctx)
+	session, err := c.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
-	r := &round{client: client, mounts: map[Path]mount{}}
+	defer session.leave()
+	r := &round{client: session.client, mounts: map[Path]mount{}}
+	failures, hidden := 0, false
 	for _, path := range paths {
-		if seen[path], err = r.look(ctx, path); err != nil {
+		now, err := r.look(ctx, path)
+		if errors.Is(err, errInternal) {
+			if failures++; failures < min(mostFailing, len(paths)) {
+				seen[path] = Seen{State: failing}
+				continue
+			}
+		}
+		if err != nil {
 			return nil, fmt.Errorf("asking Vault for %s: %w", path, err)
+		}
+		seen[path] = now
+		hidden = hidden || now.State == Hidden
+	}
+	if hidden {
+		// A token that has run out meanwhile may see nothing.
+		if err := session.check(ctx); err != nil {
+			return nil, err
 		}
 	}
 	return seen, nil
 }
 
-// enter returns a client with a token, and what gives back a token that was made for it.
-func (c *Client) enter(ctx context.Context) (*api.Client, func(), error) {
+// session is a client with a token.
+type session struct {
+	client *api.Client
+	// check tells whether the token is still good.
+	check func(context.Context) error
+	// leave gives back a token that was made for the session.
+	leave func()
+}
+
+// enter begins a session.
+func (c *Client) enter(ctx context.Context) (*session, error) {
 	client, err := c.connect()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if c.options.TokenFile != "" {
-		token, err := os.ReadFile(c.options.TokenFile)
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading the token for Vault: %w", err)
-		}
-		client.SetToken(strings.TrimSpace(string(token)))
-		// Else a token that has run out would look like paths that may not be seen.
-		if _, err := client.Auth().Token().LookupSelfWithContext(ctx); err != nil {
-			return nil, nil, fmt.Errorf("showing Vault the token: %w", withoutBody(err))
-		}
-		return client, func() {}, nil
+		return c.show(ctx, client)
 	}
+	return c.login(ctx, client)
+}
+
+// show begins a session with the token of the file.
+func (c *Client) show(ctx context.Context, client *api.Client) (*session, error) {
+	token, err := os.ReadFile(c.options.TokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the token for Vault: %w", err)
+	}
+	client.SetToken(strings.TrimSpace(string(token)))
+	s := &session{client: client, leave: func() {}, check: func(ctx context.Context) error {
+		if _, err := client.Auth().Token().LookupSelfWithContext(ctx); err != nil {
+			return fmt.Errorf("showing Vault the token: %w", withoutBody(err))
+		}
+		return nil
+	}}
+	// Else a token that has run out would look like paths that may not be seen.
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// login begins a session with a token of the role. Such a token need not have the
+// right to look itself up: it is good for as long as it was given for.
+func (c *Client) login(ctx context.Context, client *api.Client) (*session, error) {
 	token, err := os.ReadFile(c.options.ServiceAccountTokenFile)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the token of the service account: %w", err)
+		return nil, fmt.Errorf("reading the token of the service account: %w", err)
 	}
+	began := time.Now()
 	login, err := client.Logical().WriteWithContext(ctx, "auth/"+c.options.KubernetesMount+"/login", map[string]any{
 		"role": c.options.KubernetesRole, "jwt": strings.TrimSpace(string(token)),
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("logging in to Vault as role %s: %w", c.options.KubernetesRole, withoutBody(err))
+		return nil, fmt.Errorf("logging in to Vault as role %s: %w", c.options.KubernetesRole, withoutBody(err))
 	}
 	if login == nil || login.Auth == nil || login.Auth.ClientToken == "" {
-		return nil, nil, fmt.Errorf("logging in to Vault as role %s: it gave no token", c.options.KubernetesRole)
+		return nil, fmt.Errorf("logging in to Vault as role %s: it gave no token", c.options.KubernetesRole)
 	}
 	client.SetToken(login.Auth.ClientToken)
-	return client, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.Timeout)
-		defer cancel()
-		_ = client.Auth().Token().RevokeSelfWithContext(ctx, "") // else it runs out by itself
+	return &session{
+		client: client,
+		check: func(context.Context) error {
+			if given := time.Duration(login.Auth.LeaseDuration) * time.Second; given > 0 && time.Since(began) >= given {
+				return fmt.Errorf("the token of role %s, which is good for %s, ran out before all was asked for: give the role a longer token_ttl", c.options.KubernetesRole, given)
+			}
+			return nil
+		},
+		leave: func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.Timeout)
+			defer cancel()
+			_ = client.Auth().Token().RevokeSelfWithContext(ctx, "") // else it runs out by itself
+		},
 	}, nil
 }
 

@@ -210,6 +210,61 @@ func TestAnOutageIsAnError(t *testing.T) {
 	}
 }
 
+// TestOnePathThatVaultFailsAtIsNoOutage holds that others are looked at all the same.
+func TestOnePathThatVaultFailsAtIsNoOutage(t *testing.T) {
+	f := vaulttest.New(t)
+	f.Secrets["secret/db"] = map[string]any{"k": nil}
+	f.Broken = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/broken") {
+			return false
+		}
+		vaulttest.Refuse(w, 500, "internal error: "+vaulttest.Value)
+		return true
+	}
+	paths := []Path{in("secret", "broken"), in("secret", "db")}
+	have, err := clientOf(t, f, nil).Look(t.Context(), paths)
+	want := map[Path]Seen{paths[0]: {State: failing}, paths[1]: {State: Exists, Keys: map[string]any{"k": nil}}}
+	if diff := cmp.Diff(want, have); diff != "" || err != nil {
+		t.Errorf("%v, -want +have:\n%s", err, diff)
+	}
+	// Many are one.
+	for i := range mostFailing {
+		paths = append(paths, in("secret", fmt.Sprintf("broken-%d", i)))
+	}
+	if have, err := clientOf(t, f, nil).Look(t.Context(), paths); err == nil || have != nil {
+		t.Errorf("have %v", have)
+	}
+}
+
+// TestATokenThatRunsOutHidesNothing holds that 403 is no answer of who is not known.
+func TestATokenThatRunsOutHidesNothing(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"of the file": nil,
+		"of a role": func(o *Options) {
+			o.TokenFile, o.KubernetesRole, o.KubernetesMount, o.ServiceAccountTokenFile = "", "srenix", "kubernetes", file(t, "pod-token")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := vaulttest.New(t)
+			f.Secrets["secret/a"], f.Secrets["secret/b"] = map[string]any{"k": nil}, map[string]any{"k": nil}
+			f.Lease = time.Second
+			f.Broken = func(_ http.ResponseWriter, r *http.Request) bool {
+				if strings.HasSuffix(r.URL.Path, "/subkeys/b") {
+					if change != nil {
+						time.Sleep(f.Lease) // its time passes
+					}
+					clear(f.Tokens)
+				}
+				return false
+			}
+			have, err := clientOf(t, f, change).Look(t.Context(), []Path{in("secret", "a"), in("secret", "b")})
+			if err == nil || have != nil {
+				t.Errorf("have %v", have)
+			}
+		})
+	}
+}
+
 func TestAHiccupIsNoOutage(t *testing.T) {
 	f := vaulttest.New(t)
 	f.Secrets["secret/db"] = map[string]any{"k": nil}

@@ -60,6 +60,9 @@ const (
 	Deleted State = "Deleted"
 	// Hidden means that Vault does not say.
 	Hidden State = "Hidden"
+	// failing means that Vault fails when it is asked for just this path. A Poller
+	// makes of it what it knew before.
+	failing State = "Failing"
 )
 
 // Seen is what Vault says of a path.
@@ -68,4 +71,7 @@ type Seen struct {
 	// Keys are those of a secret that exists, nested as they are, with nil in place of
 	// each value; nil if they are not known.
 	Keys map[string]any
+	// Stale tells that this was so when Vault answered last, and that it fails at the
+	// path since.
+	Stale bool
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
+// errInternal is what Vault answers where it fails at one path, or at all of them.
+var errInternal = fmt.Errorf("it answers %d %s", http.StatusInternalServerError, http.StatusText(http.StatusInternalServerError))
+
 // withoutBody keeps of an answer of Vault what it means. What else it says may be
 // anything, and differs from one answer to the next.
 func withoutBody(err error) error {
@@ -20,6 +23,8 @@ func withoutBody(err error) error {
 		return withoutURL(err)
 	}
 	switch refused.StatusCode {
+	case http.StatusInternalServerError:
+		return errInternal
 	case http.StatusTooManyRequests:
 		return errors.New("it is asked too often (429)")
 	case http.StatusServiceUnavailable:

@@ -30,6 +30,9 @@ func Object(path Path, seen Seen) *unstructured.Unstructured {
 	if seen.Keys != nil {
 		status["keys"] = names(seen.Keys)
 	}
+	if seen.Stale {
+		status["stale"] = true
+	}
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"spec":   map[string]any{"namespace": path.Namespace, "mount": path.Mount, "path": path.Path},
 		"status": status,
@@ -57,5 +60,6 @@ func SeenOf(object *unstructured.Unstructured) Seen {
 	state, _, _ := unstructured.NestedString(object.Object, "status", "state")
 	keys, _, _ := unstructured.NestedFieldNoCopy(object.Object, "status", "keys")
 	known, _ := keys.(map[string]any)
-	return Seen{State: State(state), Keys: known}
+	stale, _, _ := unstructured.NestedBool(object.Object, "status", "stale")
+	return Seen{State: State(state), Keys: known, Stale: stale}
 }

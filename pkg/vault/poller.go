@@ -81,6 +81,7 @@ func (p *Poller) ListWithContext(ctx context.Context, _ metav1.ListOptions) (run
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	keep(p.seen, seen)
 	p.version++
 	p.seen = seen
 	list := &unstructured.UnstructuredList{}
@@ -170,12 +171,28 @@ func (p *Poller) round(ctx context.Context, all bool) ([]watch.Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	keep(before, seen)
 	for _, path := range wanted {
 		if _, asked := seen[path]; !asked {
 			seen[path] = before[path]
 		}
 	}
 	return p.replace(seen), nil
+}
+
+// keep has what was known before stand for paths that Vault fails at.
+func keep(before, seen map[Path]Seen) {
+	for path, now := range seen {
+		if now.State != failing {
+			continue
+		}
+		was, known := before[path]
+		if !known {
+			was.State = Hidden
+		}
+		was.Stale = true
+		seen[path] = was
+	}
 }
 
 // replace makes seen all that is known, and returns what differs, in order.

@@ -121,6 +121,32 @@ func TestAPollerListsAndWatches(t *testing.T) {
 	}
 }
 
+func TestWhatWasKnownStandsForAPathThatVaultFailsAt(t *testing.T) {
+	a, b, c := in("secret", "a"), in("secret", "b"), in("secret", "c")
+	s := &shelf{has: map[Path]Seen{a: {State: Missing}, b: {State: Exists, Keys: map[string]any{"k": nil}}, c: {State: failing}}}
+	p := NewPoller(s, func(context.Context) ([]Path, error) { return []Path{a, b, c}, nil }, time.Minute, testingclock.NewFakeClock(time.Unix(0, 0)))
+	if _, err := p.ListWithContext(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // however long it lasts
+		s.set(func() { s.has[a], s.has[b] = Seen{State: failing}, Seen{State: failing} })
+		if _, err := p.round(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		want := map[Path]Seen{a: {State: Missing, Stale: true}, b: {State: Exists, Keys: map[string]any{"k": nil}, Stale: true}, c: {State: Hidden, Stale: true}}
+		if diff := cmp.Diff(want, p.seen); diff != "" {
+			t.Errorf("-want +have:\n%s", diff)
+		}
+	}
+	s.set(func() { s.has[b] = Seen{State: Exists} })
+	if _, err := p.round(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Seen{State: Exists}, p.seen[b]); diff != "" {
+		t.Errorf("-want +have:\n%s", diff)
+	}
+}
+
 func TestAWatchEndsWhenItIsStopped(t *testing.T) {
 	p := NewPoller(&shelf{}, func(context.Context) ([]Path, error) { return nil, nil }, time.Minute, testingclock.NewFakeClock(time.Unix(0, 0)))
 	list, err := p.ListWithContext(t.Context(), metav1.ListOptions{})
@@ -139,8 +165,8 @@ func TestAWatchEndsWhenItIsStopped(t *testing.T) {
 
 func TestObjectsHoldNoValues(t *testing.T) {
 	path := in("secret", "a")
-	object := Object(path, Seen{State: Exists, Keys: map[string]any{"k": "value", "in": map[string]any{"k": "value"}}})
-	want := Seen{State: Exists, Keys: map[string]any{"k": nil, "in": map[string]any{"k": nil}}}
+	object := Object(path, Seen{State: Exists, Keys: map[string]any{"k": "value", "in": map[string]any{"k": "value"}}, Stale: true})
+	want := Seen{State: Exists, Keys: map[string]any{"k": nil, "in": map[string]any{"k": nil}}, Stale: true}
 	if diff := cmp.Diff(want, SeenOf(object)); diff != "" {
 		t.Errorf("-want +have:\n%s", diff)
 	}

@@ -64,6 +64,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	}
 	a := analyzer{grace: settings.Grace(standardGrace)}
 	critical, warning := []v1alpha1.Severity{v1alpha1.SeverityCritical}, []v1alpha1.Severity{v1alpha1.SeverityWarning}
+	chain := slices.Clip([]live.KindRef{inputs.Orders.Ref(), inputs.Challenges.Ref(), inputs.Issuers.Ref(), inputs.ClusterIssuers.Ref()})
 	made := analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
@@ -76,14 +77,8 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: BundleExpired, Severities: critical, Summary: "A caBundle of a webhook or an APIService holds nothing that is valid."},
 		},
 		Rules: []analyzers.Rule{
-			{
-				Subject: inputs.Certificates.Ref(),
-				Reads: []live.KindRef{
-					inputs.CertificateRequests.Ref(), inputs.Orders.Ref(), inputs.Challenges.Ref(), inputs.Issuers.Ref(), inputs.ClusterIssuers.Ref(),
-				},
-				Analyze: a.certificate,
-			},
-			{Subject: inputs.CertificateRequests.Ref(), Reads: []live.KindRef{inputs.Certificates.Ref()}, Analyze: a.request},
+			{Subject: inputs.Certificates.Ref(), Reads: append(chain, inputs.CertificateRequests.Ref()), Analyze: a.certificate},
+			{Subject: inputs.CertificateRequests.Ref(), Reads: append(chain, inputs.Certificates.Ref()), Analyze: a.request},
 			{Subject: inputs.ValidatingWebhookConfigurations.Ref(), Analyze: validatingWebhooks},
 			{Subject: inputs.MutatingWebhookConfigurations.Ref(), Analyze: mutatingWebhooks},
 			{Subject: inputs.APIServices.Ref(), Analyze: apiService},
@@ -103,20 +98,28 @@ func (a analyzer) certificate(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if finding, found := a.expiry(view, certificate); found {
 		return []v1alpha1.FindingSpec{finding}, nil
 	}
-	ready, has := inputs.ConditionOf(certificate, "Ready")
-	if !has || ready.Status != "False" || ready.LastTransition.IsZero() {
-		return nil, nil
-	}
-	if end := ready.LastTransition.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
+	since, found := a.notReady(view, certificate)
+	if !found || requestFailed(view, certificate) {
 		return nil, nil
 	}
 	why, related := cause(view, certificate)
 	if why == "" {
+		ready, _ := inputs.ConditionOf(certificate, "Ready")
 		why = inputs.Sentence(ready.Message)
 	}
-	return []v1alpha1.FindingSpec{about(certificate, NotReady, v1alpha1.SeverityWarning, ready.LastTransition,
+	return []v1alpha1.FindingSpec{about(certificate, NotReady, v1alpha1.SeverityWarning, since,
 		fmt.Sprintf("Certificate %s is not Ready: %s.", certificate.GetName(), why), related...)}, nil
+}
+
+// notReady tells whether a Certificate has not been Ready for the grace, and since when.
+func (a analyzer) notReady(view *live.View, certificate *unstructured.Unstructured) (since time.Time, found bool) {
+	ready, has := inputs.ConditionOf(certificate, "Ready")
+	if !has || ready.Status != "False" || ready.LastTransition.IsZero() {
+		return time.Time{}, false
+	}
+	end := ready.LastTransition.Add(a.grace)
+	view.RecheckAt(end)
+	return ready.LastTransition, !view.Now().Before(end)
 }
 
 // expiry tells how a certificate that was issued stands in time. What is to be

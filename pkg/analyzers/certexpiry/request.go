@@ -5,6 +5,7 @@ package certexpiry
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -62,6 +63,17 @@ func failing(certificate *unstructured.Unstructured) bool {
 	return issuing.Status == "False" && !inputs.TimeAt(certificate, "status", "lastFailureTime").IsZero()
 }
 
+// requestFailed tells whether a request of a Certificate failed that it still waits
+// for. That is found of the request then, which there is something to do about, and
+// not a second time of the Certificate.
+func requestFailed(view *live.View, certificate *unstructured.Unstructured) bool {
+	requests := inputs.CertificateRequests.ByIndex(view, inputs.ByController, inputs.Controls(certificate.GetUID()))
+	return slices.ContainsFunc(requests, func(request *unstructured.Unstructured) bool {
+		_, failed := Failed(request)
+		return failed && request.GetDeletionTimestamp() == nil && WaitingFor(view, request) != nil
+	})
+}
+
 func (a analyzer) request(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	request, exists := inputs.CertificateRequests.Get(view, subject)
 	if !exists || request.GetDeletionTimestamp() != nil {
@@ -75,14 +87,19 @@ func (a analyzer) request(view *live.View, subject live.Key) ([]v1alpha1.Finding
 	if certificate == nil {
 		return nil, nil
 	}
-	if end := at.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
+	end := at.Add(a.grace)
+	view.RecheckAt(end)
+	if _, late := a.notReady(view, certificate); !late && view.Now().Before(end) {
 		return nil, nil
 	}
 	ready, _ := inputs.ConditionOf(request, "Ready")
-	spec := about(request, RequestFailed, v1alpha1.SeverityWarning, at,
-		fmt.Sprintf("CertificateRequest %s failed (%s), and Certificate %s still waits for a certificate.", request.GetName(), inputs.Sentence(ready.Message), certificate.GetName()),
-		relate("certificate", certificate))
+	message := fmt.Sprintf("CertificateRequest %s failed (%s), and Certificate %s still waits for a certificate.", request.GetName(), inputs.Sentence(ready.Message), certificate.GetName())
+	why, related := cause(view, certificate)
+	if why != "" && why != stated(request) {
+		message += " Why: " + why + "."
+	}
+	related = slices.DeleteFunc(related, func(r v1alpha1.RelatedObject) bool { return r.UID == request.GetUID() })
+	spec := about(request, RequestFailed, v1alpha1.SeverityWarning, at, message, append(related, relate("certificate", certificate))...)
 	spec.Remediation = v1alpha1.Remediation{
 		Text: "Mend what the request says. cert-manager tries again by itself, an hour after the first failure and later each time; cmctl has it try at once. Where it does not try again, it does once this request is gone.",
 		Commands: []string{

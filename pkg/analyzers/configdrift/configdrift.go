@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package configdrift finds workloads that run with another configuration than
-// the cluster holds: a ConfigMap or Secret that pods took over when they
-// started, and that changed since. It reads no value: the time of a change is in
-// the metadata.
+// the cluster holds: a ConfigMap or Secret that containers took over when they
+// started, and that changed since, or pods that were made with different
+// configurations. It reads no value: the time of a change is in the metadata.
 package configdrift
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
@@ -26,8 +27,10 @@ import (
 const (
 	// Name of the analyzer.
 	Name = "ConfigDrift"
-	// ConfigurationChangedAfterStart means that pods run with a ConfigMap or Secret as it was before its last change.
+	// ConfigurationChangedAfterStart means that containers run with a ConfigMap or Secret as it was before it changed.
 	ConfigurationChangedAfterStart = "ConfigurationChangedAfterStart"
+	// ChecksumsDiffer means that pods of one workload were made with different configurations.
+	ChecksumsDiffer = "ConfigurationChecksumsDiffer"
 
 	standardGrace = 15 * time.Minute
 	// reloaderPrefix begins the annotations of Stakater Reloader, which restarts
@@ -48,63 +51,114 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	a := analyzer{grace: settings.Grace(standardGrace)}
 	return analyzers.Analyzer{
 		Name: Name,
-		Reasons: []analyzers.Reason{{
-			Name: ConfigurationChangedAfterStart, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo},
-			Summary: "A ConfigMap or Secret used in env or as a subPath changed after the pods started.",
-		}},
+		Reasons: []analyzers.Reason{
+			{
+				Name: ConfigurationChangedAfterStart, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo},
+				Summary: "A ConfigMap or Secret used in env or as a subPath changed after the containers started.",
+			},
+			{
+				Name: ChecksumsDiffer, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning},
+				Summary: "Pods of one workload differ in the checksum of their configuration, and no rollout is under way.",
+			},
+		},
 		Rules: workloads.Rules(a.judge, inputs.ConfigMaps.Ref(), inputs.Secrets.Ref()),
 	}, nil
 }
 
 func (a analyzer) judge(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
-	restartable := slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, w.Reference.Kind)
-	if !restartable || !w.Settled || reloads(w) {
+	if !slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, w.Reference.Kind) {
 		return nil, nil
 	}
-	return a.changedAfterStart(view, w), nil
+	found := a.differing(view, w)
+	if reloads(w) {
+		return found, nil
+	}
+	// A rollout, or a scaling, does not end what is so while it lasts.
+	drifted := a.drifted(view, w)
+	if !w.Settled || len(drifted) == 0 {
+		return found, nil
+	}
+	return append(found, finding(w, drifted)), nil
 }
 
-func (a analyzer) changedAfterStart(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
-	used := frozen(&w.Template.Spec)
-	if len(used) == 0 {
+// drift is a source that is not any more what containers took over.
+type drift struct {
+	source
+	uid types.UID
+	// made tells that it did not exist when they started, or another of the name did.
+	made  bool
+	since time.Time
+}
+
+// drifted returns what changed after containers started that had taken it over, once
+// the grace after the first change is over.
+func (a analyzer) drifted(view *live.View, w workloads.Workload) []drift {
+	taken := frozen(&w.Template.Spec)
+	if len(taken) == 0 {
 		return nil
 	}
-	started, running := oldestStart(view, w)
-	if !running {
-		return nil
-	}
-	var changed []string
-	var related []v1alpha1.RelatedObject
-	var newest metav1.Time
-	for _, s := range used {
-		object, exists := s.get(view, w.Meta.Namespace)
+	var found []drift
+	pods := w.Pods(view)
+	for _, t := range taken {
+		started, running := oldestStart(pods, t.containers)
+		if !running {
+			continue
+		}
+		object, exists := t.get(view, w.Meta.Namespace)
 		if !exists {
 			continue
 		}
+		d := drift{source: t.source, uid: object.UID, made: object.CreationTimestamp.After(started)}
 		at := inputs.Changed(object)
-		if !at.After(started.Time) {
+		if d.made {
+			at = object.CreationTimestamp
+		}
+		if !at.After(started) {
 			continue
 		}
-		if end := at.Add(a.grace); view.Now().Before(end) {
+		// A source tells of its last change only; the first since they started counts.
+		if d.since = view.Began(t.String(), at.Time); d.since.Before(started) {
+			d.since = at.Time
+		}
+		if end := d.since.Add(a.grace); view.Now().Before(end) {
 			view.RecheckAt(end)
 			continue
 		}
-		changed = append(changed, s.String())
-		related = append(related, v1alpha1.RelatedObject{Relation: "changed after start", ObjectReference: v1alpha1.ObjectReference{
-			APIVersion: "v1", Kind: s.kind, Namespace: w.Meta.Namespace, Name: s.name, UID: object.UID,
+		found = append(found, d)
+	}
+	return found
+}
+
+func finding(w workloads.Workload, drifted []drift) v1alpha1.FindingSpec {
+	var changed, made []string
+	var related []v1alpha1.RelatedObject
+	since := drifted[0].since
+	for _, d := range drifted {
+		relation := "changed after start"
+		if d.made {
+			relation = "made after start"
+			made = append(made, d.String())
+		} else {
+			changed = append(changed, d.String())
+		}
+		related = append(related, v1alpha1.RelatedObject{Relation: relation, ObjectReference: v1alpha1.ObjectReference{
+			APIVersion: "v1", Kind: d.kind, Namespace: w.Meta.Namespace, Name: d.name, UID: d.uid,
 		}})
-		if at.After(newest.Time) {
-			newest = at
+		if d.since.Before(since) {
+			since = d.since
 		}
 	}
-	if len(changed) == 0 {
-		return nil
+	var sentences []string
+	if len(changed) > 0 {
+		sentences = append(sentences, fmt.Sprintf("Containers of %s run with what %s held when they started; it has changed since.", w, list(changed)))
+	}
+	if len(made) > 0 {
+		sentences = append(sentences, fmt.Sprintf("Containers of %s started before the present %s was made: they run without it, or with what an earlier one of the name held.", w, list(made)))
 	}
 	kind := strings.ToLower(w.Reference.Kind)
-	return []v1alpha1.FindingSpec{{
+	return v1alpha1.FindingSpec{
 		Reason: ConfigurationChangedAfterStart, Severity: v1alpha1.SeverityInfo, Subject: w.Reference, Related: related,
-		Message: fmt.Sprintf("%s %s runs with the content that %s had when its pods started; it has changed since.",
-			w.Reference.Kind, w.Reference.Name, list(changed)),
+		Message: strings.Join(sentences, " "),
 		Remediation: v1alpha1.Remediation{
 			Text: "Restart the workload, so that its pods take the present content over.",
 			Commands: []string{
@@ -112,8 +166,8 @@ func (a analyzer) changedAfterStart(view *live.View, w workloads.Workload) []v1a
 				fmt.Sprintf("kubectl rollout status %s %s -n %s", kind, w.Meta.Name, w.Meta.Namespace),
 			},
 		},
-		Since: newest,
-	}}
+		Since: metav1.NewTime(since),
+	}
 }
 
 // list names at most five: a message is a sentence.
@@ -133,17 +187,48 @@ func (s source) get(view *live.View, namespace string) (*metav1.PartialObjectMet
 	return inputs.ConfigMaps.Get(view, key)
 }
 
-// oldestStart returns when the oldest of the workload's running pods started.
-func oldestStart(view *live.View, w workloads.Workload) (oldest metav1.Time, running bool) {
-	for _, pod := range w.Pods(view) {
+// oldestStart returns when the first of some containers of running pods started, of
+// those that still run, or did their work before the others. One that waits to be
+// started again takes over what there is then.
+func oldestStart(pods []*corev1.Pod, containers []string) (oldest time.Time, running bool) {
+	for _, pod := range pods {
 		if pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning || pod.Status.StartTime == nil {
 			continue
 		}
-		if start := *pod.Status.StartTime; !running || start.Before(&oldest) {
-			oldest, running = start, true
+		for _, name := range containers {
+			start, runs := startOf(pod, name)
+			if runs && (!running || start.Before(oldest)) {
+				oldest, running = start, true
+			}
 		}
 	}
 	return oldest, running
+}
+
+// startOf returns when a container of a running pod started. Of one that has not
+// been restarted the pod tells.
+func startOf(pod *corev1.Pod, container string) (start time.Time, runs bool) {
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.Name == container {
+			if status.State.Running == nil {
+				return time.Time{}, false
+			}
+			return status.State.Running.StartedAt.Time, true
+		}
+	}
+	for _, status := range pod.Status.InitContainerStatuses {
+		if status.Name != container {
+			continue
+		}
+		switch state := status.State; {
+		case state.Running != nil:
+			return state.Running.StartedAt.Time, true
+		case state.Terminated != nil && state.Terminated.ExitCode == 0:
+			return state.Terminated.StartedAt.Time, true
+		}
+		return time.Time{}, false
+	}
+	return pod.Status.StartTime.Time, true
 }
 
 // reloads tells whether something else restarts the workload when its configuration changes.

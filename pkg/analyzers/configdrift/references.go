@@ -15,36 +15,56 @@ type source struct{ kind, name string }
 
 func (s source) String() string { return s.kind + " " + s.name }
 
-// frozen returns the ConfigMaps and Secrets whose content a pod takes once, when
-// it starts: those in environment variables and those mounted with a subPath.
+// taken is a source with the containers that take its content over.
+type taken struct {
+	source
+	containers []string
+}
+
+// frozen returns the ConfigMaps and Secrets whose content a container takes once,
+// when it starts: those in environment variables and those mounted with a subPath.
 // What is mounted whole follows by itself.
-func frozen(spec *corev1.PodSpec) []source {
-	var found []source
+func frozen(spec *corev1.PodSpec) []taken {
+	by := map[source][]string{}
 	for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
-		for _, from := range container.EnvFrom {
-			if from.ConfigMapRef != nil {
-				found = append(found, source{"ConfigMap", from.ConfigMapRef.Name})
-			}
-			if from.SecretRef != nil {
-				found = append(found, source{"Secret", from.SecretRef.Name})
-			}
-		}
-		for _, env := range container.Env {
-			if env.ValueFrom != nil && env.ValueFrom.ConfigMapKeyRef != nil {
-				found = append(found, source{"ConfigMap", env.ValueFrom.ConfigMapKeyRef.Name})
-			}
-			if env.ValueFrom != nil && env.ValueFrom.SecretKeyRef != nil {
-				found = append(found, source{"Secret", env.ValueFrom.SecretKeyRef.Name})
-			}
-		}
-		for _, mount := range container.VolumeMounts {
-			if mount.SubPath != "" || mount.SubPathExpr != "" {
-				found = append(found, sourcesOf(spec.Volumes, mount.Name)...)
+		for _, s := range sourcesIn(container, spec.Volumes) {
+			if !slices.Contains(by[s], container.Name) {
+				by[s] = append(by[s], container.Name)
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b source) int { return strings.Compare(a.String(), b.String()) })
-	return slices.Compact(found)
+	var found []taken
+	for s, containers := range by {
+		found = append(found, taken{s, containers})
+	}
+	slices.SortFunc(found, func(a, b taken) int { return strings.Compare(a.String(), b.String()) })
+	return found
+}
+
+func sourcesIn(container corev1.Container, volumes []corev1.Volume) []source {
+	var found []source
+	for _, from := range container.EnvFrom {
+		if from.ConfigMapRef != nil {
+			found = append(found, source{"ConfigMap", from.ConfigMapRef.Name})
+		}
+		if from.SecretRef != nil {
+			found = append(found, source{"Secret", from.SecretRef.Name})
+		}
+	}
+	for _, env := range container.Env {
+		if env.ValueFrom != nil && env.ValueFrom.ConfigMapKeyRef != nil {
+			found = append(found, source{"ConfigMap", env.ValueFrom.ConfigMapKeyRef.Name})
+		}
+		if env.ValueFrom != nil && env.ValueFrom.SecretKeyRef != nil {
+			found = append(found, source{"Secret", env.ValueFrom.SecretKeyRef.Name})
+		}
+	}
+	for _, mount := range container.VolumeMounts {
+		if mount.SubPath != "" || mount.SubPathExpr != "" {
+			found = append(found, sourcesOf(volumes, mount.Name)...)
+		}
+	}
+	return found
 }
 
 func sourcesOf(volumes []corev1.Volume, name string) []source {

@@ -4,11 +4,15 @@
 package endpoints
 
 import (
+	"strings"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/live"
 )
 
@@ -29,6 +33,7 @@ func pods(view *live.View, service *corev1.Service) behind {
 	}
 	selector := labels.SelectorFromSet(service.Spec.Selector)
 	var b behind
+	var others []string
 	var selected, running int
 	note := func(template *corev1.PodTemplateSpec, replicas *int32, rolls bool) {
 		if !selector.Matches(labels.Set(template.Labels)) {
@@ -47,16 +52,55 @@ func pods(view *live.View, service *corev1.Service) behind {
 		rolls := s.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType && s.Status.CurrentRevision != s.Status.UpdateRevision
 		note(&s.Spec.Template, s.Spec.Replicas, rolls || s.Status.ObservedGeneration < s.Generation)
 	}
-	there := len(inputs.Pods.List(view, service.Namespace, selector)) > 0
+	for _, d := range inputs.DaemonSets.List(view, service.Namespace, nil) {
+		rolls := d.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType && d.Status.UpdatedNumberScheduled < d.Status.DesiredNumberScheduled
+		note(&d.Spec.Template, nil, rolls || d.Status.ObservedGeneration < d.Generation)
+	}
+	for _, r := range inputs.ReplicaSets.List(view, service.Namespace, selector) {
+		maker, other := makerOf(r)
+		if !other {
+			continue
+		}
+		// How many pods it is to have nobody but its maker knows, which may be of another
+		// project. A new one is part of a rollout.
+		selected++
+		running++
+		others = append(others, maker)
+		b.rolling = b.rolling || !after(view, r.CreationTimestamp.Add(rollingGrace))
+	}
+	var alive, over int
+	for _, pod := range inputs.Pods.List(view, service.Namespace, selector) {
+		if inputs.Finished(pod) {
+			over++
+		} else {
+			alive++
+		}
+	}
 	switch {
-	case there:
+	case alive > 0:
 		b.why = "none of the pods that it selects is Ready"
 	case selected > 0 && running == 0:
 		b.why, b.zero = "what makes its pods is scaled to zero", true
+	case len(others) > 0:
+		b.why = "there are no pods of " + workloads.Names(others) + ", which makes those that it selects"
+	case over > 0:
+		b.why = "the pods that it selects are over"
 	default:
 		b.why = "it selects no pods"
 	}
 	return b
+}
+
+// makerOf names what makes the pods of a ReplicaSet, unless that is a Deployment.
+func makerOf(r *metav1.PartialObjectMetadata) (name string, other bool) {
+	controller := metav1.GetControllerOfNoCopy(r)
+	switch {
+	case controller == nil:
+		return "ReplicaSet " + r.Name, true
+	case controller.Kind == "Deployment" && strings.HasPrefix(controller.APIVersion, "apps/"):
+		return "", false
+	}
+	return controller.Kind + " " + controller.Name, true
 }
 
 // rolling tells whether a Deployment replaces its pods. The Deployment controller

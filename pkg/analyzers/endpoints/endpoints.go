@@ -58,7 +58,8 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 				Reads: []live.KindRef{
 					inputs.EndpointSlices.Ref(), inputs.Ingresses.Ref(), inputs.HTTPRoutes.Ref(), inputs.GRPCRoutes.Ref(),
 					inputs.ValidatingWebhookConfigurations.Ref(), inputs.MutatingWebhookConfigurations.Ref(),
-					inputs.Namespaces.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(),
+					inputs.Namespaces.Ref(), inputs.Pods.Ref(),
+					inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(), inputs.ReplicaSets.Ref(),
 				},
 				Analyze: a.service,
 			},

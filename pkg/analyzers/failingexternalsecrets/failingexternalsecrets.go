@@ -57,7 +57,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: ExternalSecretNotReady, Severities: warning, Summary: "An ExternalSecret is not Ready, though its stores are."},
 			{Name: ClusterExternalSecretNotReady, Severities: warning, Summary: "A ClusterExternalSecret is not in all of its namespaces."},
 			{Name: PushSecretNotReady, Severities: warning, Summary: "A PushSecret is not Ready, though its stores are."},
-			{Name: RefreshOverdue, Severities: warning, Summary: "ExternalSecrets or a PushSecret have not been refreshed for long after they were due."},
+			{Name: RefreshOverdue, Severities: warning, Summary: "ExternalSecrets or PushSecrets have not been refreshed for long after they were due."},
 		},
 		Rules: []analyzers.Rule{
 			{Subject: inputs.SecretStores.Ref(), Reads: users, Analyze: a.judge(inputs.SecretStores, a.store)},
@@ -111,25 +111,26 @@ func notReady(reason string, object *unstructured.Unstructured, ready inputs.Con
 }
 
 func (a analyzer) externalSecret(view *live.View, object *unstructured.Unstructured) []v1alpha1.FindingSpec {
-	findings := a.dependent(view, object, ExternalSecretNotReady)
-	stores := inputs.StoresOf(object)
-	if len(stores) > 0 {
-		if _, exists := storeAt(view, stores[0]); exists {
-			return findings // it is overdue together with the others of its store
-		}
-	}
-	if due, over := a.overdue(view, object); over {
-		findings = append(findings, late(object, []*unstructured.Unstructured{object}, due))
-	}
-	return findings
+	return append(a.dependent(view, object, ExternalSecretNotReady), a.overdueAlone(view, object)...)
 }
 
 func (a analyzer) pushSecret(view *live.View, object *unstructured.Unstructured) []v1alpha1.FindingSpec {
-	findings := a.dependent(view, object, PushSecretNotReady)
-	if due, over := a.overdue(view, object); over {
-		findings = append(findings, late(object, []*unstructured.Unstructured{object}, due))
+	return append(a.dependent(view, object, PushSecretNotReady), a.overdueAlone(view, object)...)
+}
+
+// overdueAlone judges what has no store that is there: else it is overdue together
+// with the others of its store.
+func (a analyzer) overdueAlone(view *live.View, object *unstructured.Unstructured) []v1alpha1.FindingSpec {
+	if stores := inputs.StoresOf(object); len(stores) > 0 {
+		if _, exists := storeAt(view, stores[0]); exists {
+			return nil
+		}
 	}
-	return findings
+	due, over := a.overdue(view, object)
+	if !over {
+		return nil
+	}
+	return []v1alpha1.FindingSpec{late(object, []*unstructured.Unstructured{object}, due)}
 }
 
 // dependent judges what depends on stores. Nothing is said while one of them is not

@@ -50,7 +50,7 @@ func (a analyzer) store(view *live.View, object *unstructured.Unstructured) []v1
 	var overdue []*unstructured.Unstructured
 	var first time.Time
 	for _, user := range users {
-		if user.GetKind() != "ExternalSecret" || inputs.StoresOf(user)[0] != ref {
+		if inputs.StoresOf(user)[0] != ref {
 			continue
 		}
 		due, over := a.overdue(view, user)
@@ -150,10 +150,10 @@ func late(subject *unstructured.Unstructured, overdue []*unstructured.Unstructur
 	}
 	var names []string
 	for _, object := range overdue {
-		names = append(names, inNamespace(subject, object))
+		names = append(names, object.GetKind()+" "+inNamespace(subject, object))
 		finding.Related = append(finding.Related, v1alpha1.RelatedObject{Relation: "is overdue", ObjectReference: reference(object)})
 	}
-	finding.Message = fmt.Sprintf("ExternalSecrets of %s %s were to be refreshed long ago, and were not: %s. They say that they are Ready, as of then.",
+	finding.Message = fmt.Sprintf("What depends on %s %s was to be refreshed long ago, and was not: %s. It says that it is Ready, as of then.",
 		subject.GetKind(), subject.GetName(), workloads.Names(names))
 	return finding
 }

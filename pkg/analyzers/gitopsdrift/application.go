@@ -34,21 +34,23 @@ func (a analyzer) application(view *live.View, subject live.Key) ([]v1alpha1.Fin
 // since when it has not: reconciledAt moves whenever somebody looks.
 func (a analyzer) sync(view *live.View, app *unstructured.Unstructured) []v1alpha1.FindingSpec {
 	switch inputs.TextAt(app, "status", "sync", "status") {
+	case "Synced":
+		return a.syncFailed(view, app)
 	case "OutOfSync":
 		return a.outOfSync(view, app)
 	case "Unknown":
 		kind, message, at := trouble(app)
-		since := began(view, SyncUnknown, at)
+		since := view.Began(SyncUnknown, at)
 		if !past(view, since.Add(a.grace)) {
 			return nil
 		}
-		why := ""
+		cause := ""
 		if message != "" {
-			why = fmt.Sprintf(" %s: %s.", kind, message)
+			cause = fmt.Sprintf(" %s: %s.", kind, message)
 		}
 		return []v1alpha1.FindingSpec{{
 			Reason: SyncUnknown, Severity: v1alpha1.SeverityWarning, Subject: reference(app),
-			Message: fmt.Sprintf("Argo CD cannot tell whether Application %s differs from its source.%s", app.GetName(), why),
+			Message: fmt.Sprintf("Argo CD cannot tell whether Application %s differs from its source.%s", app.GetName(), cause),
 			Remediation: v1alpha1.Remediation{
 				Text:     "Mend what its conditions say: the source that cannot be read or built, or the cluster that cannot be reached.",
 				Commands: []string{describe(app), argocd(app, "get", "--hard-refresh")},
@@ -90,10 +92,63 @@ func (a analyzer) outOfSync(view *live.View, app *unstructured.Unstructured) []v
 	return []v1alpha1.FindingSpec{spec}
 }
 
+// syncFailed judges the last sync of an Application that has what its source says all
+// the same: a hook of it failed, or it gave up half-way. Argo CD has nothing to sync
+// then, so nothing else tells, and it does not try again.
+func (a analyzer) syncFailed(view *live.View, app *unstructured.Unstructured) []v1alpha1.FindingSpec {
+	if phase := phaseOf(app); phase != "Failed" && phase != "Error" || !ofPresentRevision(app) {
+		return nil
+	}
+	since := view.Began(SyncFailed, inputs.TimeAt(app, "status", "operationState", "finishedAt"))
+	if !past(view, since.Add(a.grace)) {
+		return nil
+	}
+	spec := v1alpha1.FindingSpec{
+		Reason: SyncFailed, Severity: v1alpha1.SeverityWarning, Subject: reference(app), Since: metav1.NewTime(since),
+		Message: fmt.Sprintf("The last sync of Application %s failed, though it has what its source says by now: %s.", app.GetName(), why(app)),
+		Remediation: v1alpha1.Remediation{
+			Text:     "See which hook or resource of the sync failed, mend it, and sync again: what was to come after it has not been done, and Argo CD does not try the same revision again by itself.",
+			Commands: []string{argocd(app, "get", "--show-operation"), describe(app), argocd(app, "sync")},
+		},
+	}
+	if automated(app) {
+		spec.Severity = v1alpha1.SeverityCritical
+	}
+	return []v1alpha1.FindingSpec{spec}
+}
+
+// ofPresentRevision tells whether the last operation was of the revision that the
+// Application is compared with. What went wrong with another is history.
+func ofPresentRevision(app *unstructured.Unstructured) bool {
+	if all := inputs.TextsAt(app, "status", "sync", "revisions"); len(all) > 0 {
+		return slices.Equal(all, inputs.TextsAt(app, "status", "operationState", "syncResult", "revisions"))
+	}
+	revision := inputs.TextAt(app, "status", "sync", "revision")
+	return revision != "" && revision == inputs.TextAt(app, "status", "operationState", "syncResult", "revision")
+}
+
+// why is what Argo CD says of the last operation.
+func why(app *unstructured.Unstructured) string {
+	if message := said(inputs.TextAt(app, "status", "operationState", "message")); message != "" {
+		return message
+	}
+	return "its phase is " + phaseOf(app)
+}
+
+// phaseOf is how the last operation of an Application stands; empty if it was a
+// rehearsal, or there was none.
+func phaseOf(app *unstructured.Unstructured) string {
+	dry, _, err := unstructured.NestedBool(app.Object, "status", "operationState", "operation", "sync", "dryRun")
+	if dry && err == nil {
+		return ""
+	}
+	return inputs.TextAt(app, "status", "operationState", "phase")
+}
+
 // failing tells whether automated sync has failed for the grace, since when, and
 // with which words. One that is tried again is not new each time.
 func (a analyzer) failing(view *live.View, app *unstructured.Unstructured) (since time.Time, message string, keeps bool) {
-	phase := inputs.TextAt(app, "status", "operationState", "phase")
+	phase := phaseOf(app)
 	if phase == "" || phase == "Succeeded" || !automated(app) {
 		return time.Time{}, "", false
 	}
@@ -102,22 +157,18 @@ func (a analyzer) failing(view *live.View, app *unstructured.Unstructured) (sinc
 	if failed {
 		ended = inputs.TimeAt(app, "status", "operationState", "finishedAt")
 	}
-	since = began(view, "sync has not succeeded", ended)
+	since = view.Began("sync has not succeeded", ended)
 	again := phase == "Running" && inputs.NumberAt(app, "status", "operationState", "retryCount") > 0
 	if !failed && !again || !past(view, since.Add(a.grace)) {
 		return time.Time{}, "", false
 	}
-	message = said(inputs.TextAt(app, "status", "operationState", "message"))
-	if message == "" {
-		message = "its phase is " + phase
-	}
-	return since, message, true
+	return since, why(app), true
 }
 
 // syncing tells whether a sync runs that began within the grace.
 func (a analyzer) syncing(view *live.View, app *unstructured.Unstructured) bool {
 	started := inputs.TimeAt(app, "status", "operationState", "startedAt")
-	return inputs.TextAt(app, "status", "operationState", "phase") == "Running" && !started.IsZero() && !past(view, started.Add(a.grace))
+	return phaseOf(app) == "Running" && !started.IsZero() && !past(view, started.Add(a.grace))
 }
 
 // automated tells whether Argo CD syncs an Application by itself

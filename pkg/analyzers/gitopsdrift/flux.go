@@ -23,6 +23,8 @@ const intervals = 3
 // reconciled is an object of Flux, with what tells how it is reconciled.
 type reconciled struct {
 	*unstructured.Unstructured
+	// kind is the collection that it is of, and those are that it depends on.
+	kind live.Kind[*unstructured.Unstructured]
 	// ready is the condition of this name.
 	ready inputs.Condition
 	// cause is the condition that tells why it is not Ready; ready itself as a rule.
@@ -44,7 +46,7 @@ func flux(kind live.Kind[*unstructured.Unstructured], judge func(*live.View, rec
 			return nil, nil
 		}
 		ready, _ := inputs.ConditionOf(object, "Ready")
-		return judge(view, reconciled{Unstructured: object, ready: ready, cause: ready}), nil
+		return judge(view, reconciled{Unstructured: object, kind: kind, ready: ready, cause: ready}), nil
 	}
 }
 
@@ -92,7 +94,7 @@ func (r reconciled) unobserved() bool {
 func (r reconciled) String() string { return r.GetKind() + " " + r.GetName() }
 
 func (a analyzer) reconciled(view *live.View, object reconciled) []v1alpha1.FindingSpec {
-	if suspended, _, err := unstructured.NestedBool(object.Object, "spec", "suspend"); err == nil && suspended {
+	if suspended(object.Unstructured) {
 		since := view.FirstObserved(Suspended)
 		spec := object.finding(Suspended, v1alpha1.SeverityInfo, since,
 			fmt.Sprintf("%s is suspended: Flux does not apply what its source says.", object))
@@ -100,7 +102,7 @@ func (a analyzer) reconciled(view *live.View, object reconciled) []v1alpha1.Find
 		spec.Remediation.Commands = []string{object.flux("resume", ""), describe(object.Unstructured)}
 		return []v1alpha1.FindingSpec{spec}
 	}
-	return slices.Concat(a.notReady(view, object), a.stalled(view, object), a.stuck(view, object))
+	return append(a.stalled(view, object, a.notReady(view, object)), a.stuck(view, object)...)
 }
 
 // notReady judges the condition Ready. Each attempt sets it to Unknown, and to
@@ -116,8 +118,8 @@ func (a analyzer) notReady(view *live.View, object reconciled) []v1alpha1.Findin
 		if strings.HasSuffix(object.cause.Reason, "Failed") {
 			condition, severity = failing, v1alpha1.SeverityCritical
 		}
-		since := began(view, condition, object.ready.LastTransition)
-		if !past(view, since.Add(a.grace)) {
+		since := view.Began(condition, object.ready.LastTransition)
+		if !past(view, since.Add(a.grace)) || object.ready.Reason == dependencyNotReady && waitsFor(view, object.kind, object.Unstructured, map[live.Key]bool{}) {
 			return nil
 		}
 		return []v1alpha1.FindingSpec{object.finding(NotReady, severity, since,
@@ -134,23 +136,75 @@ func (a analyzer) notReady(view *live.View, object reconciled) []v1alpha1.Findin
 		fmt.Sprintf("%s is not Ready: reconciling it has failed, and is being tried again.", object))}
 }
 
-func (a analyzer) stalled(view *live.View, object reconciled) []v1alpha1.FindingSpec {
+// stalled makes of not being Ready, if that is found, that Flux does nothing about it
+// any more: one trouble is one finding.
+func (a analyzer) stalled(view *live.View, object reconciled, notReady []v1alpha1.FindingSpec) []v1alpha1.FindingSpec {
 	stalled, _ := inputs.ConditionOf(object.Unstructured, "Stalled")
 	if stalled.Status != "True" || object.unobserved() {
-		return nil
+		return notReady
 	}
-	since := stalled.LastTransition
+	since, severity := stalled.LastTransition, v1alpha1.SeverityWarning
 	if since.IsZero() {
 		since = view.FirstObserved(Stalled)
 	}
-	if !past(view, since.Add(a.grace)) {
+	over := past(view, since.Add(a.grace))
+	message := fmt.Sprintf("Flux has given up on %s until it is changed (%s): %s.", object, stalled.Reason, said(stalled.Message))
+	for _, found := range notReady {
+		over, severity = true, found.Severity
+		if found.Since.Time.Before(since) {
+			since = found.Since.Time
+		}
+		if object.cause.Reason != stalled.Reason {
+			message += " " + found.Message
+		}
+	}
+	if !over {
 		return nil
 	}
-	spec := object.finding(Stalled, v1alpha1.SeverityWarning, since,
-		fmt.Sprintf("Flux has given up on %s until it is changed (%s): %s.", object, stalled.Reason, said(stalled.Message)))
+	spec := object.finding(Stalled, severity, since, message)
 	spec.Remediation.Text = "Mend what it says in its source. Where the cause was elsewhere and is gone, have it reconciled again."
 	spec.Remediation.Commands[2] = object.flux("reconcile", object.again)
 	return []v1alpha1.FindingSpec{spec}
+}
+
+// dependencyNotReady is the reason of what waits for one of spec.dependsOn.
+const dependencyNotReady = "DependencyNotReady"
+
+// waitsFor tells whether an object waits for another of its kind that is not Ready
+// for a reason of its own, or that waits in turn. The trouble, if it is one, is that
+// other's. Those that nothing is found about do not count: one that does not exist, is
+// suspended or never looked at, and those that wait for each other. seen are those
+// that were asked already.
+func waitsFor(view *live.View, kind live.Kind[*unstructured.Unstructured], object *unstructured.Unstructured, seen map[live.Key]bool) bool {
+	own := live.Key{Namespace: object.GetNamespace(), Name: object.GetName()}
+	if seen[own] {
+		return false
+	}
+	seen[own] = true
+	field, _, err := unstructured.NestedFieldNoCopy(object.Object, "spec", "dependsOn")
+	listed, _ := field.([]any)
+	return err == nil && slices.ContainsFunc(listed, func(item any) bool {
+		fields, _ := item.(map[string]any)
+		key := live.Key{Namespace: own.Namespace}
+		key.Name, _ = fields["name"].(string)
+		if namespace, _ := fields["namespace"].(string); namespace != "" {
+			key.Namespace = namespace
+		}
+		other, exists := kind.Get(view, key)
+		if !exists || other.GetDeletionTimestamp() != nil || suspended(other) {
+			return false
+		}
+		ready, _ := inputs.ConditionOf(other, "Ready")
+		if ready.Status == "" || ready.Status == "True" {
+			return false
+		}
+		return ready.Reason != dependencyNotReady || waitsFor(view, kind, other, seen)
+	})
+}
+
+func suspended(object *unstructured.Unstructured) bool {
+	suspend, _, err := unstructured.NestedBool(object.Object, "spec", "suspend")
+	return err == nil && suspend
 }
 
 // stuck judges whether reconciling gets on: a step of it sets Reconciling anew, and

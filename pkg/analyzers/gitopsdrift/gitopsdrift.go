@@ -25,6 +25,8 @@ const (
 	Name = "GitOpsDrift"
 	// OutOfSync means that an Application differs from its source.
 	OutOfSync = "ApplicationOutOfSync"
+	// SyncFailed means that the last sync of an Application failed, though it has what its source says.
+	SyncFailed = "ApplicationSyncFailed"
 	// SyncUnknown means that Argo CD cannot tell whether it does.
 	SyncUnknown = "ApplicationSyncUnknown"
 	// Degraded means that what an Application is made of does not work.
@@ -58,13 +60,14 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Name: Name,
 		Reasons: []analyzers.Reason{
 			{Name: OutOfSync, Severities: []v1alpha1.Severity{critical, warning}, Summary: "An Argo CD Application differs from its source; Critical where automated sync keeps failing."},
+			{Name: SyncFailed, Severities: []v1alpha1.Severity{critical, warning}, Summary: "The last sync of an Argo CD Application failed, though it is Synced; Critical where sync is automated."},
 			{Name: SyncUnknown, Severities: []v1alpha1.Severity{warning}, Summary: "Argo CD cannot tell whether an Application differs from its source."},
 			{Name: Degraded, Severities: []v1alpha1.Severity{critical}, Summary: "An Argo CD Application is Degraded."},
 			{Name: HealthMissing, Severities: []v1alpha1.Severity{warning}, Summary: "Something that an Argo CD Application is made of does not exist."},
 			{Name: HealthUnknown, Severities: []v1alpha1.Severity{warning}, Summary: "Argo CD cannot tell whether an Application works."},
 			{Name: NotReady, Severities: []v1alpha1.Severity{critical, warning}, Summary: "A Flux Kustomization or HelmRelease is not Ready; Critical where reconciling it fails."},
 			{Name: Suspended, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A Flux Kustomization or HelmRelease is suspended."},
-			{Name: Stalled, Severities: []v1alpha1.Severity{warning}, Summary: "Flux has given up reconciling a Kustomization or HelmRelease."},
+			{Name: Stalled, Severities: []v1alpha1.Severity{critical, warning}, Summary: "Flux has given up reconciling a Kustomization or HelmRelease; Critical where that fails."},
 			{Name: Stuck, Severities: []v1alpha1.Severity{warning}, Summary: "Reconciling a Flux Kustomization or HelmRelease makes no progress."},
 		},
 		Rules: []analyzers.Rule{
@@ -82,17 +85,6 @@ func past(view *live.View, at time.Time) bool {
 		return false
 	}
 	return true
-}
-
-// began returns since when a condition holds: since the time that the object gives
-// for it, or since it was first seen, if that was before. Controllers that try
-// again set the time anew with each try, which is no new beginning.
-func began(view *live.View, condition string, stated time.Time) time.Time {
-	since := view.FirstObserved(condition)
-	if !stated.IsZero() && stated.Before(since) {
-		return stated
-	}
-	return since
 }
 
 // What messages count and time differs from try to try.

@@ -13,7 +13,8 @@ import (
 // Applications of Argo CD, where it is installed: whether to sync by itself, and
 // how that goes. They are written every few minutes to say when they were looked
 // at, their generation with it; that is no change here. Of the resources that are
-// listed, those are kept that differ or are not healthy.
+// listed, those are kept that differ or are not healthy, and of the last operation how
+// it went, of what, and whether it was a rehearsal.
 var Applications = NewCustom(
 	schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"},
 	CustomOptions{
@@ -21,9 +22,9 @@ var Applications = NewCustom(
 			{"metadata", "resourceVersion"}, {"metadata", "generation"}, {"operation"},
 			{"spec", "source"}, {"spec", "sources"}, {"spec", "sourceHydrator"}, {"spec", "ignoreDifferences"}, {"spec", "info"},
 			{"status", "reconciledAt"}, {"status", "observedAt"}, {"status", "history"}, {"status", "summary"}, {"status", "sourceHydrator"},
-			{"status", "sync", "comparedTo"}, {"status", "operationState", "operation"}, {"status", "operationState", "syncResult"},
+			{"status", "sync", "comparedTo"},
 		},
-		Trim: keepDiffering,
+		Trim: func(in *unstructured.Unstructured) { keepDiffering(in); keepOperation(in) },
 	},
 )
 
@@ -66,4 +67,30 @@ func keepDiffering(in *unstructured.Unstructured) {
 	kept := slices.DeleteFunc(slices.Clone(listed), func(item any) bool { return !differs(resourceState(item)) })
 	status := in.Object["status"].(map[string]any)
 	status["resources"] = slices.Clip(kept)
+}
+
+// keepOperation keeps of the operation whether it was dry, and of its result the
+// revisions.
+func keepOperation(in *unstructured.Unstructured) {
+	field, _, err := unstructured.NestedFieldNoCopy(in.Object, "status", "operationState")
+	state, is := field.(map[string]any)
+	if err != nil || !is {
+		return
+	}
+	dry, _, err := unstructured.NestedBool(state, "operation", "sync", "dryRun")
+	delete(state, "operation")
+	if err == nil && dry {
+		state["operation"] = map[string]any{"sync": map[string]any{"dryRun": true}}
+	}
+	result, is := state["syncResult"].(map[string]any)
+	delete(state, "syncResult")
+	if is {
+		kept := map[string]any{}
+		for _, name := range []string{"revision", "revisions"} {
+			if value, has := result[name]; has {
+				kept[name] = value
+			}
+		}
+		state["syncResult"] = kept
+	}
 }

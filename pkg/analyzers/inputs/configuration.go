@@ -16,8 +16,8 @@ import (
 )
 
 // ConfigMaps and Secrets, of which only metadata is asked for, so no value ever
-// reaches this process. Which keys they have, and when they changed, is in their
-// managedFields.
+// reaches this process. Which keys they have, and when these changed, is in their
+// managedFields: Keys and Changed tell.
 var (
 	ConfigMaps = live.NewInput(corev1.SchemeGroupVersion.WithResource("configmaps"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimToKeys})
 	Secrets    = live.NewInput(corev1.SchemeGroupVersion.WithResource("secrets"), live.InputOptions[*metav1.PartialObjectMetadata]{Trim: trimToKeys})
@@ -31,15 +31,24 @@ var content = []string{"data", "binaryData", "stringData"}
 // whether they are known: objects that were written before the API server kept
 // managedFields, or whose managedFields somebody has cleared, do not tell.
 func Keys(object *metav1.PartialObjectMetadata) (keys []string, known bool) {
+	keys, _, known = contentOf(object)
+	return keys, known
+}
+
+// contentOf returns the keys and when one of them changed last: the newest time of
+// those entries of managedFields that own keys. Who owns labels and annotations only
+// has changed none. That somebody took a key away has no time.
+func contentOf(object *metav1.PartialObjectMetadata) (keys []string, changed metav1.Time, known bool) {
 	for _, entry := range object.ManagedFields {
 		if entry.Subresource != "" || entry.FieldsV1 == nil {
 			continue
 		}
 		set := &fieldpath.Set{}
 		if err := set.FromJSON(bytes.NewReader([]byte(entry.FieldsV1.GetRawString()))); err != nil {
-			return nil, false
+			return nil, metav1.Time{}, false
 		}
 		known = true
+		owned := len(keys)
 		for _, field := range content {
 			in, exists := set.Children.Get(fieldpath.PathElement{FieldName: &field})
 			if !exists {
@@ -51,24 +60,28 @@ func Keys(object *metav1.PartialObjectMetadata) (keys []string, known bool) {
 				}
 			})
 		}
+		if len(keys) > owned && entry.Time != nil && entry.Time.After(changed.Time) {
+			changed = *entry.Time
+		}
 	}
 	slices.Sort(keys)
-	return slices.Compact(keys), known
+	return slices.Compact(keys), changed, known
 }
 
-// trimToKeys keeps what tells which object it is, which keys it has, and when it
+// trimToKeys keeps what tells which object it is, which keys it has, and when these
 // changed.
 func trimToKeys(in *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
-	keys, known := Keys(in)
-	keepChange(&in.ObjectMeta)
+	keys, changed, known := contentOf(in)
+	trimMeta(&in.ObjectMeta)
 	in.Annotations = nil
 	if !known {
 		return in
 	}
-	if len(in.ManagedFields) == 0 {
-		in.ManagedFields = make([]metav1.ManagedFieldsEntry, 1)
+	entry := metav1.ManagedFieldsEntry{FieldsV1: KeyFields(keys)}
+	if changed.After(in.CreationTimestamp.Time) {
+		entry.Time = &changed
 	}
-	in.ManagedFields[0].FieldsV1 = KeyFields(keys)
+	in.ManagedFields = []metav1.ManagedFieldsEntry{entry}
 	return in
 }
 

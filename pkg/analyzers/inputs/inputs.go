@@ -6,6 +6,9 @@
 package inputs
 
 import (
+	"encoding/json"
+	"slices"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -30,7 +33,8 @@ func controller[T live.Object](object T) []string {
 func Controls(uid types.UID) string { return string(uid) }
 
 // Changed returns when an object was last changed: the newest entry of its
-// managedFields that is not of a subresource, else its creation.
+// managedFields that is not of a subresource, else its creation. Of kinds that are
+// kept with the time of what matters of them only, it is that.
 func Changed(object metav1.Object) metav1.Time {
 	newest := object.GetCreationTimestamp()
 	for _, entry := range object.GetManagedFields() {
@@ -47,6 +51,19 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 func trimMeta(meta *metav1.ObjectMeta) {
 	meta.ManagedFields = nil
 	delete(meta.Annotations, lastApplied)
+}
+
+// keepChangeOf is keepChange by those who own one of some fields of the object: who
+// sets labels only has changed none of them.
+func keepChangeOf(meta *metav1.ObjectMeta, fields ...string) {
+	meta.ManagedFields = slices.DeleteFunc(meta.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		var owned map[string]json.RawMessage
+		if entry.FieldsV1 == nil || json.Unmarshal([]byte(entry.FieldsV1.GetRawString()), &owned) != nil {
+			return true
+		}
+		return !slices.ContainsFunc(fields, func(field string) bool { return owned["f:"+field] != nil })
+	})
+	keepChange(meta)
 }
 
 // keepChange trims all of managedFields but the time of the last change.

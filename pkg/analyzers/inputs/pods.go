@@ -28,9 +28,9 @@ const (
 	ByTerminatingNode = "terminatingnode"
 )
 
-// Pods as analyzers see them: where one runs, as whom, with which claims, whether
-// it is Ready, and of its containers those that have had trouble. What they are
-// made of is read from the template of their workload.
+// Pods as analyzers see them: where one runs, since when, as whom, with which claims,
+// whether it is Ready, and of its containers those that have had trouble. What they
+// are made of is read from the template of their workload.
 var Pods = live.NewInput(corev1.SchemeGroupVersion.WithResource("pods"), live.InputOptions[*corev1.Pod]{
 	Trim: trimPod, Indexes: map[string]func(*corev1.Pod) []string{
 		ByController: controller[*corev1.Pod],
@@ -95,7 +95,7 @@ func trimPod(in *corev1.Pod) *corev1.Pod {
 			RestartPolicy: corev1.RestartPolicy(shared(string(in.Spec.RestartPolicy))),
 		},
 		Status: corev1.PodStatus{
-			Phase: in.Status.Phase, StartTime: in.Status.StartTime, Reason: in.Status.Reason,
+			Phase: in.Status.Phase, StartTime: started(&in.Status), Reason: in.Status.Reason,
 			Conditions:        podConditions(in.Status.Phase, in.Status.Conditions),
 			ContainerStatuses: troubled(in.Status.ContainerStatuses), InitContainerStatuses: troubled(in.Status.InitContainerStatuses),
 		},
@@ -111,6 +111,26 @@ func trimPod(in *corev1.Pod) *corev1.Pod {
 		}
 	}
 	return out
+}
+
+// started tells when a pod took over what its containers start with: when the kubelet
+// took it up, or, once all its containers run, when the first of those started that
+// have not been restarted. Of those that have been, troubled keeps when they started.
+func started(in *corev1.PodStatus) *metav1.Time {
+	var first *metav1.Time
+	for i := range in.ContainerStatuses {
+		running := in.ContainerStatuses[i].State.Running
+		if running == nil {
+			return in.StartTime
+		}
+		if in.ContainerStatuses[i].RestartCount == 0 && !running.StartedAt.IsZero() && (first == nil || running.StartedAt.Before(first)) {
+			first = &running.StartedAt
+		}
+	}
+	if first == nil {
+		return in.StartTime
+	}
+	return first.DeepCopy()
 }
 
 // podConditions keeps Ready, PodScheduled with the scheduler's words while it is not

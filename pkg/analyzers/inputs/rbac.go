@@ -15,22 +15,29 @@ const (
 	BySubject = "subject"
 )
 
-// Who may do what.
+// Who may do what. Changed tells since when: of roles by the rules, of bindings by who
+// is bound to what.
 var (
 	Roles = live.NewInput(rbacv1.SchemeGroupVersion.WithResource("roles"), live.InputOptions[*rbacv1.Role]{
-		Trim: func(in *rbacv1.Role) *rbacv1.Role { keepChange(&in.ObjectMeta); return in },
+		Trim: func(in *rbacv1.Role) *rbacv1.Role { keepChangeOf(&in.ObjectMeta, "rules"); return in },
 	})
 	ClusterRoles = live.NewInput(rbacv1.SchemeGroupVersion.WithResource("clusterroles"), live.InputOptions[*rbacv1.ClusterRole]{
-		Trim: func(in *rbacv1.ClusterRole) *rbacv1.ClusterRole { keepChange(&in.ObjectMeta); return in },
+		Trim: func(in *rbacv1.ClusterRole) *rbacv1.ClusterRole { keepChangeOf(&in.ObjectMeta, "rules"); return in },
 	})
 	RoleBindings = live.NewInput(rbacv1.SchemeGroupVersion.WithResource("rolebindings"), live.InputOptions[*rbacv1.RoleBinding]{
-		Trim: func(in *rbacv1.RoleBinding) *rbacv1.RoleBinding { keepChange(&in.ObjectMeta); return in },
+		Trim: func(in *rbacv1.RoleBinding) *rbacv1.RoleBinding {
+			keepChangeOf(&in.ObjectMeta, "subjects", "roleRef")
+			return in
+		},
 		Indexes: map[string]func(*rbacv1.RoleBinding) []string{
 			BySubject: func(in *rbacv1.RoleBinding) []string { return subjectValues(in.Subjects, in.Namespace) },
 		},
 	})
 	ClusterRoleBindings = live.NewInput(rbacv1.SchemeGroupVersion.WithResource("clusterrolebindings"), live.InputOptions[*rbacv1.ClusterRoleBinding]{
-		Trim: func(in *rbacv1.ClusterRoleBinding) *rbacv1.ClusterRoleBinding { keepChange(&in.ObjectMeta); return in },
+		Trim: func(in *rbacv1.ClusterRoleBinding) *rbacv1.ClusterRoleBinding {
+			keepChangeOf(&in.ObjectMeta, "subjects", "roleRef")
+			return in
+		},
 		Indexes: map[string]func(*rbacv1.ClusterRoleBinding) []string{
 			BySubject: func(in *rbacv1.ClusterRoleBinding) []string { return subjectValues(in.Subjects, "") },
 		},

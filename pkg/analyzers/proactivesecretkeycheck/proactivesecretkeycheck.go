@@ -56,9 +56,10 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 				Summary: "Templates name a Secret to pull images with that is not there.",
 			},
 		},
+		Derivations: lackRules(),
 		Rules: []analyzers.Rule{{
 			Subject: inputs.Namespaces.Ref(), Analyze: a.namespace,
-			Reads: slices.Concat([]live.KindRef{inputs.Pods.Ref()}, workloads.StartingReads(), references.Reads()),
+			Reads: slices.Concat([]live.KindRef{lacks.Ref()}, workloads.OwnerReads(), references.Reads()),
 		}},
 	}, nil
 }
@@ -67,58 +68,42 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 	if namespace, exists := inputs.Namespaces.Get(view, subject); !exists || namespace.DeletionTimestamp != nil {
 		return nil, nil
 	}
-	required, pulling := map[references.Item][]workloads.Workload{}, map[references.Item][]workloads.Workload{}
-	for _, w := range workloads.Starting(view, subject.Name) {
-		for _, item := range references.Required(subject.Name, &w.Template.Spec) {
-			required[item] = append(required[item], w)
+	lacking := lacks.ByIndex(view, byNamespace, subject.Name)
+	if len(lacking) == 0 {
+		return nil, nil
+	}
+	required, pulling := map[references.Item][]*Lack{}, map[references.Item][]*Lack{}
+	for _, lack := range lacking {
+		for _, item := range lack.Needs {
+			required[item] = append(required[item], lack)
 		}
-		for _, item := range pullSecrets(w) {
-			pulling[item] = append(pulling[item], w)
+		for _, item := range lack.Pulls {
+			pulling[item] = append(pulling[item], lack)
 		}
 	}
 	known := troubles(view, subject.Name)
 	var findings []v1alpha1.FindingSpec
-	for _, item := range lacking(view, required) {
-		if since, over := a.over(view, "needs", item); over && !known.waiting[item] && !known.waiting[item.Whole()] {
-			findings = append(findings, needed(view, item, required[item], since))
+	for _, item := range slices.SortedFunc(maps.Keys(required), references.Compare) {
+		since, over := a.over(view, "needs", item)
+		needs := slices.DeleteFunc(required[item], func(lack *Lack) bool { return known.tells(lack, item) })
+		if over && len(needs) > 0 {
+			findings = append(findings, needed(view, item, workloadsOf(needs), since))
 		}
 	}
-	for _, item := range lacking(view, pulling) {
+	for _, item := range slices.SortedFunc(maps.Keys(pulling), references.Compare) {
 		if since, over := a.over(view, "pulls with", item); over {
-			findings = append(findings, pulls(view, item, pulling[item], known.pulling[item.Name], since))
+			findings = append(findings, pulls(view, item, workloadsOf(pulling[item]), known.pulling[item.Name], since))
 		}
 	}
 	return findings, nil
 }
 
-// lacking returns the items that are not there, in order: of an object that is not,
-// the object once, and with it all that need one of its keys.
-func lacking(view *live.View, by map[references.Item][]workloads.Workload) []references.Item {
-	var found []references.Item
-	for _, item := range slices.SortedFunc(maps.Keys(by), references.Compare) {
-		state := references.Look(view, item)
-		if !state.Lacks(item) {
-			continue
-		}
-		if whole := item.Whole(); !state.Exists && whole != item {
-			by[whole] = merged(by[whole], by[item])
-			item = whole
-		}
-		if !slices.Contains(found, item) {
-			found = append(found, item)
-		}
+func workloadsOf(lacking []*Lack) []workloads.Workload {
+	var all []workloads.Workload
+	for _, lack := range lacking {
+		all = append(all, workloads.Workload{Reference: lack.Workload})
 	}
-	return found
-}
-
-// merged keeps the order of Starting well enough for sentences, which sort.
-func merged(a, b []workloads.Workload) []workloads.Workload {
-	for _, w := range b {
-		if !slices.ContainsFunc(a, func(other workloads.Workload) bool { return other.Reference == w.Reference }) {
-			a = append(a, w)
-		}
-	}
-	return a
+	return all
 }
 
 // over tells since when an item is lacked, and whether the grace is over.
@@ -170,12 +155,11 @@ func pulls(view *live.View, item references.Item, needs []workloads.Workload, wa
 	return spec
 }
 
-func pullSecrets(w workloads.Workload) []references.Item {
+func pullSecrets(namespace string, spec *corev1.PodSpec) []references.Item {
 	var items []references.Item
-	for _, ref := range w.Template.Spec.ImagePullSecrets {
-		item := references.Item{Kind: references.Secret, Namespace: w.Meta.Namespace, Name: ref.Name}
-		if ref.Name != "" && !slices.Contains(items, item) {
-			items = append(items, item)
+	for _, ref := range spec.ImagePullSecrets {
+		if ref.Name != "" {
+			items = append(items, references.Item{Kind: references.Secret, Namespace: namespace, Name: ref.Name})
 		}
 	}
 	return items
@@ -185,17 +169,28 @@ func pullSecrets(w workloads.Workload) []references.Item {
 type trouble struct {
 	// waiting are the items, which SecretKeyMissing finds.
 	waiting map[references.Item]bool
+	// mounting are the workloads with pods that wait for a volume. Where something is
+	// missing that one is to show, they wait for that, and FailedMounts finds it.
+	mounting map[v1alpha1.ObjectReference]bool
 	// pulling are the names of Secrets that pods have which wait for an image.
 	pulling map[string]bool
 }
 
+// tells tells whether others find already that pods of a workload wait for an item.
+func (t trouble) tells(lack *Lack, item references.Item) bool {
+	return t.waiting[item] || t.waiting[item.Whole()] || t.mounting[lack.Workload] && slices.Contains(lack.Mounts, item)
+}
+
 func troubles(view *live.View, namespace string) trouble {
-	t := trouble{waiting: map[references.Item]bool{}, pulling: map[string]bool{}}
+	t := trouble{waiting: map[references.Item]bool{}, mounting: map[v1alpha1.ObjectReference]bool{}, pulling: map[string]bool{}}
 	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByTroubledNamespace, namespace) {
 		for _, wait := range references.Waits(pod) {
 			if wait.Missing.Name != "" {
 				t.waiting[wait.Missing] = true
 			}
+		}
+		if references.WaitsForVolumes(pod) {
+			t.mounting[workloads.Owner(view, pod).Reference] = true
 		}
 		if pod.DeletionTimestamp == nil && waitsForImage(pod) {
 			for _, ref := range pod.Spec.ImagePullSecrets {

@@ -49,11 +49,11 @@ func (a analyzer) clusterRoleBinding(view *live.View, subject live.Key) ([]v1alp
 }
 
 func (a analyzer) binding(view *live.View, b binding) []v1alpha1.FindingSpec {
-	return slices.Concat(a.clusterAdmin(b), a.anonymousAccess(b), a.missing(view, b))
+	return slices.Concat(a.clusterAdmin(view, b), a.anonymousAccess(view, b), a.missing(view, b))
 }
 
 // clusterAdmin judges who is made cluster-admin.
-func (a analyzer) clusterAdmin(b binding) []v1alpha1.FindingSpec {
+func (a analyzer) clusterAdmin(view *live.View, b binding) []v1alpha1.FindingSpec {
 	if b.role.Kind != "ClusterRole" || b.role.Name != clusterAdmin {
 		return nil
 	}
@@ -73,13 +73,13 @@ func (a analyzer) clusterAdmin(b binding) []v1alpha1.FindingSpec {
 	if b.kind == "RoleBinding" {
 		what = "everything in the namespace " + b.GetNamespace()
 	}
-	return []v1alpha1.FindingSpec{b.finding(ClusterAdminGranted, v1alpha1.SeverityCritical, inputs.Changed(b).Time,
+	return []v1alpha1.FindingSpec{b.finding(ClusterAdminGranted, v1alpha1.SeverityCritical, view.Began(ClusterAdminGranted, inputs.Changed(b).Time),
 		fmt.Sprintf("%s %s lets %s do %s: so can whoever gets hold of its token, or may run a pod as it.", b.kind, b.GetName(), workloads.Names(who), what),
 		"Give it a role with the verbs that it needs, and delete the binding. Where it is meant, list the account in the analyzer's allowedServiceAccounts.")}
 }
 
 // anonymousAccess judges what is given to who is not authenticated.
-func (a analyzer) anonymousAccess(b binding) []v1alpha1.FindingSpec {
+func (a analyzer) anonymousAccess(view *live.View, b binding) []v1alpha1.FindingSpec {
 	own := b.kind == "ClusterRoleBinding" && b.GetName() == publicInfoViewer && b.role.Name == publicInfoViewer && b.GetLabels()[bootstrapLabel] != ""
 	if own || a.anonymous[fullName(b)] {
 		return nil
@@ -93,7 +93,7 @@ func (a analyzer) anonymousAccess(b binding) []v1alpha1.FindingSpec {
 	if len(who) == 0 {
 		return nil
 	}
-	return []v1alpha1.FindingSpec{b.finding(AnonymousGranted, v1alpha1.SeverityCritical, inputs.Changed(b).Time,
+	return []v1alpha1.FindingSpec{b.finding(AnonymousGranted, v1alpha1.SeverityCritical, view.Began(AnonymousGranted, inputs.Changed(b).Time),
 		fmt.Sprintf("%s %s gives %s %s to %s: to everybody who reaches the API server.", b.kind, b.GetName(), b.role.Kind, b.role.Name, workloads.Names(who)),
 		"Find out who uses it without authenticating, give them an identity, and take the subject out of the binding.")}
 }

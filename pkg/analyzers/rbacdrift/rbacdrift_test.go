@@ -176,6 +176,38 @@ func TestPodsComeAndGoWithoutAnyBindingBeingLookedAt(t *testing.T) {
 	})
 }
 
+func TestALaterChangeIsNoNewBeginning(t *testing.T) {
+	engine := live.New(live.Options{Clock: testingclock.NewFakeClock(time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC))})
+	for _, rule := range analyzers.LiveRules(made(t, "{}")) {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// As kubectl apply does it, which has one time for the rules and the labels.
+	applied := func(hour int) *rbacv1.ClusterRole {
+		at := metav1.NewTime(time.Date(2026, 1, 2, hour, 0, 0, 0, time.UTC))
+		return &rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: "wide", UID: "wide", ManagedFields: []metav1.ManagedFieldsEntry{{
+				Manager: "kubectl-client-side-apply", Operation: metav1.ManagedFieldsOperationUpdate, Time: &at,
+				FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{}},"f:rules":{}}`),
+			}}},
+			Rules: []rbacv1.PolicyRule{{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"*"}}},
+		}
+	}
+	cluster := analyzertest.Cluster(t, []live.Object{applied(9)})
+	livetest.Run(t, engine, cluster)
+	livetest.Eventually(t, "everything is evaluated", engine.Settled)
+	cluster.Set(inputs.ClusterRoles.Ref().Resource(), applied(11))
+	livetest.Eventually(t, "the change is seen", func() bool {
+		role, exists := live.Get(engine, inputs.ClusterRoles, live.Key{Name: "wide"})
+		return exists && inputs.Changed(role).Hour() == 11 && engine.Settled()
+	})
+	found := live.List(engine, analyzers.DetectedClusterFindings)
+	if len(found) != 1 || found[0].Spec.Since.UTC().Hour() != 9 {
+		t.Errorf("found %v, want one since 9:00", found)
+	}
+}
+
 func TestAMessageIsBoundedHoweverLongNamesAre(t *testing.T) {
 	var long []string
 	for range 50 {

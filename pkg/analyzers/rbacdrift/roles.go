@@ -21,7 +21,7 @@ func (a analyzer) role(view *live.View, subject live.Key) ([]v1alpha1.FindingSpe
 	if !exists || slices.Contains(systemNamespaces, role.Namespace) || a.skip(role) {
 		return nil, nil
 	}
-	return judge("Role", role, role.Rules), nil
+	return judge(view, "Role", role, role.Rules), nil
 }
 
 func (a analyzer) clusterRole(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
@@ -30,7 +30,7 @@ func (a analyzer) clusterRole(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if !exists || role.Name == clusterAdmin || role.AggregationRule != nil || a.skip(role) {
 		return nil, nil
 	}
-	return judge("ClusterRole", role, role.Rules), nil
+	return judge(view, "ClusterRole", role, role.Rules), nil
 }
 
 func (a analyzer) skip(role metav1.Object) bool {
@@ -39,7 +39,8 @@ func (a analyzer) skip(role metav1.Object) bool {
 		role.GetLabels()[bootstrapLabel] != "" ||
 		a.roles[fullName(role)]
 }
-func judge(kind string, role metav1.Object, rules []rbacv1.PolicyRule) []v1alpha1.FindingSpec {
+
+func judge(view *live.View, kind string, role metav1.Object, rules []rbacv1.PolicyRule) []v1alpha1.FindingSpec {
 	var wide []string
 	everything := false
 	for _, rule := range rules {
@@ -65,12 +66,13 @@ func judge(kind string, role metav1.Object, rules []rbacv1.PolicyRule) []v1alpha
 		Reason: WildcardVerbs, Severity: v1alpha1.SeverityWarning,
 		Subject: reference("rbac.authorization.k8s.io/v1", kind, role),
 		Message: fmt.Sprintf("%s %s allows every verb, also those that do not exist yet, on %s.", kind, role.GetName(), shorten(wide)),
-		Since:   inputs.Changed(role),
 	}
 	if everything {
 		spec.Reason, spec.Severity = WildcardEverything, v1alpha1.SeverityCritical
 		spec.Message = fmt.Sprintf("%s %s allows every verb on every resource of every API group: whoever is bound to it can do anything there.", kind, role.GetName())
 	}
+	// Another change of a role that is too wide already is no new beginning.
+	spec.Since = metav1.NewTime(view.Began(spec.Reason, inputs.Changed(role).Time))
 	spec.Remediation = remediation(kind, role)
 	return []v1alpha1.FindingSpec{spec}
 }

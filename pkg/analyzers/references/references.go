@@ -91,16 +91,26 @@ func Required(namespace string, spec *corev1.PodSpec) []Item {
 	for _, container := range spec.EphemeralContainers {
 		c.container(corev1.Container(container.EphemeralContainerCommon))
 	}
-	for _, volume := range spec.Volumes {
-		c.volume(volume.VolumeSource)
-	}
-	slices.SortFunc(c.items, Compare)
-	return slices.Compact(c.items)
+	c.volumes(spec)
+	return c.sorted()
+}
+
+// Mounted returns what of Required the volumes of a pod are to show. Without it the
+// kubelet does not even make the sandbox.
+func Mounted(namespace string, spec *corev1.PodSpec) []Item {
+	c := collector{namespace: namespace}
+	c.volumes(spec)
+	return c.sorted()
 }
 
 type collector struct {
 	namespace string
 	items     []Item
+}
+
+func (c *collector) sorted() []Item {
+	slices.SortFunc(c.items, Compare)
+	return slices.Compact(c.items)
 }
 
 // givenToEach are ConfigMaps that a controller puts into every namespace
@@ -139,22 +149,24 @@ func (c *collector) container(container corev1.Container) {
 	}
 }
 
-func (c *collector) volume(volume corev1.VolumeSource) {
-	if source := volume.ConfigMap; source != nil {
-		c.keys(ConfigMap, source.Name, source.Items, source.Optional)
-	}
-	if source := volume.Secret; source != nil {
-		c.keys(Secret, source.SecretName, source.Items, source.Optional)
-	}
-	if volume.Projected == nil {
-		return
-	}
-	for _, projection := range volume.Projected.Sources {
-		if source := projection.ConfigMap; source != nil {
+func (c *collector) volumes(spec *corev1.PodSpec) {
+	for _, volume := range spec.Volumes {
+		if source := volume.ConfigMap; source != nil {
 			c.keys(ConfigMap, source.Name, source.Items, source.Optional)
 		}
-		if source := projection.Secret; source != nil {
-			c.keys(Secret, source.Name, source.Items, source.Optional)
+		if source := volume.Secret; source != nil {
+			c.keys(Secret, source.SecretName, source.Items, source.Optional)
+		}
+		if volume.Projected == nil {
+			continue
+		}
+		for _, projection := range volume.Projected.Sources {
+			if source := projection.ConfigMap; source != nil {
+				c.keys(ConfigMap, source.Name, source.Items, source.Optional)
+			}
+			if source := projection.Secret; source != nil {
+				c.keys(Secret, source.Name, source.Items, source.Optional)
+			}
 		}
 	}
 }

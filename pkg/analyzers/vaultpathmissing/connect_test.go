@@ -111,9 +111,32 @@ func TestWhatVaultHasIsFollowed(t *testing.T) {
 	c.eventually("")
 }
 
-// TestAnotherExternalSecretIsLookedAtAtOnce holds that no round has to be waited for.
-func TestAnotherExternalSecretIsLookedAtAtOnce(t *testing.T) {
-	c := connect(t, func(c *connected) { c.vault.Secrets["secret/shop/db"] = map[string]any{"token": nil} })
+// TestWhatVaultFailsAtIsToldBesideWhatWasFound holds that a path that Vault fails at
+// takes nothing away.
+func TestWhatVaultFailsAtIsToldBesideWhatWasFound(t *testing.T) {
+	c := connect(t, func(c *connected) { c.vault.Secrets["secret/shop/db"] = map[string]any{"user": nil} })
+	c.eventually("VaultPropertyMissing db")
+	other := c.another(t)
+	c.vault.Change(func() {
+		c.vault.Secrets["secret/shop/other"] = map[string]any{"a": nil}
+		c.vault.Broken = func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasSuffix(r.URL.Path, "/shop/db") {
+				return false
+			}
+			vaulttest.Refuse(w, http.StatusInternalServerError, "internal error")
+			return true
+		}
+	})
+	analyzertest.Store(t, c.cluster, []live.Object{other})
+	c.eventually("VaultPathsHidden db, VaultPropertyMissing db")
+	livetest.Eventually(t, "it is no outage", func() bool { return c.degraded() == "" })
+	c.vault.Change(func() { c.vault.Broken = nil; c.vault.Secrets["secret/shop/db"] = map[string]any{"token": nil} })
+	c.eventually("")
+}
+
+// another is an ExternalSecret that refers to shop/other.
+func (c *connected) another(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
 	var other *unstructured.Unstructured
 	for _, object := range analyzertest.Read(t, "testdata/found-property.yaml").Objects {
 		if object := object.(*unstructured.Unstructured); object.GetKind() == "ExternalSecret" {
@@ -126,6 +149,13 @@ func TestAnotherExternalSecretIsLookedAtAtOnce(t *testing.T) {
 	if err := unstructured.SetNestedSlice(other.Object, data, "spec", "data"); err != nil {
 		t.Fatal(err)
 	}
+	return other
+}
+
+// TestAnotherExternalSecretIsLookedAtAtOnce holds that no round has to be waited for.
+func TestAnotherExternalSecretIsLookedAtAtOnce(t *testing.T) {
+	c := connect(t, func(c *connected) { c.vault.Secrets["secret/shop/db"] = map[string]any{"token": nil} })
+	other := c.another(t)
 	asked := func() int {
 		n := 0
 		c.vault.Change(func() {

@@ -90,7 +90,7 @@ func (a analyzer) externalSecret(view *live.View, subject live.Key) ([]v1alpha1.
 			continue // not yet
 		}
 		seen := vault.SeenOf(state)
-		if seen.State == vault.Hidden {
+		if seen.State == vault.Hidden || seen.Stale {
 			hidden = append(hidden, path.String())
 		}
 		if spec, wrong := judge(object, wants, seen); wrong {
@@ -185,15 +185,15 @@ func folder(path vault.Path) string {
 	return ""
 }
 
-// unseen is about paths that Vault does not tell about: nothing is known to be missing
-// there, and nothing to be there.
+// unseen is about paths that Vault does not tell about, or fails at: of what is
+// missing there only what was known before is.
 func unseen(object *unstructured.Unstructured, paths []string) v1alpha1.FindingSpec {
 	return v1alpha1.FindingSpec{
 		Reason: PathsHidden, Severity: v1alpha1.SeverityInfo, Subject: reference(object),
 		Message: fmt.Sprintf("Vault does not tell srenix about paths that ExternalSecret %s refers to, so whether they are there is not known: %s.",
 			object.GetName(), workloads.Names(paths)),
 		Remediation: v1alpha1.Remediation{
-			Text:     "Give srenix's policy in Vault read on subkeys/ and metadata/ of the mount (list, with version 1), which shows no values, or see whether the store names a mount that there is.",
+			Text:     "Give srenix's policy in Vault read on subkeys/ and metadata/ of the mount (list, with version 1), which shows no values, or see whether the store names a mount that there is, or what Vault's log says of them.",
 			Commands: []string{describe(object), "vault secrets list"},
 		},
 	}

@@ -6,48 +6,54 @@ package workloads
 import (
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
-	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
 
-// StartingReads are what Starting reads.
-func StartingReads() []live.KindRef {
-	return []live.KindRef{inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(), inputs.CronJobs.Ref(), inputs.Jobs.Ref()}
+// Starter is a kind of workloads that make pods from a template of theirs whenever
+// one is wanted.
+type Starter struct {
+	Kind live.KindRef
+	// Find returns a workload, if it makes pods: not one that is being deleted, over,
+	// paused or suspended, or has no pods to run, nor a Job of a CronJob. There are
+	// Reference and Template of it only.
+	Find func(view *live.View, key live.Key) (Workload, bool)
 }
 
-// Starting returns the workloads of a namespace that make pods from a template of
-// theirs whenever one is wanted, by kind and name: none that is being deleted, over,
-// paused, suspended, or has no pods to run. Jobs of a CronJob are not among them. Of
-// the workloads there are Reference, Meta and Template only.
-func Starting(view *live.View, namespace string) []Workload {
-	var found []Workload
-	add := func(reference v1alpha1.ObjectReference, meta *metav1.ObjectMeta, template *corev1.PodTemplateSpec, starts bool) {
-		if starts && meta.DeletionTimestamp == nil {
-			found = append(found, Workload{Reference: reference, Meta: meta, Template: template})
+// Starters are all kinds of them.
+func Starters() []Starter {
+	return []Starter{
+		starter(inputs.Deployments, "apps/v1", "Deployment", func(d *appsv1.Deployment) (*corev1.PodTemplateSpec, bool) {
+			return &d.Spec.Template, desired(d.Spec.Replicas) > 0 && !d.Spec.Paused
+		}),
+		starter(inputs.StatefulSets, "apps/v1", "StatefulSet", func(s *appsv1.StatefulSet) (*corev1.PodTemplateSpec, bool) {
+			return &s.Spec.Template, desired(s.Spec.Replicas) > 0
+		}),
+		starter(inputs.DaemonSets, "apps/v1", "DaemonSet", func(d *appsv1.DaemonSet) (*corev1.PodTemplateSpec, bool) {
+			return &d.Spec.Template, d.Status.DesiredNumberScheduled > 0
+		}),
+		starter(inputs.CronJobs, "batch/v1", "CronJob", func(c *batchv1.CronJob) (*corev1.PodTemplateSpec, bool) {
+			return &c.Spec.JobTemplate.Spec.Template, !is(c.Spec.Suspend)
+		}),
+		starter(inputs.Jobs, "batch/v1", "Job", func(j *batchv1.Job) (*corev1.PodTemplateSpec, bool) {
+			return &j.Spec.Template, !is(j.Spec.Suspend) && !Over(j) && !controlledBy(j, "batch", "CronJob")
+		}),
+	}
+}
+
+func starter[T live.Object](of live.Kind[T], apiVersion, kind string, template func(T) (made *corev1.PodTemplateSpec, starts bool)) Starter {
+	return Starter{Kind: of.Ref(), Find: func(view *live.View, key live.Key) (Workload, bool) {
+		object, exists := of.Get(view, key)
+		if !exists || object.GetDeletionTimestamp() != nil {
+			return Workload{}, false
 		}
-	}
-	for _, d := range inputs.Deployments.List(view, namespace, nil) {
-		add(reference("apps/v1", "Deployment", d), &d.ObjectMeta, &d.Spec.Template, desired(d.Spec.Replicas) > 0 && !d.Spec.Paused)
-	}
-	for _, s := range inputs.StatefulSets.List(view, namespace, nil) {
-		add(reference("apps/v1", "StatefulSet", s), &s.ObjectMeta, &s.Spec.Template, desired(s.Spec.Replicas) > 0)
-	}
-	for _, d := range inputs.DaemonSets.List(view, namespace, nil) {
-		add(reference("apps/v1", "DaemonSet", d), &d.ObjectMeta, &d.Spec.Template, d.Status.DesiredNumberScheduled > 0)
-	}
-	for _, c := range inputs.CronJobs.List(view, namespace, nil) {
-		add(reference("batch/v1", "CronJob", c), &c.ObjectMeta, &c.Spec.JobTemplate.Spec.Template, !is(c.Spec.Suspend))
-	}
-	for _, j := range inputs.Jobs.List(view, namespace, nil) {
-		starts := !is(j.Spec.Suspend) && !Over(j) && !controlledBy(j, "batch", "CronJob")
-		add(reference("batch/v1", "Job", j), &j.ObjectMeta, &j.Spec.Template, starts)
-	}
-	return found
+		made, starts := template(object)
+		return Workload{Reference: reference(apiVersion, kind, object), Template: made}, starts
+	}}
 }
 
 // Over tells whether nothing more happens to a Job.

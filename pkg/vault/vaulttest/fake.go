@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Value is in every answer that would tell values.
@@ -32,13 +33,15 @@ type Fake struct {
 	Broken   func(http.ResponseWriter, *http.Request) bool
 	Asked    []string
 	Revoked  int
+	// Lease is for how long a token of a role is good, in whole seconds.
+	Lease time.Duration
 }
 
 // New starts one, with the token "root", until the test ends.
 func New(t *testing.T) *Fake {
 	t.Helper()
 	f := &Fake{
-		Tokens: map[string]bool{"root": true}, Mounts: map[string]string{"secret": "2", "team/kv": "2", "old": "1"},
+		Lease: time.Hour, Tokens: map[string]bool{"root": true}, Mounts: map[string]string{"secret": "2", "team/kv": "2", "old": "1"},
 		Secrets: map[string]map[string]any{}, Versions: map[string]map[string]any{},
 	}
 	f.Server = httptest.NewServer(f)
@@ -109,7 +112,7 @@ func (f *Fake) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.Tokens["of-a-role"] = true
-	answer(w, http.StatusOK, map[string]any{"auth": map[string]any{"client_token": "of-a-role", "lease_duration": 3600}})
+	answer(w, http.StatusOK, map[string]any{"auth": map[string]any{"client_token": "of-a-role", "lease_duration": int(f.Lease.Seconds())}})
 }
 
 // at is the mount that a path is in, and what comes after it.
