@@ -33,8 +33,8 @@
 //
 // There is no polling and no periodic rescan. A rule whose answer changes with
 // time says when, with View.RecheckAt, and is evaluated then. View.FirstObserved
-// remembers when a condition began that no object dates; a Memory lets that
-// outlive the engine. When the clock is set back, what asked for the time is
+// remembers when a condition began that no object dates, and View.Observed asks for
+// it without keeping it; a Memory lets that outlive the engine. When the clock is set back, what asked for the time is
 // evaluated again.
 //
 // # Unknown is not healthy
