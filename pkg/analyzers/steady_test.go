@@ -9,13 +9,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
-	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 // A pod's status.reason is what is told of its trouble here, and "well" is none.
@@ -32,21 +31,8 @@ func TestAReasonIsSteady(t *testing.T) {
 			return []v1alpha1.FindingSpec{{Reason: reason, Subject: v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "tool"}}}, nil
 		},
 	}}}
-	clock := testingclock.NewFakeClock(time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC))
-	engine := live.New(live.Options{Clock: clock})
-	for _, rule := range analyzers.LiveRules(analyzer) {
-		if err := engine.AddRule(rule); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cluster := &livetest.Cluster{}
-	tell := func(reason string) {
-		cluster.Set(inputs.Pods.Ref().Resource(), &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tool", UID: "tool"}, Status: corev1.PodStatus{Phase: corev1.PodPending, Reason: reason},
-		})
-	}
-	tell("well")
-	livetest.Run(t, engine, cluster)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tool", UID: "tool"}, Status: corev1.PodStatus{Phase: corev1.PodPending, Reason: "well"}}
+	play := analyzertest.NewPlay(t, analyzer, time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), pod)
 	for _, step := range []struct {
 		after      time.Duration
 		told, want string
@@ -64,13 +50,12 @@ func TestAReasonIsSteady(t *testing.T) {
 		{time.Second, "well", "none"},
 		{time.Second, "Tired", "Tired"},
 	} {
-		clock.Step(step.after)
-		livetest.Eventually(t, "what time changes is evaluated", engine.Settled)
-		tell(step.told)
-		livetest.Settle(t, engine, cluster, inputs.Pods)
+		play.Step(step.after)
+		pod.Status.Reason = step.told
+		play.Pod(pod)
 		have := "none"
-		for _, finding := range live.List(engine, analyzers.DetectedFindings) {
-			have = finding.Spec.Reason
+		for _, finding := range play.Found() {
+			have = finding.Reason
 		}
 		if have != step.want {
 			t.Fatalf("%q is told after %s: have %q, want %q", step.told, step.after, have, step.want)
