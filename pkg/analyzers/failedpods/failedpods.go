@@ -118,15 +118,18 @@ func (a analyzer) bare(view *live.View, w workloads.Workload) []v1alpha1.Finding
 
 // job tells whether a Job, or the last one of a CronJob that ended, failed for good.
 func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
-	failed := failedOf(w.Troubled(view))
-	if len(failed) == 0 || !w.Settled {
+	if !w.Settled {
 		return nil // while it is suspended it is not tried again
 	}
-	job, since := lastFailure(view, w)
-	if job == nil {
-		return nil
+	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(w.Meta.UID))
+	if w.Reference.Kind == "Job" {
+		own, exists := inputs.Jobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
+		if !exists {
+			return nil
+		}
+		jobs = []*batchv1.Job{own}
 	}
-	pods := slices.DeleteFunc(failed, func(pod *corev1.Pod) bool { return !metav1.IsControlledBy(pod, job) })
+	job, since, pods := workloads.LastFailure(view, jobs)
 	if len(pods) == 0 || !a.past(view, since) {
 		return nil
 	}
@@ -154,35 +157,6 @@ func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingS
 		},
 		Since: metav1.NewTime(since),
 	}}
-}
-
-// lastFailure returns the Job of a workload that ended last, if it failed, and when.
-func lastFailure(view *live.View, w workloads.Workload) (*batchv1.Job, time.Time) {
-	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(w.Meta.UID))
-	if w.Reference.Kind == "Job" {
-		own, exists := inputs.Jobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
-		if !exists {
-			return nil, time.Time{}
-		}
-		jobs = []*batchv1.Job{own}
-	}
-	var last *batchv1.Job
-	var ended time.Time
-	failed := false
-	for _, job := range jobs {
-		for _, condition := range job.Status.Conditions {
-			ends := condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed
-			at := condition.LastTransitionTime.Time
-			if !ends || condition.Status != corev1.ConditionTrue || last != nil && !at.After(ended) {
-				continue
-			}
-			last, ended, failed = job, at, condition.Type == batchv1.JobFailed
-		}
-	}
-	if !failed || ended.IsZero() || last.DeletionTimestamp != nil {
-		return nil, time.Time{}
-	}
-	return last, ended
 }
 
 // namespace tells whether pods that their nodes ended, and others replaced, pile up.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -89,7 +90,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 			if wait == nil || status.Image == "" {
 				continue
 			}
-			if _, about := waits[wait.Reason]; !about {
+			if _, about := waits[wait.Reason]; !about || corrected(view, w, pod, status.Name) {
 				continue
 			}
 			why := cause{reason: PullFailed}
@@ -114,6 +115,17 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		found = append(found, finding(view, w, pulls[image], reason))
 	}
 	return found, nil
+}
+
+// corrected tells whether a pod of a CronJob waits for an image that the CronJob does
+// not name any more. What holds it up then is its Job, of which StuckJobs tells.
+func corrected(view *live.View, w workloads.Workload, pod *corev1.Pod, container string) bool {
+	if w.Reference.Kind != "CronJob" {
+		return false
+	}
+	return slices.ContainsFunc(inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(w.Meta.UID)), func(job *batchv1.Job) bool {
+		return metav1.IsControlledBy(pod, job) && workloads.Corrected(container, true, &job.Spec.Template.Spec, &w.Template.Spec)
+	})
 }
 
 // steady returns the reason of a pull's finding: while the kubelet backs off, or only
