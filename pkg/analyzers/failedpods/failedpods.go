@@ -176,21 +176,33 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 	if replaced < a.pile {
 		return nil, nil
 	}
+	commands := []string{
+		fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o wide", namespace.Name),
+		"kubectl describe nodes",
+	}
+	slices.Sort(reasons)
+	reasons = slices.Compact(reasons)
+	for _, reason := range reasons {
+		commands = append(commands, fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o %s | xargs -r kubectl delete -n %s",
+			namespace.Name, analyzers.Quote("jsonpath="+namesOf(reason)), namespace.Name))
+	}
 	return []v1alpha1.FindingSpec{{
 		Reason: EvictedPods, Severity: v1alpha1.SeverityInfo,
 		Subject: v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: namespace.Name, UID: namespace.UID},
 		Message: fmt.Sprintf("Pods that their nodes ended (%s) pile up in namespace %s. Their controllers have made others; these are left over, and tell that nodes run short or go away.",
 			workloads.Names(reasons), namespace.Name),
 		Remediation: v1alpha1.Remediation{
-			Text: "See why the nodes ended them: too little memory or disk, or nodes that are shut down. Set requests that are what the pods use. What is left over can be deleted, together with all else that failed in the namespace.",
-			Commands: []string{
-				fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o wide", namespace.Name),
-				"kubectl describe nodes",
-				fmt.Sprintf("kubectl delete pods -n %s --field-selector status.phase=Failed", namespace.Name),
-			},
+			Text:     "See why the nodes ended them: too little memory or disk, or nodes that are shut down. Set requests that are what the pods use. What is left over can be deleted, reason by reason; other failed pods of the namespace stay.",
+			Commands: commands,
 		},
 		Since: metav1.NewTime(view.FirstObserved(EvictedPods)),
 	}}, nil
+}
+
+// namesOf is the template that picks, of a list of pods, those that failed for a
+// reason, which no field selector knows.
+func namesOf(reason string) string {
+	return fmt.Sprintf(`{range .items[?(@.status.reason==%q)]}pod/{.metadata.name}{"\n"}{end}`, reason)
 }
 
 // past tells whether the grace since a failure is over, and else asks to be called then.
