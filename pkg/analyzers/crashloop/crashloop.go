@@ -181,7 +181,7 @@ func ending(end *corev1.ContainerStateTerminated) string {
 	case end.Reason == startError || end.Reason == containerCannotDo:
 		return fmt.Sprintf("could not be started (%s)", end.Reason)
 	case end.ExitCode == 0:
-		return "ended successfully, and its pod is one whose containers have to go on"
+		return "ended successfully, and is one that has to go on"
 	case end.ExitCode == 137:
 		return "was killed (exit code 137), as the kubelet does after a failed liveness probe"
 	case end.ExitCode > 128 && end.ExitCode < 160:
