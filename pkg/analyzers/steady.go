@@ -34,8 +34,7 @@ func Steady(view *live.View, trouble, told string, reasons []string) string {
 		return ""
 	}
 	if told != "" && told != kept {
-		end := view.FirstObserved(trouble + " turns " + told).Add(turned)
-		if view.RecheckAt(end); !view.Now().Before(end) {
+		if Past(view, view.FirstObserved(trouble+" turns "+told).Add(turned)) {
 			kept = told
 		}
 	}

@@ -95,11 +95,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		return nil, nil
 	}
 	since := view.FirstObserved(row)
-	if len(crashes) == 0 {
-		return nil, nil
-	}
-	if end := since.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
+	if len(crashes) == 0 || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil, nil
 	}
 	return []v1alpha1.FindingSpec{a.finding(view, w, crashes, since)}, nil

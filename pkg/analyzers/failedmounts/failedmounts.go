@@ -97,8 +97,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		if !waits {
 			continue
 		}
-		if end := since.Add(a.grace); view.Now().Before(end) {
-			view.RecheckAt(end)
+		if !analyzers.Past(view, since.Add(a.grace)) {
 			continue
 		}
 		waiting = true
@@ -151,24 +150,19 @@ func told(view *live.View, pod *corev1.Pod, since time.Time) (why cause, is bool
 	var sandbox, fresh, stale []cause
 	var made, mounted time.Time // when the last was told of each
 	for _, event := range inputs.Events.ByIndex(view, inputs.ByInvolved, string(pod.UID)) {
-		at := inputs.LastSeen(event)
-		if at.Before(since.Add(-early)) {
+		ofVolume, at := slices.Contains(noVolume, event.Reason), inputs.LastSeen(event)
+		if !ofVolume && event.Reason != noSandbox || at.Before(since.Add(-early)) {
 			continue
 		}
-		end := at.Add(standing)
-		stands := view.Now().Before(end)
+		stands := !analyzers.Past(view, at.Add(standing))
 		switch {
-		case event.Reason == noSandbox && stands:
+		case !ofVolume && stands:
 			sandbox, made = append(sandbox, causeOf(event)), latest(made, at)
-		case slices.Contains(noVolume, event.Reason) && stands:
+		case stands:
 			fresh, mounted = append(fresh, causeOf(event)), latest(mounted, at)
-		case slices.Contains(noVolume, event.Reason):
+		case ofVolume:
 			stale = append(stale, causeOf(event))
-			continue
-		default:
-			continue
 		}
-		view.RecheckAt(end)
 	}
 	switch {
 	case len(sandbox) > 0 && !made.Before(mounted):

@@ -98,7 +98,7 @@ func (a analyzer) bare(view *live.View, w workloads.Workload) []v1alpha1.Finding
 	if since.IsZero() {
 		since = view.FirstObserved(PodFailed)
 	}
-	if !a.past(view, since) {
+	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{
@@ -130,7 +130,7 @@ func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingS
 		jobs = []*batchv1.Job{own}
 	}
 	job, since, pods := workloads.LastFailure(view, jobs)
-	if len(pods) == 0 || !a.past(view, since) {
+	if len(pods) == 0 || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	if w.Reference.Kind == "CronJob" {
@@ -203,13 +203,6 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 // reason, which no field selector knows.
 func namesOf(reason string) string {
 	return fmt.Sprintf(`{range .items[?(@.status.reason==%q)]}pod/{.metadata.name}{"\n"}{end}`, reason)
-}
-
-// past tells whether the grace since a failure is over, and else asks to be called then.
-func (a analyzer) past(view *live.View, since time.Time) bool {
-	end := since.Add(a.grace)
-	view.RecheckAt(end)
-	return !view.Now().Before(end)
 }
 
 // failedOf returns those of the pods that failed, by name.

@@ -106,13 +106,10 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	for _, image := range slices.Sorted(maps.Keys(pulls)) {
 		// No object tells since when it waits for an image, so the grace is measured
 		// from when that was first seen. A pull that fails once is no trouble.
-		end := view.FirstObserved(image).Add(a.grace)
 		reason := steady(view, pulls[image])
-		if view.Now().Before(end) {
-			view.RecheckAt(end)
-			continue
+		if analyzers.Past(view, view.FirstObserved(image).Add(a.grace)) {
+			found = append(found, finding(view, w, pulls[image], reason))
 		}
-		found = append(found, finding(view, w, pulls[image], reason))
 	}
 	return found, nil
 }

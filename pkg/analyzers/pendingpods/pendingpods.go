@@ -85,8 +85,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		if !waits {
 			continue
 		}
-		if end := since.Add(a.grace); view.Now().Before(end) {
-			view.RecheckAt(end)
+		if !analyzers.Past(view, since.Add(a.grace)) {
 			continue
 		}
 		all = append(all, pending{pod, obstacleOf(inputs.ConditionOfPod(pod, corev1.PodScheduled).Message), since})

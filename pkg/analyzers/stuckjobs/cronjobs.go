@@ -10,6 +10,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -49,7 +50,7 @@ func (a analyzer) neverSucceeded(view *live.View, cronJob *batchv1.CronJob, jobs
 		return nil
 	}
 	since := view.FirstObserved(NeverSucceeded)
-	if _, _, pods := workloads.LastFailure(view, jobs); len(pods) > 0 || !a.past(view, since) {
+	if _, _, pods := workloads.LastFailure(view, jobs); len(pods) > 0 || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{

@@ -10,6 +10,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -23,7 +24,7 @@ func (a analyzer) overdue(view *live.View, cronJob *batchv1.CronJob, jobs []*bat
 		return nil // the controller does not run it either, and says so
 	}
 	due := schedule.next(cronJob, inputs.Changed(cronJob).Time)
-	if due.IsZero() || !a.past(view, due) {
+	if due.IsZero() || !analyzers.Past(view, due.Add(a.grace)) {
 		return nil
 	}
 	if cronJob.Spec.ConcurrencyPolicy == batchv1.ForbidConcurrent {
@@ -37,7 +38,7 @@ func (a analyzer) overdue(view *live.View, cronJob *batchv1.CronJob, jobs []*bat
 		if ended.After(due) && cronJob.Spec.StartingDeadlineSeconds != nil {
 			ended = schedule.Next(ended)
 		}
-		if !a.past(view, ended) || !a.past(view, view.FirstObserved("due "+due.UTC().Format(time.RFC3339))) {
+		if !analyzers.Past(view, ended.Add(a.grace)) || !analyzers.Past(view, view.FirstObserved("due "+due.UTC().Format(time.RFC3339)).Add(a.grace)) {
 			return nil
 		}
 	}
@@ -54,15 +55,6 @@ func (a analyzer) overdue(view *live.View, cronJob *batchv1.CronJob, jobs []*bat
 		},
 		Since: metav1.NewTime(due),
 	}}
-}
-
-// past tells whether the grace is over since some time.
-func (a analyzer) past(view *live.View, since time.Time) bool {
-	if end := since.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
-		return false
-	}
-	return true
 }
 
 // earlier tells whether a Job of a CronJob runs, and when the last one that does

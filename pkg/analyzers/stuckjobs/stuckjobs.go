@@ -128,7 +128,7 @@ func (a analyzer) cannotStart(view *live.View, cronJob *batchv1.CronJob, jobs []
 	first := slices.MinFunc(all, func(x, y stuck) int {
 		return cmp.Or(x.since.Compare(y.since), strings.Compare(x.job.Name, y.job.Name))
 	})
-	if !a.past(view, first.since) {
+	if !analyzers.Past(view, first.since.Add(a.grace)) {
 		return nil
 	}
 	job := first.job

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -80,7 +81,7 @@ func (a analyzer) lastPods(view *live.View, s *appsv1.StatefulSet) []v1alpha1.Fi
 			}
 		}
 	}
-	if len(unready) == 0 || first && anyReady || !after(view, since.Add(a.grace)) {
+	if len(unready) == 0 || first && anyReady || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	for _, pod := range unready {

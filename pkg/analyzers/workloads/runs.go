@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -40,10 +41,5 @@ func Runs(view *live.View, pod *corev1.Pod) bool {
 // runs judges a container that has had trouble: only of those there are statuses.
 func runs(view *live.View, status corev1.ContainerStatus) bool {
 	running := status.State.Running
-	if running == nil {
-		return false
-	}
-	end := running.StartedAt.Add(calm)
-	view.RecheckAt(end)
-	return !view.Now().Before(end)
+	return running != nil && analyzers.Past(view, running.StartedAt.Add(calm))
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -84,11 +85,7 @@ func (a analyzer) noneReady(view *live.View, of v1alpha1.ObjectReference, pods [
 		}
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod that is not Ready", ObjectReference: workloads.PodReference(pod)})
 	}
-	if len(related) == 0 {
-		return nil
-	}
-	if view.Now().Before(end) {
-		view.RecheckAt(end)
+	if len(related) == 0 || !analyzers.Past(view, end) {
 		return nil
 	}
 	first := related[0]

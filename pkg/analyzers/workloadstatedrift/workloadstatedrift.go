@@ -102,7 +102,7 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 func (a analyzer) missing(view *live.View, set *appsv1.StatefulSet, first int) []v1alpha1.FindingSpec {
 	// No object tells since when something is missing.
 	since := view.FirstObserved(OrdinalZeroMissing)
-	if !a.past(view, since) {
+	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	pod := podName(set, first)
@@ -133,7 +133,7 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 	if since.IsZero() {
 		since = zero.CreationTimestamp.Time
 	}
-	if !a.past(view, since) {
+	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{
@@ -152,16 +152,6 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 		},
 		Since: metav1.NewTime(since),
 	}}
-}
-
-// past tells whether a grace that began then is over, and else asks to be called when it is.
-func (a analyzer) past(view *live.View, since time.Time) bool {
-	end := since.Add(a.grace)
-	if view.Now().Before(end) {
-		view.RecheckAt(end)
-		return false
-	}
-	return true
 }
 
 // settled tells whether no rollout of a StatefulSet is under way. One that is,
