@@ -33,9 +33,10 @@
 //
 // There is no polling and no periodic rescan. A rule whose answer changes with
 // time says when, with View.RecheckAt, and is evaluated then. View.FirstObserved
-// remembers when a condition began that no object dates, and View.Began the earliest
-// time that an object told; a Memory lets that outlive the engine. When the clock is
-// set back, what asked for the time is evaluated again.
+// remembers when a condition began that no object dates, View.Began the earliest
+// time that an object told, and View.Observed asks for either without keeping it; a
+// Memory lets that outlive the engine. When the clock is set back, what asked for the
+// time is evaluated again.
 //
 // # Unknown is not healthy
 //

@@ -72,16 +72,37 @@ func (v *View) Began(id string, told time.Time) time.Time {
 			return seen.since
 		}
 	}
-	seen := sighting{Observation: Observation{Rule: v.rule.Name, Subject: v.subject, ID: id}, since: since}
-	if subject, exists := v.rule.subject.get(v.subject); exists {
-		seen.UID = subject.GetUID()
-	}
-	// What is remembered may be later than now, if the clock was set back.
-	if remembered, known := v.engine.options.Memory.Recall(seen.Observation); known && remembered.Before(since) {
+	seen := sighting{Observation: v.observation(id), since: since}
+	if remembered, known := v.recall(seen.Observation); known && remembered.Before(since) {
 		seen.since = remembered
 	}
 	v.observed = append(v.observed, seen)
 	return seen.since
+}
+
+// Observed tells whether the last evaluation of this subject asked FirstObserved for
+// id, and since when that holds. It neither begins id nor keeps it, so a rule can ask
+// what it saw without saying that it sees it still.
+func (v *View) Observed(id string) (since time.Time, holds bool) {
+	if v.rule == nil {
+		return time.Time{}, false
+	}
+	v.timed = true
+	return v.recall(v.observation(id))
+}
+
+func (v *View) observation(id string) Observation {
+	o := Observation{Rule: v.rule.Name, Subject: v.subject, ID: id}
+	if subject, exists := v.rule.subject.get(v.subject); exists {
+		o.UID = subject.GetUID()
+	}
+	return o
+}
+
+// recall leaves out what is remembered as later than now, if the clock was set back.
+func (v *View) recall(o Observation) (since time.Time, known bool) {
+	since, known = v.engine.options.Memory.Recall(o)
+	return since, known && !since.After(v.now)
 }
 
 // sighting is an observation as one evaluation saw it.

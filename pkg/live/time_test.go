@@ -204,3 +204,45 @@ func TestATimeAfterNowIsNotRecalled(t *testing.T) {
 	f.step(time.Minute)
 	noted(t, f, map[string]string{"ns/a": "00:00:00"})
 }
+
+// colors notes the first color of a pod that it saw, for as long as the pod has any.
+func colors() live.Rule {
+	return live.Rule{
+		Name: "colors", Subject: pods.Ref(), Outputs: []live.KindRef{notes.Ref()},
+		Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+			p, ok := pods.Get(v, subject)
+			if !ok || p.Labels["color"] == "" {
+				return nil, nil
+			}
+			color := p.Labels["color"]
+			for _, other := range []string{"red", "green"} {
+				if _, held := v.Observed(other); held {
+					color = other
+				}
+			}
+			return []live.Output{note(subject, color+" "+v.FirstObserved(color).Format(time.TimeOnly))}, nil
+		},
+	}
+}
+
+func TestWhatWasObservedIsNeitherBegunNorKeptByAsking(t *testing.T) {
+	f := newFixture(t, colors())
+	is := func(color, want string) {
+		t.Helper()
+		f.cluster.Set(podResource, pod("ns", "a", map[string]string{"color": color}))
+		f.settle()
+		noted(t, f, map[string]string{"ns/a": want})
+	}
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.run()
+	f.settle()
+	is("green", "green 00:00:00")
+	f.step(time.Minute)
+	is("red", "green 00:00:00")
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.settle()
+	if all := f.memory.All(); len(all) != 0 {
+		t.Errorf("remembered %v, want nothing", all)
+	}
+	is("red", "red 00:01:00")
+}

@@ -5,10 +5,6 @@ package proposals
 
 import (
 	"fmt"
-	"slices"
-	"time"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
@@ -18,6 +14,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
 	"github.com/srenix/srenix/pkg/analyzers/stuckrollout"
 	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -67,7 +64,7 @@ func freshPod(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 			continue
 		}
 		pod, exists := inputs.Pods.Get(view, live.Key{Namespace: related.Namespace, Name: related.Name})
-		if !exists || pod.UID != related.UID || pod.DeletionTimestamp != nil || !runs(view, pod) {
+		if !exists || pod.UID != related.UID || pod.DeletionTimestamp != nil || !workloads.Runs(view, pod) {
 			return fix{}, false
 		}
 		return fix{
@@ -78,29 +75,6 @@ func freshPod(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 		}, true
 	}
 	return fix{}, false
-}
-
-// steady is how long a container that was restarted has to run to count as running.
-const steady = 10 * time.Minute
-
-// runs tells whether all containers of a pod run, on a node that does not say otherwise.
-func runs(view *live.View, pod *corev1.Pod) bool {
-	if pod.Status.Phase != corev1.PodRunning || pod.Spec.NodeName == "" {
-		return false
-	}
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		// Only containers that have had trouble are kept.
-		running := status.State.Running
-		if running == nil {
-			return false
-		}
-		if end := running.StartedAt.Add(steady); view.Now().Before(end) {
-			view.RecheckAt(end)
-			return false
-		}
-	}
-	node, exists := inputs.Nodes.Get(view, live.Key{Name: pod.Spec.NodeName})
-	return !exists || !inputs.NodeLost(node)
 }
 
 // restartDeployment rolls a Deployment, so that its pods take the present configuration over.

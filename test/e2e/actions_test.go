@@ -161,14 +161,18 @@ spec:
 	apply(t, cron("example/report:missing"))
 	kubectl(t, "create", "job", "report-1", "-n", ns, "--from=cronjob/report")
 	eventually(t, "the finding", func(context.Context) (bool, string) {
-		have := kubectl(t, "get", "findings.srenix.io", "-n", ns, "-o", "jsonpath={.items[*].spec.reason}")
-		return have == "JobCannotStart", have
+		have := kubectl(t, "get", "findings.srenix.io", "-n", ns, "-o", "jsonpath={.items[*].spec.analyzer}")
+		return have == "ImagePull", have
 	})
 	// With the same template the next Job would wait just the same.
 	if have := kubectl(t, "get", "proposals", "-n", ns, "-o", "name"); have != "" {
 		t.Errorf("it is proposed to make the same again: %s", have)
 	}
 	apply(t, cron("example/report:1"))
+	eventually(t, "the finding to be about the Job", func(context.Context) (bool, string) {
+		have := kubectl(t, "get", "findings.srenix.io", "-n", ns, "-o", "jsonpath={.items[*].spec.reason}")
+		return have == "JobCannotStart", have
+	})
 	carriedOut(t, user, proposalFor(t, ns, "report-1"))
 	eventually(t, "the Job to go", func(context.Context) (bool, string) {
 		have := kubectl(t, "get", "jobs", "-n", ns, "-o", "name")

@@ -27,6 +27,7 @@ analyzers:
   WorkloadStateDrift: {grace: 1s}
   ConfigDrift: {grace: 1s}
   StuckJobs: {grace: 1s}
+  ImagePull: {grace: 1s}
 executor:
   settleTime: 2s
   verifyDeadline: 30s

@@ -41,7 +41,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
-	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
@@ -118,27 +117,11 @@ func check(t *testing.T, spec v1alpha1.FindingSpec) {
 // some time after, and returns the findings that there are then.
 func Analyze(t *testing.T, analyzer analyzers.Analyzer, now time.Time, after time.Duration, objects []live.Object) []v1alpha1.FindingSpec {
 	t.Helper()
-	clock := testingclock.NewFakeClock(now)
-	engine := live.New(live.Options{Clock: clock})
-	for _, rule := range analyzers.LiveRules(analyzer) {
-		if err := engine.AddRule(rule); err != nil {
-			t.Fatal(err)
-		}
-	}
-	livetest.Run(t, engine, Cluster(t, objects))
-	livetest.Eventually(t, "everything is evaluated", engine.Settled)
+	play := NewPlay(t, analyzer, now, objects...)
 	if after > 0 {
-		clock.Step(after)
-		livetest.Eventually(t, "everything is evaluated again", engine.Settled)
+		play.Step(after)
 	}
-	var specs []v1alpha1.FindingSpec
-	for _, finding := range live.List(engine, analyzers.DetectedFindings) {
-		specs = append(specs, finding.Spec)
-	}
-	for _, finding := range live.List(engine, analyzers.DetectedClusterFindings) {
-		specs = append(specs, finding.Spec)
-	}
-	return specs
+	return play.Found()
 }
 
 // Cluster returns a cluster of the objects.

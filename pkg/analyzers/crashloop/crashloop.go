@@ -95,11 +95,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		return nil, nil
 	}
 	since := view.FirstObserved(row)
-	if len(crashes) == 0 {
-		return nil, nil
-	}
-	if end := since.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
+	if len(crashes) == 0 || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil, nil
 	}
 	return []v1alpha1.FindingSpec{a.finding(view, w, crashes, since)}, nil
@@ -181,7 +177,7 @@ func ending(end *corev1.ContainerStateTerminated) string {
 	case end.Reason == startError || end.Reason == containerCannotDo:
 		return fmt.Sprintf("could not be started (%s)", end.Reason)
 	case end.ExitCode == 0:
-		return "ended successfully, and its pod is one whose containers have to go on"
+		return "ended successfully, and is one that has to go on"
 	case end.ExitCode == 137:
 		return "was killed (exit code 137), as the kubelet does after a failed liveness probe"
 	case end.ExitCode > 128 && end.ExitCode < 160:

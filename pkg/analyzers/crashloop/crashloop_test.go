@@ -11,14 +11,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
-	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
-	"github.com/srenix/srenix/pkg/live"
-	"github.com/srenix/srenix/pkg/live/livetest"
 	"github.com/srenix/srenix/pkg/policy"
 )
 
@@ -55,43 +51,32 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 // crashes right after each start, with its back-off.
 func TestTheFindingStaysThroughALoop(t *testing.T) {
 	begin := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
-	clock := testingclock.NewFakeClock(begin)
 	analyzer, err := New(settings(`{"criticalRestarts":100}`))
 	if err != nil {
 		t.Fatal(err)
-	}
-	engine := live.New(live.Options{Clock: clock})
-	for _, rule := range analyzers.LiveRules(analyzer) {
-		if err := engine.AddRule(rule); err != nil {
-			t.Fatal(err)
-		}
 	}
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tool", UID: "tool"},
 		Spec:       corev1.PodSpec{NodeName: "node-1", RestartPolicy: corev1.RestartPolicyAlways},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: "app"}}},
 	}
-	cluster := &livetest.Cluster{}
-	cluster.Set(inputs.Pods.Ref().Resource(), pod)
-	livetest.Run(t, engine, cluster)
+	play := analyzertest.NewPlay(t, analyzer, begin, pod)
 	status := corev1.ContainerStatus{Name: "app"}
 	is := func(state corev1.ContainerState) int {
 		t.Helper()
 		status.State = state
-		pod = pod.DeepCopy()
 		pod.Status.ContainerStatuses[0] = status
-		cluster.Set(inputs.Pods.Ref().Resource(), pod)
-		livetest.Settle(t, engine, cluster, inputs.Pods)
-		return len(live.List(engine, analyzers.DetectedFindings))
+		play.Pod(pod)
+		return len(play.Found())
 	}
 	pause := []time.Duration{0, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 5 * time.Minute, 5 * time.Minute}
 	for crash, wait := range pause {
-		started := metav1.NewTime(clock.Now())
+		started := metav1.NewTime(play.Clock.Now())
 		if n := is(corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}); n == 0 && crash > 1 {
 			t.Errorf("nothing is found while it runs for the %dth time", crash+1)
 		}
-		clock.Step(2 * time.Second)
-		end := &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", StartedAt: started, FinishedAt: metav1.NewTime(clock.Now())}
+		play.Clock.Step(2 * time.Second)
+		end := &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", StartedAt: started, FinishedAt: metav1.NewTime(play.Clock.Now())}
 		if n := is(corev1.ContainerState{Terminated: end}); (n == 0) == (crash > 0) {
 			t.Errorf("%d findings after crash %d", n, crash+1)
 		}
@@ -101,16 +86,16 @@ func TestTheFindingStaysThroughALoop(t *testing.T) {
 				t.Errorf("nothing is found while it waits after crash %d", crash+1)
 			}
 		}
-		clock.Step(wait)
+		play.Clock.Step(wait)
 		status.RestartCount++
 	}
-	is(corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(clock.Now())}})
-	found := live.List(engine, analyzers.DetectedFindings)
-	if len(found) != 1 || !found[0].Spec.Since.Time.Equal(begin.Add(2*time.Second)) {
+	is(corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(play.Clock.Now())}})
+	found := play.Found()
+	if len(found) != 1 || !found[0].Since.Time.Equal(begin.Add(2*time.Second)) {
 		t.Errorf("found %v, want one since the first crash", found)
 	}
-	clock.Step(standardStable)
-	livetest.Eventually(t, "it runs well", func() bool {
-		return engine.Settled() && len(live.List(engine, analyzers.DetectedFindings)) == 0
-	})
+	play.Step(standardStable)
+	if found := play.Found(); len(found) != 0 {
+		t.Errorf("found %v of what runs well", found)
+	}
 }

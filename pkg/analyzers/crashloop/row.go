@@ -69,8 +69,16 @@ func (a analyzer) judge(pod *corev1.Pod, status *corev1.ContainerStatus, now tim
 
 // over tells whether a container that ended is not started again.
 func over(pod *corev1.Pod, status *corev1.ContainerStatus) bool {
+	succeeded := status.State.Terminated.ExitCode == 0
+	named := func(c corev1.Container) bool { return c.Name == status.Name }
+	own := slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers)
+	if i := slices.IndexFunc(own, named); i >= 0 && own[i].RestartPolicy != nil {
+		// A sidecar is an init container that is always started again (KEP-753).
+		policy := *own[i].RestartPolicy
+		return policy == corev1.ContainerRestartPolicyNever || policy == corev1.ContainerRestartPolicyOnFailure && succeeded
+	}
 	policy := pod.Spec.RestartPolicy
-	if status.State.Terminated.ExitCode != 0 {
+	if !succeeded {
 		return policy == corev1.RestartPolicyNever
 	}
 	initial := slices.ContainsFunc(pod.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool { return s.Name == status.Name })

@@ -14,8 +14,9 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 )
 
-// cause is why a volume is not there.
+// cause is why a pod does not start.
 type cause struct {
+	// reason is empty if nobody says why a volume is not there.
 	reason, volume, text string
 	// rank is lower of what tells more.
 	rank int
@@ -30,16 +31,26 @@ var (
 	unmount = regexp.MustCompile(`unmounted volumes=\[([^\]]*)\]`)
 )
 
-// causeOf reads what an event about a volume says. Of the kubelet's own sum of what
-// it waits for, only the names of the volumes say anything.
+// What the kubelet and container runtimes put around the words that stay the same from
+// one try to make a sandbox to the next (k8s.io/client-go, tools/record, for the first).
+var (
+	around    = regexp.MustCompile(`\(combined from similar events\): |Failed to create pod sandbox: |rpc error: code = \w+ desc = `)
+	sandboxID = regexp.MustCompile(` ?"?[0-9a-f]{32,}"?`)
+)
+
+// causeOf reads what an event about a pod's sandbox or one of its volumes says. Of the
+// kubelet's own sum of what it waits for, only the names of the volumes say anything.
 func causeOf(event *corev1.Event) cause {
+	if event.Reason == noSandbox {
+		return cause{reason: SandboxFailed, text: inputs.Sentence(sandboxID.ReplaceAllString(around.ReplaceAllString(event.Message, ""), ""))}
+	}
 	c := cause{reason: VolumeMountFailed, text: event.Message, rank: 3}
 	if at := volume.FindStringSubmatchIndex(event.Message); at != nil {
 		c.volume, c.text = event.Message[at[2]:at[3]], event.Message[at[1]:]
 	} else if names := unmount.FindStringSubmatch(event.Message); names != nil {
 		fields := strings.FieldsFunc(names[1], func(r rune) bool { return r == ' ' || r == ',' })
 		slices.Sort(fields)
-		c.volume, c.text, c.rank = strings.Join(fields, ", "), "they are not there in time", 4
+		c = cause{volume: strings.Join(fields, ", "), text: "they are not there in time", rank: 4}
 		if len(fields) == 1 {
 			c.text = "it is not there in time"
 		}
@@ -58,8 +69,8 @@ func causeOf(event *corev1.Event) cause {
 
 // first returns the cause that tells most. Which of the events is the newest changes
 // all the time, so it does not matter.
-func first(causes []cause) cause {
-	return slices.MinFunc(causes, func(x, y cause) int {
-		return cmp.Or(cmp.Compare(x.rank, y.rank), cmp.Compare(x.volume, y.volume), cmp.Compare(x.text, y.text))
-	})
+func first(causes []cause) cause { return slices.MinFunc(causes, compare) }
+
+func compare(x, y cause) int {
+	return cmp.Or(cmp.Compare(x.rank, y.rank), cmp.Compare(x.volume, y.volume), cmp.Compare(x.text, y.text))
 }

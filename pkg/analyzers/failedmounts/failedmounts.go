@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package failedmounts finds workloads with pods that have a node and cannot start
-// on it, because a volume of theirs cannot be attached or mounted. Why is only in
-// Events, so those are read, as long as they are fresh.
+// on it, because a volume of theirs cannot be attached or mounted, or because their
+// sandbox cannot be made once the volumes are there. Why is only in Events, so those
+// are read, as long as they are fresh.
 package failedmounts
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,16 +35,28 @@ const (
 	VolumeAttachFailed = "VolumeAttachFailed"
 	// VolumeMountFailed means that a volume could not be mounted on the node.
 	VolumeMountFailed = "VolumeMountFailed"
+	// SandboxFailed means that the runtime or the network of the node could not make a pod's sandbox.
+	SandboxFailed = "PodSandboxFailed"
 
 	standardGrace = 90 * time.Second
-	// stale is the age at which an event says nothing about the present. The kubelet
+	// standing is how long an event says something about the present. The kubelet
 	// tries again every two minutes at the latest, and client-go lets an event that
 	// repeats through every five minutes at the least (tools/record, EventSourceObjectSpamFilter).
-	stale = 10 * time.Minute
+	standing = 10 * time.Minute
+	// early is how long before the kubelet says that a pod has come to its node, by its
+	// own clock, the attach-detach controller may have looked at the pod's volumes.
+	early = 10 * time.Second
 )
 
-// reasons of events about volumes, in the order in which findings are made.
-var reasons = []string{VolumeContentMissing, VolumeInUse, VolumeAttachFailed, VolumeMountFailed}
+// reasons that events tell.
+var reasons = []string{VolumeContentMissing, VolumeInUse, VolumeAttachFailed, VolumeMountFailed, SandboxFailed}
+
+// noSandbox is the kubelet's reason of events about sandboxes, and noVolume are its
+// own and the attach-detach controller's about volumes (k8s.io/kubernetes,
+// pkg/kubelet/events and pkg/controller/volume/attachdetach).
+const noSandbox = "FailedCreatePodSandBox"
+
+var noVolume = []string{"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 
 type analyzer struct{ grace time.Duration }
 
@@ -60,12 +74,13 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: VolumeInUse, Severities: warning, Summary: "Pods cannot start, because a volume is attached elsewhere."},
 			{Name: VolumeAttachFailed, Severities: warning, Summary: "Pods cannot start, because a volume could not be attached to their node."},
 			{Name: VolumeMountFailed, Severities: warning, Summary: "Pods cannot start, because a volume could not be mounted on their node."},
+			{Name: SandboxFailed, Severities: warning, Summary: "Pods cannot start, because their node cannot make their sandbox: its network or its runtime fails."},
 		},
 		Rules: workloads.Rules(a.workload, inputs.Events.Ref()),
 	}, nil
 }
 
-// stuck is a pod that waits for a volume.
+// stuck is a pod that cannot start.
 type stuck struct {
 	pod   *corev1.Pod
 	cause cause
@@ -75,32 +90,41 @@ type stuck struct {
 func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
 	pods := w.Troubled(view)
 	slices.SortFunc(pods, func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) })
-	groups := map[string][]stuck{}
+	waiting := false
+	var all []stuck
 	for _, pod := range pods {
 		since, waits := waitsSince(pod)
 		if !waits {
 			continue
 		}
-		if end := since.Add(a.grace); view.Now().Before(end) {
-			view.RecheckAt(end)
+		if !analyzers.Past(view, since.Add(a.grace)) {
 			continue
 		}
-		if causes := freshCauses(view, pod, since); len(causes) > 0 {
-			why := first(causes)
-			groups[why.reason] = append(groups[why.reason], stuck{pod, why, since})
+		waiting = true
+		if why, is := told(view, pod, since); is {
+			all = append(all, stuck{pod, why, since})
 		}
 	}
-	var found []v1alpha1.FindingSpec
-	for _, reason := range reasons {
-		if group := groups[reason]; len(group) > 0 {
-			found = append(found, finding(w, group))
-		}
+	if !waiting {
+		return nil, nil
 	}
-	return found, nil
+	var most cause
+	if len(all) > 0 {
+		slices.SortStableFunc(all, func(x, y stuck) int { return compare(x.cause, y.cause) })
+		most = all[0].cause
+	}
+	// The event of a volume that is attached elsewhere comes once, and others are let
+	// through at times. So what was told counts while pods wait.
+	reason := analyzers.Steady(view, "start", most.reason, reasons)
+	if len(all) == 0 {
+		return nil, nil
+	}
+	return []v1alpha1.FindingSpec{finding(w, all, reason)}, nil
 }
 
-// waitsSince tells since when a pod that has a node waits for its volumes. The kubelet
-// mounts them before it makes the sandbox, pulls images and starts anything.
+// waitsSince tells since when a pod that has a node waits for its volumes or its
+// sandbox. The kubelet mounts the volumes, then makes the sandbox, and then pulls images
+// and starts anything.
 func waitsSince(pod *corev1.Pod) (since time.Time, waits bool) {
 	if pod.Status.Phase != corev1.PodPending || pod.Spec.NodeName == "" ||
 		inputs.ConditionOfPod(pod, corev1.PodReadyToStartContainers).Status == corev1.ConditionTrue {
@@ -119,49 +143,89 @@ func waitsSince(pod *corev1.Pod) (since time.Time, waits bool) {
 	return since, !since.IsZero()
 }
 
-// freshCauses are what events say about the pod's volumes since it is on its node.
-func freshCauses(view *live.View, pod *corev1.Pod, since time.Time) []cause {
-	var causes []cause
+// told is what events say of the pod since it is on its node, if one of them is fresh
+// still. One of its sandbox after those of its volumes means that the volumes are there.
+// As long as fresh ones do not say why, older ones do.
+func told(view *live.View, pod *corev1.Pod, since time.Time) (why cause, is bool) {
+	var sandbox, fresh, stale []cause
+	var made, mounted time.Time // when the last was told of each
 	for _, event := range inputs.Events.ByIndex(view, inputs.ByInvolved, string(pod.UID)) {
-		if event.Reason != "FailedMount" && event.Reason != "FailedAttachVolume" && event.Reason != "FailedMapVolume" {
+		ofVolume, at := slices.Contains(noVolume, event.Reason), inputs.LastSeen(event)
+		if !ofVolume && event.Reason != noSandbox || at.Before(since.Add(-early)) {
 			continue
 		}
-		at := inputs.LastSeen(event)
-		end := at.Add(stale)
-		if at.Before(since) || !view.Now().Before(end) {
-			continue
+		stands := !analyzers.Past(view, at.Add(standing))
+		switch {
+		case !ofVolume && stands:
+			sandbox, made = append(sandbox, causeOf(event)), latest(made, at)
+		case stands:
+			fresh, mounted = append(fresh, causeOf(event)), latest(mounted, at)
+		case ofVolume:
+			stale = append(stale, causeOf(event))
 		}
-		view.RecheckAt(end)
-		causes = append(causes, causeOf(event))
 	}
-	return causes
+	switch {
+	case len(sandbox) > 0 && !made.Before(mounted):
+		return first(sandbox), true
+	case len(fresh) == 0:
+		return cause{}, false
+	}
+	if why = first(fresh); why.reason == "" {
+		why = first(append(stale, why))
+	}
+	return why, true
 }
 
-func finding(w workloads.Workload, group []stuck) v1alpha1.FindingSpec {
-	one := group[0]
+func latest(x, y time.Time) time.Time {
+	if x.After(y) {
+		return x
+	}
+	return y
+}
+
+// before is what events said before, where those there are now do not say why.
+var before = map[string]string{
+	VolumeContentMissing: "what a volume is to show is not there", VolumeInUse: "a volume is attached elsewhere",
+	VolumeAttachFailed: "a volume cannot be attached", VolumeMountFailed: "a volume cannot be mounted",
+	SandboxFailed: "its sandbox cannot be made",
+}
+
+// finding is about pods that cannot start, of which the first tells most.
+func finding(w workloads.Workload, all []stuck, reason string) v1alpha1.FindingSpec {
+	one := all[0]
 	name := "Pod " + one.pod.Name
 	if w.Reference.Kind != "Pod" {
 		name += " of " + w.String()
 	}
-	noun := "volume " + one.cause.volume
-	if one.cause.volume == "" {
-		noun = "a volume"
+	noun := "for want of volume " + one.cause.volume
+	switch {
+	case one.cause.reason == SandboxFailed:
+		noun = "because its sandbox cannot be made"
+	case one.cause.volume == "":
+		noun = "for want of a volume"
 	}
-	message := fmt.Sprintf("%s cannot start on its node for want of %s: %s", name, noun, one.cause.text)
-	if len(group) > 1 {
+	message := fmt.Sprintf("%s cannot start on its node %s: %s", name, noun, one.cause.text)
+	about := one.cause.reason
+	if about == "" {
+		about = cmp.Or(reason, VolumeMountFailed)
+		if reason != "" {
+			message += ". Before, its events said that " + before[reason]
+		}
+	}
+	if len(all) > 1 {
 		message += ". Other pods of it wait too"
 	}
 	since := one.since
 	var related []v1alpha1.RelatedObject
-	for _, s := range group {
+	for _, s := range all {
 		if s.since.Before(since) {
 			since = s.since
 		}
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod that waits", ObjectReference: workloads.PodReference(s.pod)})
 	}
-	text, commands := advice(one)
+	text, commands := advice(about, one.pod)
 	return v1alpha1.FindingSpec{
-		Reason: one.cause.reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
+		Reason: cmp.Or(reason, VolumeMountFailed), Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
 		Remediation: v1alpha1.Remediation{
 			Text:     text,
 			Commands: append([]string{fmt.Sprintf("kubectl describe pod %s -n %s", one.pod.Name, one.pod.Namespace)}, commands...),
@@ -171,17 +235,22 @@ func finding(w workloads.Workload, group []stuck) v1alpha1.FindingSpec {
 }
 
 // advice is what to do, and where to look.
-func advice(s stuck) (text string, commands []string) {
-	namespace := s.pod.Namespace
-	claims := []string{fmt.Sprintf("kubectl get persistentvolumeclaims -n %s", namespace), "kubectl get volumeattachments"}
-	switch s.cause.reason {
+func advice(reason string, pod *corev1.Pod) (text string, commands []string) {
+	claims := []string{fmt.Sprintf("kubectl get persistentvolumeclaims -n %s", pod.Namespace), "kubectl get volumeattachments"}
+	switch reason {
 	case VolumeContentMissing:
 		return "Make what is missing, or mark it optional. The kubelet tries again by itself within two minutes.",
-			[]string{fmt.Sprintf("kubectl get secrets,configmaps -n %s", namespace)}
+			[]string{fmt.Sprintf("kubectl get secrets,configmaps -n %s", pod.Namespace)}
 	case VolumeInUse:
 		return "See which pod or node has the volume. If that is a pod which is on its way out, wait; if its node is gone for good, delete the pod. Two replicas cannot share a volume that is ReadWriteOnce.", claims
 	case VolumeAttachFailed:
 		return "See what the storage system says, and whether its controller runs.", append(claims, "kubectl get csidrivers")
+	case SandboxFailed:
+		return "See whether the pods of the network plugin run on the node, whether it has addresses left, and whether the node has the pod's runtime class. If other nodes are well, cordon this one and delete the pod. The kubelet tries again by itself.",
+			[]string{
+				fmt.Sprintf("kubectl get pods -A -o wide --field-selector spec.nodeName=%s", pod.Spec.NodeName),
+				fmt.Sprintf("kubectl describe node %s", pod.Spec.NodeName), "kubectl get runtimeclasses",
+			}
 	}
 	return "See what the storage system or the file server says, and whether its driver runs on the node.",
 		append(claims, "kubectl get csinodes", "kubectl get nodes -o wide")

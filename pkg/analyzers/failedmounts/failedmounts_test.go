@@ -4,7 +4,12 @@
 package failedmounts
 
 import (
+	"strings"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
@@ -17,4 +22,65 @@ func TestGoldens(t *testing.T) {
 		t.Fatal(err)
 	}
 	analyzertest.Run(t, analyzer)
+}
+
+// TestTheReasonStaysWhenItsEventIsGone plays what an API server keeps of a pod whose
+// volume is attached elsewhere: that is said once and forgotten after an hour, and that
+// the volume is not there is said every two minutes.
+func TestTheReasonStaysWhenItsEventIsGone(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-attached-elsewhere.yaml")
+	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	play := analyzertest.NewPlay(t, analyzer, golden.Now, golden.Objects...)
+	var pod *corev1.Pod
+	var once, again *corev1.Event
+	for _, object := range golden.Objects {
+		switch object := object.(type) {
+		case *corev1.Pod:
+			pod = object
+		case *corev1.Event:
+			if once == nil {
+				once = object
+			} else {
+				again = object
+			}
+		}
+	}
+	is := func(reason, says string) {
+		t.Helper()
+		found := play.Found()
+		if len(found) != 1 || found[0].Reason != reason || !strings.Contains(found[0].Message, says) {
+			t.Errorf("at %s: found %v, want %s that says %q", play.Clock.Now().Format(time.TimeOnly), found, reason, says)
+		}
+	}
+	wait := func(span time.Duration) {
+		t.Helper()
+		for end := play.Clock.Now().Add(span); play.Clock.Now().Before(end); {
+			play.Step(2 * time.Minute)
+			again.LastTimestamp = metav1.NewTime(play.Clock.Now())
+			play.Event(again)
+		}
+	}
+	is(VolumeInUse, "already used by pod(s) web-1-z")
+	wait(50 * time.Minute)
+	is(VolumeInUse, "already used by pod(s) web-1-z")
+	play.Forget(once)
+	is(VolumeInUse, "they are not there in time. Before, its events said that a volume is attached elsewhere.")
+	wait(24 * time.Hour)
+	is(VolumeInUse, "a volume is attached elsewhere")
+
+	running := pod.DeepCopy()
+	running.Status.Phase, running.Status.ContainerStatuses = corev1.PodRunning, nil
+	play.Pod(running)
+	if found := play.Found(); len(found) != 0 {
+		t.Errorf("found %v of a pod that runs", found)
+	}
+	// Of the next pod nobody says why.
+	pod.Name, pod.UID = "web-1-b", "web-1-b"
+	again.Name, again.UID, again.InvolvedObject.UID = "web-1-b.5", "event-6", "web-1-b"
+	play.Event(again)
+	play.Pod(pod)
+	is(VolumeMountFailed, "they are not there in time.")
 }

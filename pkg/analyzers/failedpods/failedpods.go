@@ -98,7 +98,7 @@ func (a analyzer) bare(view *live.View, w workloads.Workload) []v1alpha1.Finding
 	if since.IsZero() {
 		since = view.FirstObserved(PodFailed)
 	}
-	if !a.past(view, since) {
+	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{
@@ -118,16 +118,19 @@ func (a analyzer) bare(view *live.View, w workloads.Workload) []v1alpha1.Finding
 
 // job tells whether a Job, or the last one of a CronJob that ended, failed for good.
 func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
-	failed := failedOf(w.Troubled(view))
-	if len(failed) == 0 || !w.Settled {
+	if !w.Settled {
 		return nil // while it is suspended it is not tried again
 	}
-	job, since := lastFailure(view, w)
-	if job == nil {
-		return nil
+	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(w.Meta.UID))
+	if w.Reference.Kind == "Job" {
+		own, exists := inputs.Jobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
+		if !exists {
+			return nil
+		}
+		jobs = []*batchv1.Job{own}
 	}
-	pods := slices.DeleteFunc(failed, func(pod *corev1.Pod) bool { return !metav1.IsControlledBy(pod, job) })
-	if len(pods) == 0 || !a.past(view, since) {
+	job, since, pods := workloads.LastFailure(view, jobs)
+	if len(pods) == 0 || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	if w.Reference.Kind == "CronJob" {
@@ -156,35 +159,6 @@ func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingS
 	}}
 }
 
-// lastFailure returns the Job of a workload that ended last, if it failed, and when.
-func lastFailure(view *live.View, w workloads.Workload) (*batchv1.Job, time.Time) {
-	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(w.Meta.UID))
-	if w.Reference.Kind == "Job" {
-		own, exists := inputs.Jobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
-		if !exists {
-			return nil, time.Time{}
-		}
-		jobs = []*batchv1.Job{own}
-	}
-	var last *batchv1.Job
-	var ended time.Time
-	failed := false
-	for _, job := range jobs {
-		for _, condition := range job.Status.Conditions {
-			ends := condition.Type == batchv1.JobComplete || condition.Type == batchv1.JobFailed
-			at := condition.LastTransitionTime.Time
-			if !ends || condition.Status != corev1.ConditionTrue || last != nil && !at.After(ended) {
-				continue
-			}
-			last, ended, failed = job, at, condition.Type == batchv1.JobFailed
-		}
-	}
-	if !failed || ended.IsZero() || last.DeletionTimestamp != nil {
-		return nil, time.Time{}
-	}
-	return last, ended
-}
-
 // namespace tells whether pods that their nodes ended, and others replaced, pile up.
 func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	namespace, exists := inputs.Namespaces.Get(view, subject)
@@ -202,28 +176,33 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 	if replaced < a.pile {
 		return nil, nil
 	}
+	commands := []string{
+		fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o wide", namespace.Name),
+		"kubectl describe nodes",
+	}
+	slices.Sort(reasons)
+	reasons = slices.Compact(reasons)
+	for _, reason := range reasons {
+		commands = append(commands, fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o %s | xargs -r kubectl delete -n %s",
+			namespace.Name, analyzers.Quote("jsonpath="+namesOf(reason)), namespace.Name))
+	}
 	return []v1alpha1.FindingSpec{{
 		Reason: EvictedPods, Severity: v1alpha1.SeverityInfo,
 		Subject: v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: namespace.Name, UID: namespace.UID},
 		Message: fmt.Sprintf("Pods that their nodes ended (%s) pile up in namespace %s. Their controllers have made others; these are left over, and tell that nodes run short or go away.",
 			workloads.Names(reasons), namespace.Name),
 		Remediation: v1alpha1.Remediation{
-			Text: "See why the nodes ended them: too little memory or disk, or nodes that are shut down. Set requests that are what the pods use. What is left over can be deleted, together with all else that failed in the namespace.",
-			Commands: []string{
-				fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o wide", namespace.Name),
-				"kubectl describe nodes",
-				fmt.Sprintf("kubectl delete pods -n %s --field-selector status.phase=Failed", namespace.Name),
-			},
+			Text:     "See why the nodes ended them: too little memory or disk, or nodes that are shut down. Set requests that are what the pods use. What is left over can be deleted, reason by reason; other failed pods of the namespace stay.",
+			Commands: commands,
 		},
 		Since: metav1.NewTime(view.FirstObserved(EvictedPods)),
 	}}, nil
 }
 
-// past tells whether the grace since a failure is over, and else asks to be called then.
-func (a analyzer) past(view *live.View, since time.Time) bool {
-	end := since.Add(a.grace)
-	view.RecheckAt(end)
-	return !view.Now().Before(end)
+// namesOf is the template that picks, of a list of pods, those that failed for a
+// reason, which no field selector knows.
+func namesOf(reason string) string {
+	return fmt.Sprintf(`{range .items[?(@.status.reason==%q)]}pod/{.metadata.name}{"\n"}{end}`, reason)
 }
 
 // failedOf returns those of the pods that failed, by name.

@@ -20,7 +20,8 @@ var waits = map[string]string{
 	"InvalidImageName": NameInvalid, "ErrImageNeverPull": NeverPulled, "RegistryUnavailable": RegistryUnreachable,
 }
 
-// order is which cause counts when pods of a workload have several.
+// order is which cause counts when pods of a workload have several. The last is that
+// of which nothing is known.
 var order = []string{AuthenticationFailed, NotFound, NameInvalid, NeverPulled, RateLimited, RegistryUnreachable, PullFailed}
 
 // signs are parts of what container runtimes and registries say (containerd, CRI-O,

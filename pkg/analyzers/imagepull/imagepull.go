@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -86,26 +87,56 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		}
 		for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 			wait := status.State.Waiting
-			if wait == nil || status.Image == "" || strings.Contains(wait.Message, throttled) {
+			if wait == nil || status.Image == "" {
 				continue
 			}
-			if _, about := waits[wait.Reason]; about {
-				why := causeOf(wait, status.Image, inputs.Events.ByIndex(view, inputs.ByInvolved, string(pod.UID)))
-				note(pulls, status.Image, why, pod)
+			if _, about := waits[wait.Reason]; !about || corrected(view, w, pod, status.Name) {
+				continue
 			}
+			why := cause{reason: PullFailed}
+			if !strings.Contains(wait.Message, throttled) {
+				why = causeOf(wait, status.Image, inputs.Events.ByIndex(view, inputs.ByInvolved, string(pod.UID)))
+			} else if _, waited := view.Observed(status.Image); !waited {
+				continue
+			}
+			note(pulls, status.Image, why, pod)
 		}
 	}
 	var found []v1alpha1.FindingSpec
 	for _, image := range slices.Sorted(maps.Keys(pulls)) {
 		// No object tells since when it waits for an image, so the grace is measured
 		// from when that was first seen. A pull that fails once is no trouble.
-		if end := view.FirstObserved(image).Add(a.grace); view.Now().Before(end) {
-			view.RecheckAt(end)
-			continue
+		reason := steady(view, pulls[image])
+		if analyzers.Past(view, view.FirstObserved(image).Add(a.grace)) {
+			found = append(found, finding(view, w, pulls[image], reason))
 		}
-		found = append(found, finding(view, w, pulls[image]))
 	}
 	return found, nil
+}
+
+// corrected tells whether a pod of a CronJob waits for an image that the CronJob does
+// not name any more. What holds it up then is its Job, of which StuckJobs tells.
+func corrected(view *live.View, w workloads.Workload, pod *corev1.Pod, container string) bool {
+	if w.Reference.Kind != "CronJob" {
+		return false
+	}
+	return slices.ContainsFunc(inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(w.Meta.UID)), func(job *batchv1.Job) bool {
+		return metav1.IsControlledBy(pod, job) && workloads.Corrected(container, true, &job.Spec.Template.Spec, &w.Template.Spec)
+	})
+}
+
+// steady returns the reason of a pull's finding: while the kubelet backs off, or only
+// some of its events are there, nobody says why, and one registry may say several things.
+func steady(view *live.View, p *pull) string {
+	told := p.cause.reason
+	if told == PullFailed {
+		told = ""
+	}
+	reason := analyzers.Steady(view, p.image, told, order[:len(order)-1])
+	if told == "" && reason != "" {
+		p.cause = cause{reason: reason}
+	}
+	return cmp.Or(reason, PullFailed)
 }
 
 func note(pulls map[string]*pull, image string, why cause, pod *corev1.Pod) {
@@ -139,7 +170,7 @@ func readySince(pod *corev1.Pod) time.Time {
 	return pod.CreationTimestamp.Time
 }
 
-func finding(view *live.View, w workloads.Workload, p *pull) v1alpha1.FindingSpec {
+func finding(view *live.View, w workloads.Workload, p *pull, reason string) v1alpha1.FindingSpec {
 	first := p.pods[0]
 	if p.since.IsZero() {
 		p.since = view.FirstObserved(p.image)
@@ -158,7 +189,7 @@ func finding(view *live.View, w workloads.Workload, p *pull) v1alpha1.FindingSpe
 		commands = append(commands, secretCommands(first)...)
 	}
 	return v1alpha1.FindingSpec{
-		Reason: p.cause.reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Discriminator: p.image, Related: related,
+		Reason: reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Discriminator: p.image, Related: related,
 		Message:     message + ".",
 		Remediation: v1alpha1.Remediation{Text: text, Commands: append([]string{describe}, commands...)},
 		Since:       metav1.NewTime(p.since),

@@ -4,17 +4,74 @@
 package imagepull
 
 import (
+	"strings"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 )
 
-func TestGoldens(t *testing.T) {
+func newAnalyzer(t *testing.T) analyzers.Analyzer {
+	t.Helper()
 	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	analyzertest.Run(t, analyzer)
+	return analyzer
+}
+
+func TestGoldens(t *testing.T) {
+	analyzertest.Run(t, newAnalyzer(t))
+}
+
+// TestTheReasonStaysWhileTheKubeletBacksOff plays what an older kubelet says of an image
+// that the registry denies: why only right after a try, and in an event that may be
+// dropped.
+func TestTheReasonStaysWhileTheKubeletBacksOff(t *testing.T) {
+	const image = "registry.example.com/shop/web:2"
+	const denied, lost = `failed to pull and unpack image "` + image + `": 401 Unauthorized`, `failed to do request: dial tcp 10.0.0.1:443: i/o timeout`
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tool", UID: "tool"},
+		Status:     corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{Name: "app", Image: image}}},
+	}
+	event := &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tool.1", UID: "event"}, InvolvedObject: corev1.ObjectReference{Kind: "Pod", UID: "tool"},
+		Type: corev1.EventTypeWarning, Reason: "Failed", Message: `Failed to pull image "` + image + `": ` + denied,
+		LastTimestamp: metav1.NewTime(time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)),
+	}
+	play := analyzertest.NewPlay(t, newAnalyzer(t), event.LastTimestamp.Time)
+	play.Event(event)
+	waits := func(after time.Duration, why, message string) {
+		t.Helper()
+		play.Step(after)
+		pod.Status.ContainerStatuses[0].State.Waiting = &corev1.ContainerStateWaiting{Reason: why, Message: message}
+		play.Pod(pod)
+	}
+	is := func(reason, says string) {
+		t.Helper()
+		found := play.Found()
+		if len(found) != 1 || found[0].Reason != reason || !strings.Contains(found[0].Message, says) {
+			t.Errorf("at %s: found %v, want %s that says %q", play.Clock.Now().Format(time.TimeOnly), found, reason, says)
+		}
+	}
+	waits(0, "ErrImagePull", denied)
+	if found := play.Found(); len(found) != 0 {
+		t.Errorf("found %v within the grace", found)
+	}
+	waits(time.Minute, "ImagePullBackOff", "Back-off pulling image")
+	is(AuthenticationFailed, "the registry denies access")
+	play.Forget(event)
+	is(AuthenticationFailed, "the registry denies access")
+	waits(5*time.Minute, "ErrImagePull", lost)
+	is(AuthenticationFailed, "the registry cannot be reached")
+	waits(5*time.Minute, "ErrImagePull", "pull QPS exceeded")
+	is(AuthenticationFailed, "the registry denies access")
+	waits(5*time.Minute, "ErrImagePull", lost)
+	waits(10*time.Minute, "ErrImagePull", lost)
+	is(RegistryUnreachable, "the registry cannot be reached")
 }

@@ -16,9 +16,9 @@ import (
 // ByInvolved finds Events by the UID of the object that they are about.
 const ByInvolved = "involved"
 
-// Events are the warnings about pods, jobs and nodes that analyzers go by. The core API
-// gives those written through events.k8s.io too, with their times in other fields;
-// LastSeen reads both. They are trimmed to reasons that some analyzer reads.
+// Events are the warnings about pods that analyzers go by. The core API gives those
+// written through events.k8s.io too, with their times in other fields; LastSeen reads
+// both. They are trimmed to reasons that some analyzer reads.
 var Events = live.NewInput(corev1.SchemeGroupVersion.WithResource("events"), live.InputOptions[*corev1.Event]{
 	FieldSelector: "type=" + corev1.EventTypeWarning,
 	Trim:          trimEvent,
@@ -31,11 +31,10 @@ var Events = live.NewInput(corev1.SchemeGroupVersion.WithResource("events"), liv
 })
 
 // eventReasons are those whose events are kept whole: the kubelet's and the
-// attach-detach controller's about images and volumes (k8s.io/kubernetes,
+// attach-detach controller's about images, volumes and sandboxes (k8s.io/kubernetes,
 // pkg/kubelet/events).
 var eventReasons = []string{
-	"Failed", "FailedToRetrieveImagePullSecret", "InspectFailed", "ErrImageNeverPull", "BackOff",
-	"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox",
+	"Failed", "InspectFailed", "FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox",
 }
 
 func trimEvent(in *corev1.Event) *corev1.Event {

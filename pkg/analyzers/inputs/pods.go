@@ -100,6 +100,8 @@ func trimPod(in *corev1.Pod) *corev1.Pod {
 			ContainerStatuses: troubled(in.Status.ContainerStatuses), InitContainerStatuses: troubled(in.Status.InitContainerStatuses),
 		},
 	}
+	out.Spec.Containers = restarted(in.Spec.Containers, out.Status.ContainerStatuses)
+	out.Spec.InitContainers = restarted(in.Spec.InitContainers, out.Status.InitContainerStatuses)
 	if priority := in.Spec.Priority; priority != nil && *priority < 0 {
 		out.Spec.Priority = priority // makes room for others, as placeholders do
 	}
@@ -171,6 +173,19 @@ func troubled(in []corev1.ContainerStatus) []corev1.ContainerStatus {
 		}
 		kept.State.Terminated, kept.LastTerminationState.Terminated = ending(ended), ending(last)
 		out = append(out, kept)
+	}
+	return out
+}
+
+// restarted keeps of the containers of which a status is kept those that are restarted
+// otherwise than their pod's restartPolicy says, as sidecars are, with how.
+func restarted(in []corev1.Container, kept []corev1.ContainerStatus) []corev1.Container {
+	var out []corev1.Container
+	for _, container := range in {
+		has := slices.ContainsFunc(kept, func(status corev1.ContainerStatus) bool { return status.Name == container.Name })
+		if has && container.RestartPolicy != nil {
+			out = append(out, corev1.Container{Name: container.Name, RestartPolicy: container.RestartPolicy})
+		}
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -48,7 +49,7 @@ func (a analyzer) condition(view *live.View, node *corev1.Node, kind corev1.Node
 	if kind == corev1.NodeNetworkUnavailable {
 		grace = a.patience(node, since)
 	}
-	if !after(view, since.Add(grace)) {
+	if !analyzers.Past(view, since.Add(grace)) {
 		return nil
 	}
 	spec := v1alpha1.FindingSpec{

@@ -102,7 +102,7 @@ func (a analyzer) notReady(view *live.View, node *corev1.Node) []v1alpha1.Findin
 	// A node that says that it is not Ready may stop to say anything: the trouble is
 	// the same, though the condition turns once more.
 	since := earlier(ready.LastTransitionTime.Time, view.FirstObserved(NotReady))
-	if !after(view, since.Add(a.patience(node, since))) {
+	if !analyzers.Past(view, since.Add(a.patience(node, since))) {
 		return nil
 	}
 	spec := v1alpha1.FindingSpec{
@@ -160,7 +160,7 @@ func (a analyzer) cordon(view *live.View, node *corev1.Node) []v1alpha1.FindingS
 			since = earlier(taint.TimeAdded.Time, since)
 		}
 	}
-	if !after(view, since.Add(a.cordoned)) {
+	if !analyzers.Past(view, since.Add(a.cordoned)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{
@@ -186,13 +186,4 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// after tells whether a time has come.
-func after(view *live.View, at time.Time) bool {
-	if view.Now().Before(at) {
-		view.RecheckAt(at)
-		return false
-	}
-	return true
 }

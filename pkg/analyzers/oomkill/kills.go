@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/live"
 )
 
@@ -64,7 +65,5 @@ func killID(pod *corev1.Pod, status *corev1.ContainerStatus, number int32) strin
 // recent tells whether a kill counts, and has the workload looked at again when it
 // does not any more.
 func (a analyzer) recent(view *live.View, at time.Time) bool {
-	end := at.Add(a.window)
-	view.RecheckAt(end)
-	return view.Now().Before(end)
+	return !analyzers.Past(view, at.Add(a.window))
 }

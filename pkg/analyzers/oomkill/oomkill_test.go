@@ -11,14 +11,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
-	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
-	"github.com/srenix/srenix/pkg/live"
-	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 func settings(options string) analyzers.Settings {
@@ -49,65 +45,43 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 
 // history is a container whose ends are played one after the other.
 type history struct {
-	t       *testing.T
-	clock   *testingclock.FakeClock
-	cluster *livetest.Cluster
-	memory  live.Memory
-	engine  *live.Engine
-	pod     *corev1.Pod
+	*analyzertest.Play
+	t   *testing.T
+	pod *corev1.Pod
 }
 
 func newHistory(t *testing.T) *history {
-	h := &history{
-		t: t, clock: testingclock.NewFakeClock(time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)),
-		cluster: &livetest.Cluster{}, memory: &livetest.Memory{},
-		pod: &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tool", UID: "tool"},
-			Status:     corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: "app"}}},
-		},
-	}
-	h.cluster.Set(inputs.Pods.Ref().Resource(), h.pod)
-	h.start()
-	return h
-}
-
-// start runs a new engine with what was remembered, as after a restart.
-func (h *history) start() {
-	h.t.Helper()
+	t.Helper()
 	analyzer, err := New(settings(""))
 	if err != nil {
-		h.t.Fatal(err)
+		t.Fatal(err)
 	}
-	h.engine = live.New(live.Options{Clock: h.clock, Memory: h.memory})
-	for _, rule := range analyzers.LiveRules(analyzer) {
-		if err := h.engine.AddRule(rule); err != nil {
-			h.t.Fatal(err)
-		}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tool", UID: "tool"},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: "app"}}},
 	}
-	livetest.Run(h.t, h.engine, h.cluster)
+	return &history{Play: analyzertest.NewPlay(t, analyzer, time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), pod), t: t, pod: pod}
 }
 
 // ends plays an hour of running, an end with a reason, and the next start.
 func (h *history) ends(reason string) {
 	h.t.Helper()
 	h.unseen(reason)
-	livetest.Settle(h.t, h.engine, h.cluster, inputs.Pods)
+	h.Pod(h.pod)
 }
 
+// unseen is an end that nobody sees before the next.
 func (h *history) unseen(reason string) {
-	h.clock.Step(time.Hour)
-	h.pod = h.pod.DeepCopy()
+	h.Clock.Step(time.Hour)
 	status := &h.pod.Status.ContainerStatuses[0]
 	status.RestartCount++
-	status.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(h.clock.Now())}
-	status.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: reason, FinishedAt: metav1.NewTime(h.clock.Now())}
-	h.cluster.Set(inputs.Pods.Ref().Resource(), h.pod)
+	status.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(h.Clock.Now())}
+	status.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: reason, FinishedAt: metav1.NewTime(h.Clock.Now())}
 }
 
 func (h *history) found(want bool, when string) {
 	h.t.Helper()
-	livetest.Eventually(h.t, "everything is evaluated", h.engine.Settled)
-	if have := len(live.List(h.engine, analyzers.DetectedFindings)) > 0; have != want {
+	if have := len(h.Found()) > 0; have != want {
 		h.t.Errorf("%s: found %t, want %t", when, have, want)
 	}
 }
@@ -120,9 +94,9 @@ func TestThreeKillsOfOneContainerAreFound(t *testing.T) {
 	h.found(false, "after the second kill")
 	h.ends(reason)
 	h.found(true, "after the third kill")
-	h.clock.Step(21 * time.Hour)
+	h.Step(21 * time.Hour)
 	h.found(true, "a day after the first kill, less an hour")
-	h.clock.Step(time.Hour)
+	h.Step(time.Hour)
 	h.found(false, "a day after the first kill")
 }
 
@@ -130,7 +104,7 @@ func TestKillsAreRememberedOverARestart(t *testing.T) {
 	h := newHistory(t)
 	h.ends(reason)
 	h.ends(reason)
-	h.start()
+	h.Restart()
 	h.ends(reason)
 	h.found(true, "after a restart of the engine and the third kill")
 }

@@ -18,6 +18,8 @@ type obstacle struct {
 	reason string
 	// what are resources, taints or rules by name, where the scheduler names them.
 	what []string
+	// rank is lower of a filter that comes later, which tells more.
+	rank int
 }
 
 // signs are parts of what the scheduler's filters say, from the filter that comes
@@ -58,11 +60,11 @@ var (
 func obstacleOf(message string) obstacle {
 	message, _, _ = strings.Cut(message, "preemption:")
 	lower := strings.ToLower(message)
-	for _, sign := range signs {
+	for rank, sign := range signs {
 		if !strings.Contains(lower, sign.part) {
 			continue
 		}
-		found := obstacle{reason: sign.reason}
+		found := obstacle{reason: sign.reason, rank: rank}
 		switch {
 		case sign.what != "":
 			found.what = []string{sign.what}
@@ -73,7 +75,7 @@ func obstacleOf(message string) obstacle {
 		}
 		return found
 	}
-	return obstacle{reason: Unschedulable}
+	return obstacle{reason: Unschedulable, rank: len(signs)}
 }
 
 func named(pattern *regexp.Regexp, message string) []string {

@@ -6,8 +6,8 @@
 package pendingpods
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +41,9 @@ const (
 	standardGrace = 60 * time.Second
 )
 
+// reasons that the scheduler tells.
+var reasons = []string{InsufficientResources, UntoleratedTaints, AffinityUnsatisfied, VolumeUnavailable, PortsTaken}
+
 type analyzer struct{ grace time.Duration }
 
 // New makes the analyzer. It has no options of its own.
@@ -64,12 +67,11 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	}, nil
 }
 
-// group are pods of a workload that one obstacle keeps from the nodes.
-type group struct {
+// pending is a pod without a node.
+type pending struct {
+	pod      *corev1.Pod
 	obstacle obstacle
-	unseen   bool
 	since    time.Time
-	pods     []*corev1.Pod
 }
 
 func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
@@ -77,35 +79,30 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	if ofJob && !w.Settled { // suspended
 		return nil, nil
 	}
-	pods := w.Troubled(view)
-	slices.SortFunc(pods, func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) })
-	groups := map[string]*group{}
-	for _, pod := range pods {
+	var all []pending
+	for _, pod := range w.Troubled(view) {
 		since, waits := waitsSince(pod)
 		if !waits {
 			continue
 		}
-		if end := since.Add(a.grace); view.Now().Before(end) {
-			view.RecheckAt(end)
+		if !analyzers.Past(view, since.Add(a.grace)) {
 			continue
 		}
-		condition := inputs.ConditionOfPod(pod, corev1.PodScheduled)
-		is := obstacleOf(condition.Message)
-		g := groups[is.reason]
-		if g == nil {
-			g = &group{obstacle: is, unseen: condition.Status == corev1.ConditionUnknown, since: since}
-			groups[is.reason] = g
-		}
-		if since.Before(g.since) {
-			g.since = since
-		}
-		g.pods = append(g.pods, pod)
+		all = append(all, pending{pod, obstacleOf(inputs.ConditionOfPod(pod, corev1.PodScheduled).Message), since})
 	}
-	var found []v1alpha1.FindingSpec
-	for _, reason := range slices.Sorted(maps.Keys(groups)) {
-		found = append(found, finding(w, groups[reason]))
+	if len(all) == 0 {
+		return nil, nil
 	}
-	return found, nil
+	slices.SortFunc(all, func(x, y pending) int {
+		return cmp.Or(cmp.Compare(x.obstacle.rank, y.obstacle.rank), strings.Compare(x.pod.Name, y.pod.Name))
+	})
+	told := all[0].obstacle.reason
+	if told == Unschedulable {
+		told = ""
+	}
+	// Which node comes nearest to fitting changes as others come and go.
+	reason := analyzers.Steady(view, "node", told, reasons)
+	return []v1alpha1.FindingSpec{finding(w, all, cmp.Or(reason, Unschedulable))}, nil
 }
 
 // waitsSince tells since when a pod waits for a node. One that is held by scheduling
@@ -125,31 +122,40 @@ func waitsSince(pod *corev1.Pod) (since time.Time, waits bool) {
 	return since, !since.IsZero()
 }
 
-func finding(w workloads.Workload, g *group) v1alpha1.FindingSpec {
-	first := g.pods[0]
-	message := fmt.Sprintf("Pod %s of %s finds no node: %s", first.Name, w, g.obstacle)
+// finding is about pods without a node, of which the first tells most.
+func finding(w workloads.Workload, all []pending, reason string) v1alpha1.FindingSpec {
+	first := all[0].pod
+	message := fmt.Sprintf("Pod %s of %s finds no node: %s", first.Name, w, all[0].obstacle)
 	if w.Reference.Kind == "Pod" {
-		message = fmt.Sprintf("Pod %s finds no node: %s", first.Name, g.obstacle)
+		message = fmt.Sprintf("Pod %s finds no node: %s", first.Name, all[0].obstacle)
 	}
-	text, more := advice(g.obstacle, first)
-	if g.unseen {
+	text, more := advice(all[0].obstacle, first)
+	if inputs.ConditionOfPod(first, corev1.PodScheduled).Status == corev1.ConditionUnknown {
 		message = fmt.Sprintf("Pod %s has no node, and no scheduler has looked at it", first.Name)
 		text, more = "See whether a scheduler of the name that the pod asks for runs.", []string{"kubectl get pods -n kube-system", fmt.Sprintf("kubectl get pod %s -n %s -o jsonpath='{.spec.schedulerName}'", first.Name, first.Namespace)}
 	}
-	if len(g.pods) > 1 {
-		message += ". The same is so of other pods of it"
-	}
+	since, same := all[0].since, true
 	var related []v1alpha1.RelatedObject
-	for _, pod := range g.pods {
-		related = append(related, v1alpha1.RelatedObject{Relation: "pod without a node", ObjectReference: workloads.PodReference(pod)})
+	for _, p := range all {
+		if p.since.Before(since) {
+			since = p.since
+		}
+		same = same && p.obstacle.reason == all[0].obstacle.reason
+		related = append(related, v1alpha1.RelatedObject{Relation: "pod without a node", ObjectReference: workloads.PodReference(p.pod)})
+	}
+	switch {
+	case len(all) > 1 && same:
+		message += ". The same is so of other pods of it"
+	case len(all) > 1:
+		message += ". Other pods of it find none either, some for another reason"
 	}
 	return v1alpha1.FindingSpec{
-		Reason: g.obstacle.reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
+		Reason: reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
 		Remediation: v1alpha1.Remediation{
 			Text:     text,
 			Commands: append([]string{fmt.Sprintf("kubectl describe pod %s -n %s", first.Name, first.Namespace)}, more...),
 		},
-		Since: metav1.NewTime(g.since),
+		Since: metav1.NewTime(since),
 	}
 }
 

@@ -139,12 +139,7 @@ var systemNamespaces = []string{metav1.NamespaceSystem, metav1.NamespacePublic, 
 
 // past tells whether the grace is over since then, and else asks to be called when it is.
 func (a analyzer) past(view *live.View, since time.Time) bool {
-	end := since.Add(a.grace)
-	if view.Now().Before(end) {
-		view.RecheckAt(end)
-		return false
-	}
-	return true
+	return analyzers.Past(view, since.Add(a.grace))
 }
 
 // fullName is "name", or "namespace/name" of what is in a namespace.

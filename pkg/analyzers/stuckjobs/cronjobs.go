@@ -5,44 +5,52 @@ package stuckjobs
 
 import (
 	"fmt"
+	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
 
 func (a analyzer) cronJob(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	cronJob, exists := inputs.CronJobs.Get(view, subject)
-	if !exists || cronJob.DeletionTimestamp != nil || cronJob.Spec.Suspend != nil && *cronJob.Spec.Suspend {
+	if !exists || cronJob.DeletionTimestamp != nil {
 		return nil, nil
 	}
-	return append(a.neverSucceeded(view, cronJob), a.overdue(view, cronJob)...), nil
+	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(cronJob.UID))
+	found := append(indexes(view, reference("CronJob", cronJob), jobs), a.cannotStart(view, cronJob, jobs)...)
+	if cronJob.Spec.Suspend != nil && *cronJob.Spec.Suspend {
+		return found, nil
+	}
+	return slices.Concat(found, a.neverSucceeded(view, cronJob, jobs), a.overdue(view, cronJob, jobs)), nil
 }
 
 // neverSucceeded tells whether a CronJob has failed, and never succeeded. Its Jobs
-// are not named: the next takes the place of the last.
-func (a analyzer) neverSucceeded(view *live.View, cronJob *batchv1.CronJob) []v1alpha1.FindingSpec {
+// are not named: the next takes the place of the last. While failed pods of the last
+// one are there to tell why, the analyzer FailedPods does.
+func (a analyzer) neverSucceeded(view *live.View, cronJob *batchv1.CronJob, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
 	if cronJob.Status.LastSuccessfulTime != nil {
 		return nil
 	}
 	failed := false
-	for _, job := range inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(cronJob.UID)) {
+	for _, job := range jobs {
 		// The controller of CronJobs notes a success some time after the Job does.
-		if _, succeeded := ended(job, batchv1.JobComplete); succeeded {
+		if _, succeeded := workloads.Ended(job, batchv1.JobComplete); succeeded {
 			return nil
 		}
-		_, so := ended(job, batchv1.JobFailed)
+		_, so := workloads.Ended(job, batchv1.JobFailed)
 		failed = failed || so
 	}
 	if !failed {
 		return nil
 	}
 	since := view.FirstObserved(NeverSucceeded)
-	if end := since.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
+	if _, _, pods := workloads.LastFailure(view, jobs); len(pods) > 0 || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{

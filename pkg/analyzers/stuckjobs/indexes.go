@@ -4,32 +4,46 @@
 package stuckjobs
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
 
-// indexes tells whether indexes of a Job failed for good (backoffLimitPerIndex,
-// KEP-3850): the Job goes on with the others, and fails when they are done. Which
-// ones is left to the command, because they become more.
-func indexes(view *live.View, job *batchv1.Job) []v1alpha1.FindingSpec {
-	if job.Status.FailedIndexes == nil || *job.Status.FailedIndexes == "" || history(view, job) {
+// indexes tells whether indexes of a Job, or of the last one of a CronJob that has
+// such, failed for good (backoffLimitPerIndex, KEP-3850): the Job goes on with the
+// others, and fails when they are done. Which ones is left to the command, because they
+// become more.
+func indexes(view *live.View, of v1alpha1.ObjectReference, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
+	with := slices.DeleteFunc(slices.Clone(jobs), func(job *batchv1.Job) bool {
+		suspended := job.Spec.Suspend != nil && *job.Spec.Suspend
+		return job.Status.FailedIndexes == nil || *job.Status.FailedIndexes == "" || job.DeletionTimestamp != nil || suspended || history(view, job)
+	})
+	if len(with) == 0 {
 		return nil
 	}
+	job := slices.MaxFunc(with, func(x, y *batchv1.Job) int {
+		return cmp.Or(x.CreationTimestamp.Compare(y.CreationTimestamp.Time), strings.Compare(x.Name, y.Name))
+	})
 	since := view.FirstObserved(IndexesFailed)
-	if at, failed := ended(job, batchv1.JobFailed); failed && at.Before(since) {
+	if at, failed := workloads.Ended(job, batchv1.JobFailed); failed && at.Before(since) {
 		since = at
 	}
+	name := "Job " + job.Name
+	if of.Kind == "CronJob" {
+		name += " of CronJob " + of.Name
+	}
 	return []v1alpha1.FindingSpec{{
-		Reason: IndexesFailed, Severity: v1alpha1.SeverityWarning, Subject: reference("Job", job),
-		Message: fmt.Sprintf("Indexes of Job %s failed as often as they may and are not tried again, so the Job cannot succeed.", job.Name),
+		Reason: IndexesFailed, Severity: v1alpha1.SeverityWarning, Subject: of,
+		Message: fmt.Sprintf("Indexes of %s failed as often as they may and are not tried again, so the Job cannot succeed.", name),
 		Remediation: v1alpha1.Remediation{
 			Text: "See which indexes failed and what their pods say. What they were to do has to be done by another Job.",
 			Commands: []string{
@@ -48,17 +62,7 @@ func history(view *live.View, job *batchv1.Job) bool {
 		return false
 	}
 	return slices.ContainsFunc(inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(owner.UID)), func(other *batchv1.Job) bool {
-		_, succeeded := ended(other, batchv1.JobComplete)
+		_, succeeded := workloads.Ended(other, batchv1.JobComplete)
 		return succeeded && other.CreationTimestamp.After(job.CreationTimestamp.Time)
 	})
-}
-
-// ended tells whether a Job has a condition that it ended with, and since when.
-func ended(job *batchv1.Job, how batchv1.JobConditionType) (at time.Time, so bool) {
-	for _, condition := range job.Status.Conditions {
-		if condition.Type == how && condition.Status == "True" {
-			return condition.LastTransitionTime.Time, true
-		}
-	}
-	return time.Time{}, false
 }

@@ -10,23 +10,25 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
 
 // overdue tells whether a CronJob has not run when it should have.
-func (a analyzer) overdue(view *live.View, cronJob *batchv1.CronJob) []v1alpha1.FindingSpec {
+func (a analyzer) overdue(view *live.View, cronJob *batchv1.CronJob, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
 	schedule, known := scheduleOf(cronJob, a.zone)
 	if !known {
 		return nil // the controller does not run it either, and says so
 	}
 	due := schedule.next(cronJob, inputs.Changed(cronJob).Time)
-	if due.IsZero() || !a.past(view, due) {
+	if due.IsZero() || !analyzers.Past(view, due.Add(a.grace)) {
 		return nil
 	}
 	if cronJob.Spec.ConcurrencyPolicy == batchv1.ForbidConcurrent {
-		running, ended := earlier(view, cronJob)
+		running, ended := earlier(cronJob, jobs)
 		if running {
 			return nil // it waits, and is told to
 		}
@@ -36,7 +38,7 @@ func (a analyzer) overdue(view *live.View, cronJob *batchv1.CronJob) []v1alpha1.
 		if ended.After(due) && cronJob.Spec.StartingDeadlineSeconds != nil {
 			ended = schedule.Next(ended)
 		}
-		if !a.past(view, ended) || !a.past(view, view.FirstObserved("due "+due.UTC().Format(time.RFC3339))) {
+		if !analyzers.Past(view, ended.Add(a.grace)) || !analyzers.Past(view, view.FirstObserved("due "+due.UTC().Format(time.RFC3339)).Add(a.grace)) {
 			return nil
 		}
 	}
@@ -55,22 +57,13 @@ func (a analyzer) overdue(view *live.View, cronJob *batchv1.CronJob) []v1alpha1.
 	}}
 }
 
-// past tells whether the grace is over since some time.
-func (a analyzer) past(view *live.View, since time.Time) bool {
-	if end := since.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
-		return false
-	}
-	return true
-}
-
 // earlier tells whether a Job of a CronJob runs, and when the last one that does
 // not has ended.
-func earlier(view *live.View, cronJob *batchv1.CronJob) (running bool, ended time.Time) {
+func earlier(cronJob *batchv1.CronJob, jobs []*batchv1.Job) (running bool, ended time.Time) {
 	if at := cronJob.Status.LastSuccessfulTime; at != nil {
 		ended = at.Time
 	}
-	for _, job := range inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(cronJob.UID)) {
+	for _, job := range jobs {
 		at, over := endOf(job)
 		running = running || !over
 		if at.After(ended) {
@@ -83,7 +76,7 @@ func earlier(view *live.View, cronJob *batchv1.CronJob) (running bool, ended tim
 // endOf tells when a Job ended, and whether it has.
 func endOf(job *batchv1.Job) (at time.Time, over bool) {
 	for _, how := range []batchv1.JobConditionType{batchv1.JobComplete, batchv1.JobFailed} {
-		if at, over := ended(job, how); over {
+		if at, over := workloads.Ended(job, how); over {
 			return at, true
 		}
 	}

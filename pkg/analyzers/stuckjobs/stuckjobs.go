@@ -1,14 +1,17 @@
 // Copyright The srenix Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package stuckjobs finds Jobs that cannot finish because their pods cannot start
-// or their indexes failed for good, and CronJobs that never brought anything about
-// or do not run when they should.
+// Package stuckjobs finds CronJobs whose schedule a Job holds up that waits for what
+// nobody means any more, Jobs whose indexes failed for good, and CronJobs that never
+// brought anything about or do not run when they should. What pods wait for that is
+// meant, other analyzers tell.
 package stuckjobs
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -25,7 +28,8 @@ import (
 const (
 	// Name of the analyzer.
 	Name = "StuckJobs"
-	// CannotStart means that all that is left of a Job waits for something that is not there.
+	// CannotStart means that all that is left of a Job waits for something that is not
+	// there, and in place of which its CronJob has something else by now.
 	CannotStart = "JobCannotStart"
 	// IndexesFailed means that indexes of a Job failed as often as they may.
 	IndexesFailed = "JobIndexesFailed"
@@ -37,13 +41,13 @@ const (
 	standardGrace = 5 * time.Minute
 )
 
-// ConfigError is what a container waits with for a key, a Secret or a ConfigMap
+// configError is what a container waits with for a key, a Secret or a ConfigMap
 // (k8s.io/kubernetes, pkg/kubelet/kuberuntime).
-const ConfigError = "CreateContainerConfigError"
+const configError = "CreateContainerConfigError"
 
 // waits are what containers wait for that does not come by itself
 // (k8s.io/kubernetes, pkg/kubelet/kuberuntime and pkg/kubelet/images).
-var waits = []string{ConfigError, "InvalidImageName", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"}
+var waits = []string{configError, "InvalidImageName", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"}
 
 // Options of the analyzer.
 type Options struct {
@@ -72,88 +76,118 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
-			{Name: CannotStart, Severities: warning, Summary: "A Job cannot finish, because its pods wait for a key, an object or an image that is not there."},
+			{Name: CannotStart, Severities: warning, Summary: "A Job of a CronJob waits for a key, an object or an image that the CronJob has something else in place of by now."},
 			{Name: IndexesFailed, Severities: warning, Summary: "Indexes of a Job failed as often as they may, and are not tried again."},
 			{Name: NeverSucceeded, Severities: warning, Summary: "A CronJob has run since it was made, and never successfully."},
 			{Name: Overdue, Severities: warning, Summary: "A CronJob has not run when its schedule says."},
 		},
 		Rules: []analyzers.Rule{
-			{Subject: inputs.Jobs.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.job},
-			{Subject: inputs.CronJobs.Ref(), Reads: []live.KindRef{inputs.Jobs.Ref()}, Analyze: a.cronJob},
+			{Subject: inputs.Jobs.Ref(), Reads: []live.KindRef{inputs.CronJobs.Ref()}, Analyze: a.job},
+			{Subject: inputs.CronJobs.Ref(), Reads: []live.KindRef{inputs.Jobs.Ref(), inputs.Pods.Ref()}, Analyze: a.cronJob},
 		},
 	}, nil
 }
 
+// job is about a Job that no CronJob has made, or none that is there.
 func (a analyzer) job(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	job, exists := inputs.Jobs.Get(view, subject)
-	if !exists || job.DeletionTimestamp != nil || job.Spec.Suspend != nil && *job.Spec.Suspend {
+	if !exists {
 		return nil, nil
 	}
-	return append(indexes(view, job), a.start(view, job)...), nil
+	if owner := metav1.GetControllerOfNoCopy(job); owner != nil && owner.Kind == "CronJob" {
+		cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: job.Namespace, Name: owner.Name})
+		if exists && cronJob.UID == owner.UID {
+			return nil, nil
+		}
+	}
+	return indexes(view, reference("Job", job), []*batchv1.Job{job}), nil
 }
 
-// start tells whether all that is left of a Job waits.
-func (a analyzer) start(view *live.View, job *batchv1.Job) []v1alpha1.FindingSpec {
-	if workloads.Over(job) {
+// stuck is a Job that cannot start.
+type stuck struct {
+	job       *batchv1.Job
+	pod       *corev1.Pod
+	container string
+	image     bool
+	since     time.Time
+}
+
+// cannotStart tells whether all that is left of a Job waits for something else than
+// the next one would.
+func (a analyzer) cannotStart(view *live.View, cronJob *batchv1.CronJob, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
+	var all []stuck
+	for _, job := range jobs {
+		s, waits := stuckIn(view, job)
+		if waits && workloads.Corrected(s.container, s.image, &job.Spec.Template.Spec, &cronJob.Spec.JobTemplate.Spec.Template.Spec) {
+			all = append(all, s)
+		}
+	}
+	if len(all) == 0 {
 		return nil
 	}
-	var stuck *corev1.Pod
-	var why string
-	var since time.Time
-	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(job.UID)) {
-		if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-			continue
-		}
-		_, reason := WaitsFor(pod)
-		if reason == "" {
-			return nil // one that gets on is enough
-		}
-		if at := began(pod); stuck == nil || at.Before(since) || at.Equal(since) && pod.Name < stuck.Name {
-			stuck, why, since = pod, reason, at
-		}
-	}
-	if stuck == nil {
+	first := slices.MinFunc(all, func(x, y stuck) int {
+		return cmp.Or(x.since.Compare(y.since), strings.Compare(x.job.Name, y.job.Name))
+	})
+	if !analyzers.Past(view, first.since.Add(a.grace)) {
 		return nil
 	}
-	if end := since.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
-		return nil
-	}
+	job := first.job
 	return []v1alpha1.FindingSpec{{
-		Reason: CannotStart, Severity: v1alpha1.SeverityWarning,
-		Subject: reference("Job", job),
-		Related: []v1alpha1.RelatedObject{{Relation: "pod that waits", ObjectReference: v1alpha1.ObjectReference{
-			APIVersion: "v1", Kind: "Pod", Namespace: stuck.Namespace, Name: stuck.Name, UID: stuck.UID,
-		}}},
-		Message: fmt.Sprintf("Job %s cannot finish: its pod %s waits for %s, and that does not come by itself. What comes after it in its schedule may wait too.", job.Name, stuck.Name, what(why)),
+		Reason: CannotStart, Severity: v1alpha1.SeverityWarning, Subject: reference("CronJob", cronJob),
+		Related: []v1alpha1.RelatedObject{
+			{Relation: "Job that waits", ObjectReference: reference("Job", job)},
+			{Relation: "pod that waits", ObjectReference: workloads.PodReference(first.pod)},
+		},
+		Message: fmt.Sprintf("Job %s of CronJob %s cannot finish: container %s of its pod %s waits for %s, and the CronJob names another by now. The Job keeps the template that it was made with, and the schedule may wait for it.",
+			job.Name, cronJob.Name, first.container, first.pod.Name, first.what()),
 		Remediation: v1alpha1.Remediation{
-			Text: "See what the pod waits for, and make it. A Job keeps the template that it was made with: if that was wrong, delete the Job, and whatever made it makes another.",
+			Text: "Delete the Job: the next one is made from the CronJob as it is now. If it cannot wait for its next time, run it by hand.",
 			Commands: []string{
-				fmt.Sprintf("kubectl describe pod %s -n %s", stuck.Name, stuck.Namespace),
-				fmt.Sprintf("kubectl get job %s -n %s -o yaml", job.Name, job.Namespace),
+				fmt.Sprintf("kubectl describe pod %s -n %s", first.pod.Name, first.pod.Namespace),
 				fmt.Sprintf("kubectl delete job %s -n %s", job.Name, job.Namespace),
+				fmt.Sprintf("kubectl create job again-%s -n %s --from=cronjob/%s", cronJob.Name, cronJob.Namespace, cronJob.Name),
 			},
 		},
-		Since: metav1.NewTime(since),
+		Since: metav1.NewTime(first.since),
 	}}
 }
 
-// what tells what a pod waits for. The kubelet changes between the reasons for one
-// thing all the time.
-func what(reason string) string {
-	if reason == ConfigError {
-		return "a key, a Secret or a ConfigMap"
+// stuckIn tells whether all that is left of a Job waits for what does not come by itself.
+func stuckIn(view *live.View, job *batchv1.Job) (s stuck, waits bool) {
+	if workloads.Over(job) || job.DeletionTimestamp != nil || job.Spec.Suspend != nil && *job.Spec.Suspend {
+		return stuck{}, false
 	}
-	return "an image"
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(job.UID)) {
+		if pod.DeletionTimestamp != nil || inputs.Finished(pod) {
+			continue
+		}
+		container, reason := waitsFor(pod)
+		if reason == "" {
+			return stuck{}, false // one that gets on is enough
+		}
+		if at := began(pod); !waits || at.Before(s.since) || at.Equal(s.since) && pod.Name < s.pod.Name {
+			s, waits = stuck{job, pod, container, reason != configError, at}, true
+		}
+	}
+	return s, waits
+}
+
+// what tells what a Job waits for. The kubelet changes between the reasons for one
+// thing all the time.
+func (s stuck) what() string {
+	if s.image {
+		return "an image"
+	}
+	return "a key, a Secret or a ConfigMap"
 }
 
 func reference(kind string, object metav1.Object) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "batch/v1", Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID()}
 }
 
-// WaitsFor returns the first container of a pod that waits for what does not come
+// waitsFor returns the first container of a pod that waits for what does not come
 // by itself, and with which reason; empty if none does.
-func WaitsFor(pod *corev1.Pod) (container, reason string) {
+func waitsFor(pod *corev1.Pod) (container, reason string) {
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if wait := status.State.Waiting; wait != nil && slices.Contains(waits, wait.Reason) {
 			return status.Name, wait.Reason
@@ -165,11 +199,8 @@ func WaitsFor(pod *corev1.Pod) (container, reason string) {
 // began tells since when a pod waits: its Ready condition turned when it was placed
 // on its node.
 func began(pod *corev1.Pod) time.Time {
-	since := pod.CreationTimestamp.Time
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady && !condition.LastTransitionTime.IsZero() {
-			since = condition.LastTransitionTime.Time
-		}
+	if at := inputs.ConditionOfPod(pod, corev1.PodReady).LastTransitionTime; !at.IsZero() {
+		return at.Time
 	}
-	return since
+	return pod.CreationTimestamp.Time
 }

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -113,7 +114,7 @@ func causeInContainer(status corev1.ContainerStatus) Cause {
 // gone is the cause where pods should have ended and have not.
 func gone(view *live.View, pods []*corev1.Pod) Cause {
 	for _, pod := range pods {
-		if pod.DeletionTimestamp != nil && after(view, pod.DeletionTimestamp.Time) {
+		if pod.DeletionTimestamp != nil && analyzers.Past(view, pod.DeletionTimestamp.Time) {
 			return Cause{Kind: Ending, Text: fmt.Sprintf("pod %s of the last revision does not end", pod.Name), Pod: pod}
 		}
 	}

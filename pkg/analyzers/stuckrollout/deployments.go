@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -71,7 +72,7 @@ func (a analyzer) exceeded(view *live.View, d *appsv1.Deployment, condition apps
 
 // refused is about a Deployment whose new ReplicaSet cannot be made.
 func (a analyzer) refused(view *live.View, d *appsv1.Deployment, condition appsv1.DeploymentCondition) []v1alpha1.FindingSpec {
-	if condition.Reason != createError || condition.LastTransitionTime.IsZero() || !after(view, condition.LastTransitionTime.Add(a.grace)) {
+	if condition.Reason != createError || condition.LastTransitionTime.IsZero() || !analyzers.Past(view, condition.LastTransitionTime.Add(a.grace)) {
 		return nil
 	}
 	spec := finding(reference("Deployment", d), "does not roll out, because its new ReplicaSet cannot be made", Cause{Kind: Refused, Text: words(condition.Message)})
@@ -86,7 +87,7 @@ func (a analyzer) abandoned(view *live.View, d *appsv1.Deployment, condition app
 		return nil
 	}
 	due := condition.LastUpdateTime.Add(time.Duration(*d.Spec.ProgressDeadlineSeconds) * time.Second)
-	if !after(view, due.Add(a.grace)) {
+	if !analyzers.Past(view, due.Add(a.grace)) {
 		return nil
 	}
 	spec := a.stuck(view, d, "does not get on with its rollout, and its controller does not say so though the deadline has passed")

@@ -9,8 +9,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -27,8 +30,11 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if s.Status.ObservedGeneration < s.Generation {
 		return a.unobserved(view, of, s.Status.ObservedGeneration), nil
 	}
-	if s.Status.UpdateRevision == "" || s.Status.UpdateRevision == s.Status.CurrentRevision || s.Status.UpdatedReplicas >= toUpdate(s) {
+	if s.Status.UpdateRevision == "" || s.Status.UpdateRevision == s.Status.CurrentRevision || toUpdate(s) <= 0 {
 		return nil, nil
+	}
+	if s.Status.UpdatedReplicas >= toUpdate(s) {
+		return a.lastPods(view, s), nil
 	}
 	state := fmt.Sprintf("revision %s at %d", s.Status.UpdateRevision, s.Status.UpdatedReplicas)
 	since, past := a.observed(view, state, a.grace+time.Duration(s.Spec.MinReadySeconds)*time.Second)
@@ -51,6 +57,49 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 		spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl delete pod %s -n %s", pod.Name, pod.Namespace))
 	}
 	return []v1alpha1.FindingSpec{spec}, nil
+}
+
+// lastPods is about a StatefulSet that has replaced all pods that its rollout is for,
+// and whose new pods run and do not become Ready. If it is the first ordinal alone, the
+// analyzer WorkloadStateDrift tells, and whatever else keeps them from it, others do.
+func (a analyzer) lastPods(view *live.View, s *appsv1.StatefulSet) []v1alpha1.FindingSpec {
+	var unready []*corev1.Pod
+	var since time.Time
+	first, anyReady := false, false
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(s.UID)) {
+		ready := inputs.ConditionOfPod(pod, corev1.PodReady)
+		switch {
+		case pod.DeletionTimestamp != nil || ready.LastTransitionTime.IsZero():
+			return nil // it is on its way
+		case ready.Status == corev1.ConditionTrue:
+			anyReady = true
+		case pod.Labels[appsv1.ControllerRevisionHashLabelKey] == s.Status.UpdateRevision:
+			unready = append(unready, pod)
+			first = first || pod.Name == firstOrdinal(s)
+			if ready.LastTransitionTime.After(since) {
+				since = ready.LastTransitionTime.Time
+			}
+		}
+	}
+	if len(unready) == 0 || first && anyReady || !analyzers.Past(view, since.Add(a.grace)) {
+		return nil
+	}
+	for _, pod := range unready {
+		if !workloads.Runs(view, pod) {
+			return nil
+		}
+	}
+	spec := finding(reference("StatefulSet", s), "has not done with its rollout", causeOf(view, unready))
+	spec.Since = metav1.NewTime(since)
+	return []v1alpha1.FindingSpec{spec}
+}
+
+func firstOrdinal(s *appsv1.StatefulSet) string {
+	start := int32(0)
+	if s.Spec.Ordinals != nil {
+		start = s.Spec.Ordinals.Start
+	}
+	return fmt.Sprintf("%s-%d", s.Name, start)
 }
 
 // toUpdate is how many pods the rollout of a StatefulSet is for: those below the

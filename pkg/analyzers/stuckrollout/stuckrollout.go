@@ -82,16 +82,7 @@ func (a analyzer) unobserved(view *live.View, of v1alpha1.ObjectReference, obser
 // observed tells since when something is so, and whether that is longer than a grace.
 func (a analyzer) observed(view *live.View, what string, grace time.Duration) (since metav1.Time, past bool) {
 	at := view.FirstObserved(what)
-	return metav1.NewTime(at), after(view, at.Add(grace))
-}
-
-// after tells whether a time has come.
-func after(view *live.View, at time.Time) bool {
-	if view.Now().Before(at) {
-		view.RecheckAt(at)
-		return false
-	}
-	return true
+	return metav1.NewTime(at), analyzers.Past(view, at.Add(grace))
 }
 
 // ending tells whether one of the pods has time yet to end by itself: that is how
@@ -99,7 +90,7 @@ func after(view *live.View, at time.Time) bool {
 func ending(view *live.View, pods []*corev1.Pod) bool {
 	ending := false
 	for _, pod := range pods {
-		if pod.DeletionTimestamp != nil && !after(view, pod.DeletionTimestamp.Time) {
+		if pod.DeletionTimestamp != nil && !analyzers.Past(view, pod.DeletionTimestamp.Time) {
 			ending = true
 		}
 	}

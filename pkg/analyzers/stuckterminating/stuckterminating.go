@@ -67,14 +67,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 // deletionTimestamp is when the grace ends that it was given to end by itself.
 func (a analyzer) past(view *live.View, object metav1.Object) bool {
 	deletion := object.GetDeletionTimestamp()
-	if deletion.IsZero() {
-		return false
-	}
-	if end := deletion.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
-		return false
-	}
-	return true
+	return !deletion.IsZero() && analyzers.Past(view, deletion.Add(a.grace))
 }
 
 // listed is a sentence's list of names, of three at most. How many more there are

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -86,7 +87,7 @@ func (a analyzer) switchover(view *live.View, cluster *unstructured.Unstructured
 	if since.IsZero() {
 		since = view.FirstObserved(SwitchoverStuck)
 	}
-	if !a.past(view, since) {
+	if !analyzers.Past(view, since.Add(a.grace)) {
 		return v1alpha1.FindingSpec{}, false
 	}
 	message := fmt.Sprintf("Cluster %s is to change its primary from %s to %s, and has not.", cluster.GetName(), current, target)
@@ -111,7 +112,7 @@ func (a analyzer) phase(view *live.View, cluster *unstructured.Unstructured, pha
 	if ready.Status != "False" || since.IsZero() || slices.Contains(steps, phase) {
 		since = view.FirstObserved(ClusterNotHealthy + "/" + phase)
 	}
-	if !a.past(view, since) {
+	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	why := ""
@@ -130,7 +131,7 @@ func (a analyzer) followers(view *live.View, cluster *unstructured.Unstructured,
 		return nil
 	}
 	since := view.FirstObserved(InstancesNotReady)
-	if !a.past(view, since) {
+	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{about(cluster, InstancesNotReady, v1alpha1.SeverityWarning, since,

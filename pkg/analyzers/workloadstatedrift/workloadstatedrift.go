@@ -3,7 +3,8 @@
 
 // Package workloadstatedrift finds replicated workloads whose members disagree:
 // StatefulSets whose ordinal zero is missing or not Ready while higher ordinals
-// run, and PostgreSQL clusters of CloudNativePG that do not come to rest.
+// run, and PostgreSQL clusters of CloudNativePG that do not come to rest; and
+// Deployments and StatefulSets whose pods all run and are not Ready.
 package workloadstatedrift
 
 import (
@@ -29,6 +30,8 @@ const (
 	OrdinalZeroMissing = "OrdinalZeroMissing"
 	// OrdinalZeroNotReady means that the pod of ordinal zero is not Ready while higher ones are.
 	OrdinalZeroNotReady = "OrdinalZeroNotReady"
+	// NoPodReady means that all pods of a workload that has rolled out run, and none is Ready.
+	NoPodReady = "NoPodReady"
 	// ClusterNotHealthy means that a PostgreSQL cluster is in a phase that it does not get out of.
 	ClusterNotHealthy = "PostgresClusterNotHealthy"
 	// InstancesNotReady means that a PostgreSQL cluster is said to be healthy with fewer instances than it should have.
@@ -52,12 +55,14 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Reasons: []analyzers.Reason{
 			{Name: OrdinalZeroMissing, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A StatefulSet has no pod of its first ordinal while higher ones run."},
 			{Name: OrdinalZeroNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A StatefulSet's pod of the first ordinal is not Ready while higher ones are."},
+			{Name: NoPodReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Deployment or StatefulSet has rolled out, its pods run, and none of them is Ready."},
 			{Name: ClusterNotHealthy, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityWarning}, Summary: "A PostgreSQL cluster is in a phase that is not healthy; Critical where that is a failure."},
 			{Name: InstancesNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A healthy PostgreSQL cluster has fewer ready instances than it should have."},
 			{Name: SwitchoverStuck, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A PostgreSQL cluster has another primary than it should have."},
 		},
 		Rules: []analyzers.Rule{
-			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.statefulSet},
+			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.statefulSet},
+			{Subject: inputs.Deployments.Ref(), Reads: []live.KindRef{inputs.ReplicaSets.Ref(), inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.deployment},
 			{Subject: inputs.PostgresClusters.Ref(), Analyze: a.cluster},
 		},
 	}, nil
@@ -65,13 +70,14 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 
 func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	set, exists := inputs.StatefulSets.Get(view, subject)
-	if !exists || set.DeletionTimestamp != nil || replicas(set) < 2 {
+	if !exists || set.DeletionTimestamp != nil || replicas(set) < 1 {
 		return nil, nil
 	}
 	first := firstOrdinal(set)
 	var zero *corev1.Pod
 	higherRunning, higherReady := false, false
-	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(set.UID)) {
+	pods := inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(set.UID))
+	for _, pod := range pods {
 		ordinal, ok := ordinalOf(set, pod)
 		switch {
 		case !ok:
@@ -87,6 +93,8 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 		return a.missing(view, set, first), nil
 	case zero != nil && higherReady:
 		return a.notReady(view, set, zero), nil
+	case settled(set):
+		return a.noneReady(view, reference("StatefulSet", set), pods), nil
 	}
 	return nil, nil
 }
@@ -94,12 +102,12 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 func (a analyzer) missing(view *live.View, set *appsv1.StatefulSet, first int) []v1alpha1.FindingSpec {
 	// No object tells since when something is missing.
 	since := view.FirstObserved(OrdinalZeroMissing)
-	if !a.past(view, since) {
+	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	pod := podName(set, first)
 	return []v1alpha1.FindingSpec{{
-		Reason: OrdinalZeroMissing, Severity: v1alpha1.SeverityCritical, Subject: reference(set),
+		Reason: OrdinalZeroMissing, Severity: v1alpha1.SeverityCritical, Subject: reference("StatefulSet", set),
 		Message: fmt.Sprintf("Pod %s, the first of StatefulSet %s, is missing while higher ordinals run. What treats the first ordinal as the primary or the seed is without it.", pod, set.Name),
 		Remediation: v1alpha1.Remediation{
 			Text: "Look why the StatefulSet controller does not create it: its Events name quotas, admission and volume claims that stand in the way.",
@@ -125,11 +133,11 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 	if since.IsZero() {
 		since = zero.CreationTimestamp.Time
 	}
-	if !a.past(view, since) {
+	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{
-		Reason: OrdinalZeroNotReady, Severity: v1alpha1.SeverityWarning, Subject: reference(set),
+		Reason: OrdinalZeroNotReady, Severity: v1alpha1.SeverityWarning, Subject: reference("StatefulSet", set),
 		Related: []v1alpha1.RelatedObject{{Relation: "pod of ordinal zero", ObjectReference: v1alpha1.ObjectReference{
 			APIVersion: "v1", Kind: "Pod", Namespace: zero.Namespace, Name: zero.Name, UID: zero.UID,
 		}}},
@@ -146,14 +154,11 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 	}}
 }
 
-// past tells whether a grace that began then is over, and else asks to be called when it is.
-func (a analyzer) past(view *live.View, since time.Time) bool {
-	end := since.Add(a.grace)
-	if view.Now().Before(end) {
-		view.RecheckAt(end)
-		return false
-	}
-	return true
+// settled tells whether no rollout of a StatefulSet is under way. One that is,
+// StuckRollout judges.
+func settled(set *appsv1.StatefulSet) bool {
+	rolling := set.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType && set.Status.UpdateRevision != set.Status.CurrentRevision
+	return set.Status.ObservedGeneration >= set.Generation && !rolling
 }
 
 // rolling tells whether the controller is about to replace the pod, because it
@@ -208,6 +213,6 @@ func ready(pod *corev1.Pod) corev1.PodCondition {
 	return corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionUnknown}
 }
 
-func reference(set *appsv1.StatefulSet) v1alpha1.ObjectReference {
-	return v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "StatefulSet", Namespace: set.Namespace, Name: set.Name, UID: set.UID}
+func reference(kind string, object metav1.Object) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID()}
 }

@@ -1,0 +1,77 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package workloads
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// Ended tells whether a Job has a condition that it ended with, and since when.
+func Ended(job *batchv1.Job, how batchv1.JobConditionType) (at time.Time, so bool) {
+	for _, condition := range job.Status.Conditions {
+		if condition.Type == how && condition.Status == corev1.ConditionTrue {
+			return condition.LastTransitionTime.Time, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// LastFailure returns that of some Jobs which ended last, if it failed for good, with
+// when it did and its failed pods that are left, by name. The Job is nil if it did not
+// fail, or none has ended.
+func LastFailure(view *live.View, jobs []*batchv1.Job) (last *batchv1.Job, at time.Time, pods []*corev1.Pod) {
+	failed := false
+	for _, job := range jobs {
+		for _, how := range []batchv1.JobConditionType{batchv1.JobComplete, batchv1.JobFailed} {
+			if ended, so := Ended(job, how); so && (last == nil || ended.After(at)) {
+				last, at, failed = job, ended, how == batchv1.JobFailed
+			}
+		}
+	}
+	if !failed || at.IsZero() || last.DeletionTimestamp != nil {
+		return nil, time.Time{}, nil
+	}
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByTroubledController, inputs.Controls(last.UID)) {
+		if pod.Status.Phase == corev1.PodFailed && pod.DeletionTimestamp == nil {
+			pods = append(pods, pod)
+		}
+	}
+	slices.SortFunc(pods, func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) })
+	return last, at, pods
+}
+
+// Corrected tells whether what a container waits for is another thing in the template
+// of a CronJob than in the Job that it made before: its image, or else what it takes
+// from ConfigMaps and Secrets. A Job keeps the template that it was made with.
+func Corrected(container string, image bool, before, after *corev1.PodSpec) bool {
+	find := func(spec *corev1.PodSpec) (corev1.Container, bool) {
+		all := slices.Concat(spec.InitContainers, spec.Containers)
+		i := slices.IndexFunc(all, func(c corev1.Container) bool { return c.Name == container })
+		if i < 0 {
+			return corev1.Container{}, false
+		}
+		return all[i], true
+	}
+	old, had := find(before)
+	present, has := find(after)
+	switch {
+	case !had:
+		return false // some admission webhook added it: nobody can tell
+	case !has:
+		return true
+	case image:
+		return old.Image != present.Image
+	}
+	old.Image = present.Image
+	return !equality.Semantic.DeepEqual(old, present) || !equality.Semantic.DeepEqual(before.Volumes, after.Volumes)
+}

@@ -1,0 +1,45 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package workloads
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// calm is how long a container must have run for its restarts to be history, as for
+// the analyzer CrashLoop.
+const calm = 10 * time.Minute
+
+// Runs tells whether all that there is to see of a pod is that it runs: it is on a node
+// that is there, and none of its containers waits, has ended, or was restarted within
+// ten minutes. If it then is not Ready, nothing that other analyzers are about tells why.
+func Runs(view *live.View, pod *corev1.Pod) bool {
+	if pod.Status.Phase != corev1.PodRunning || pod.Spec.NodeName == "" {
+		return false
+	}
+	for _, status := range pod.Status.InitContainerStatuses {
+		if ended := status.State.Terminated; (ended == nil || ended.ExitCode != 0) && !runs(view, status) {
+			return false
+		}
+	}
+	for _, status := range pod.Status.ContainerStatuses {
+		if !runs(view, status) {
+			return false
+		}
+	}
+	node, exists := inputs.Nodes.Get(view, live.Key{Name: pod.Spec.NodeName})
+	return !exists || !inputs.NodeLost(node)
+}
+
+// runs judges a container that has had trouble: only of those there are statuses.
+func runs(view *live.View, status corev1.ContainerStatus) bool {
+	running := status.State.Running
+	return running != nil && analyzers.Past(view, running.StartedAt.Add(calm))
+}

@@ -1,0 +1,105 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package workloadstatedrift
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+const (
+	// startGrace is the least time that pods have to become Ready for the first time.
+	startGrace = 15 * time.Minute
+	// atOnce is within which time of its start a pod's Ready condition is written first:
+	// if it is as old as the pod, the pod never was Ready.
+	atOnce = 5 * time.Second
+)
+
+// deployment tells whether all pods of a Deployment stopped being Ready that has rolled
+// out. Until then its own deadline counts, and StuckRollout tells.
+func (a analyzer) deployment(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	d, exists := inputs.Deployments.Get(view, subject)
+	if !exists || d.DeletionTimestamp != nil || d.Status.ReadyReplicas > 0 || !rolledOut(d) {
+		return nil, nil
+	}
+	var pods []*corev1.Pod
+	for _, replicaSet := range inputs.ReplicaSets.ByIndex(view, inputs.ByController, inputs.Controls(d.UID)) {
+		pods = append(pods, inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(replicaSet.UID))...)
+	}
+	return a.noneReady(view, reference("Deployment", d), pods), nil
+}
+
+// rolledOut tells whether a Deployment has no rollout under way, as its controller says
+// unless it has no deadline (k8s.io/kubernetes, pkg/controller/deployment/util).
+func rolledOut(d *appsv1.Deployment) bool {
+	want := int32(1)
+	if d.Spec.Replicas != nil {
+		want = *d.Spec.Replicas
+	}
+	if want == 0 || d.Spec.Paused || d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas != want || d.Status.Replicas != want {
+		return false
+	}
+	for _, condition := range d.Status.Conditions {
+		if condition.Type == appsv1.DeploymentProgressing {
+			return condition.Reason == "NewReplicaSetAvailable"
+		}
+	}
+	return true
+}
+
+// noneReady tells whether none of a workload's pods is Ready, though all of them run:
+// what keeps them from it no other analyzer sees.
+func (a analyzer) noneReady(view *live.View, of v1alpha1.ObjectReference, pods []*corev1.Pod) []v1alpha1.FindingSpec {
+	var related []v1alpha1.RelatedObject
+	var since, end time.Time
+	for _, pod := range slices.SortedFunc(slices.Values(pods), func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) }) {
+		if pod.DeletionTimestamp != nil || inputs.Finished(pod) {
+			continue // its controller makes another
+		}
+		condition := ready(pod)
+		if condition.Status == corev1.ConditionTrue || condition.LastTransitionTime.IsZero() || !workloads.Runs(view, pod) {
+			return nil
+		}
+		turned, grace := condition.LastTransitionTime.Time, a.grace
+		if started := pod.Status.StartTime; started == nil || turned.Before(started.Add(atOnce)) {
+			grace = max(grace, startGrace)
+		}
+		if turned.After(since) {
+			since = turned // the last one is what makes it all of them
+		}
+		if over := turned.Add(grace); over.After(end) {
+			end = over
+		}
+		related = append(related, v1alpha1.RelatedObject{Relation: "pod that is not Ready", ObjectReference: workloads.PodReference(pod)})
+	}
+	if len(related) == 0 || !analyzers.Past(view, end) {
+		return nil
+	}
+	first := related[0]
+	return []v1alpha1.FindingSpec{{
+		Reason: NoPodReady, Severity: v1alpha1.SeverityWarning, Subject: of, Related: related,
+		Message: fmt.Sprintf("No pod of %s %s is Ready. They run and are not restarted, so nothing mends that by itself.", of.Kind, of.Name),
+		Remediation: v1alpha1.Remediation{
+			Text: "See what their readiness probe says and what they write: something that they depend on may be away. If that is back and they do not notice, restart them.",
+			Commands: []string{
+				fmt.Sprintf("kubectl describe pod %s -n %s", first.Name, first.Namespace),
+				fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", first.Name, first.Namespace),
+				"kubectl describe " + workloads.Argument(of),
+			},
+		},
+		Since: metav1.NewTime(since),
+	}}
+}
