@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,18 +19,21 @@ import (
 
 	"k8s.io/client-go/util/cert"
 
+	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	"github.com/srenix/srenix/test/harness"
 	"github.com/srenix/srenix/test/plane"
 )
 
-// controller runs another project's program against the plane until the test ends.
-func controller(t *testing.T, environment []string, program string, arguments ...string) {
+// controller runs another project's program against the plane until the test ends, in
+// a directory that is the test's own.
+func controller(t *testing.T, directory string, environment []string, program string, arguments ...string) {
 	t.Helper()
 	binary, err := plane.Binary(program)
 	if err != nil {
 		t.Fatalf("%v (make controllers)", err)
 	}
 	command := exec.Command(binary, arguments...)
+	command.Dir = directory
 	command.Env = append(append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig()), environment...)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log := &lockedBuffer{}
@@ -67,7 +71,7 @@ func (b *lockedBuffer) tail() string {
 // Flux's kustomize-controller says itself what is wrong with a Kustomization.
 func TestWhatFluxWritesIsFound(t *testing.T) {
 	kubectl(t, "create", "namespace", "flux-apps")
-	controller(t, []string{"RUNTIME_NAMESPACE=flux-system"}, "kustomize-controller", "--watch-all-namespaces", "--enable-leader-election=false",
+	controller(t, t.TempDir(), []string{"RUNTIME_NAMESPACE=flux-system"}, "kustomize-controller", "--watch-all-namespaces", "--enable-leader-election=false",
 		"--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0")
 	apply(t, `
 apiVersion: kustomize.toolkit.fluxcd.io/v1
@@ -113,7 +117,7 @@ func foundAbout(t *testing.T, namespace, analyzer, subject string) string {
 func TestWhatCertManagerWritesIsFound(t *testing.T) {
 	kubectl(t, "create", "namespace", "cert-manager")
 	kubectl(t, "create", "namespace", "certs")
-	controller(t, nil, "certmanager-controllers", "--kubeconfig="+srenix.Plane.Kubeconfig())
+	controller(t, t.TempDir(), nil, "certmanager-controllers", "--kubeconfig="+srenix.Plane.Kubeconfig())
 	apply(t, `
 apiVersion: cert-manager.io/v1
 kind: Issuer
@@ -191,7 +195,19 @@ func TestWhatCloudNativePGWritesIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	controller(t, []string{"OPERATOR_NAMESPACE=cnpg-system", "WEBHOOK_CERT_DIR=" + certificates}, "cloudnative-pg",
+	// It hands itself on to the instances, and looks for the program beside itself.
+	directory := t.TempDir()
+	manager, err := plane.Binary("cloudnative-pg")
+	if err != nil {
+		t.Fatalf("%v (make controllers)", err)
+	}
+	if err := os.Mkdir(filepath.Join(directory, "operator"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(manager, filepath.Join(directory, "operator", "manager_"+runtime.GOARCH)); err != nil {
+		t.Fatal(err)
+	}
+	controller(t, directory, []string{"OPERATOR_NAMESPACE=cnpg-system", "WEBHOOK_CERT_DIR=" + certificates}, "cloudnative-pg",
 		"controller", "--leader-elect=false", "--metrics-bind-address=127.0.0.1:0", "--webhook-port="+strconv.Itoa(port))
 	apply(t, `
 apiVersion: postgresql.cnpg.io/v1
@@ -223,7 +239,7 @@ spec:
 		return kubectl(t, "get", "clusters.postgresql.cnpg.io", name, "-n", "databases", "-o", "jsonpath={.status.phase}")
 	}
 	for subject, cause := range map[string]string{"orders": "image catalog", "carts": "plugin"} {
-		message := found(t, "databases", "ClusterNotHealthy", subject)
+		message := found(t, "databases", workloadstatedrift.ClusterNotHealthy, subject)
 		if !strings.Contains(message, cause) {
 			t.Errorf("the operator says %q; the finding about %s: %s", phase(subject), subject, message)
 		}
@@ -236,7 +252,7 @@ kind: ImageCatalog
 metadata: {name: postgresql, namespace: databases}
 spec: {images: [{major: 17, image: "ghcr.io/cloudnative-pg/postgresql:17.5"}]}
 `)
-	cleared(t, "databases", "ClusterNotHealthy", "orders")
+	cleared(t, "databases", workloadstatedrift.ClusterNotHealthy, "orders")
 	if have := kubectl(t, "get", "findings.srenix.io", "-n", "databases", "--field-selector", "spec.subject.name=users", "-o", "name"); have != "" {
 		t.Errorf("a cluster in phase %q has %s", phase("users"), have)
 	}
