@@ -173,7 +173,7 @@ func (r *reconciler) begin(ctx context.Context, approval *opsv1alpha1.Approval, 
 		return r.conclude(ctx, approval, past, refused("NotCarriedOut",
 			fmt.Sprintf("the action kind %q is not carried out by this version of srenix", kind)))
 	}
-	open, err := r.openBreaker(ctx, kind)
+	open, err := r.openBreaker(ctx, kind, approval.Namespace)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
