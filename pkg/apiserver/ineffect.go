@@ -98,7 +98,7 @@ func (i inEffect) findings() findings {
 		all.in[finding.Namespace] = append(all.in[finding.Namespace], finding)
 	}
 	for _, report := range live.List(i.engine, proposals.ClusterFindings) {
-		if report.Spec.Reason == analyzers.ReasonDegraded {
+		if report.Spec.Reason == v1alpha1.ReasonAnalyzerDegraded {
 			all.degraded[report.Spec.Analyzer] = true
 		}
 	}

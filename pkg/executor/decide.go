@@ -54,12 +54,12 @@ func (r *ruling) message() string {
 func (r *reconciler) currentDigest(ctx context.Context, approval *opsv1alpha1.Approval) (string, error) {
 	name := approval.Spec.Proposal.Name
 	proposal := &srenix.Proposal{}
-	err := r.client.Get(ctx, client.ObjectKey{Namespace: approval.Namespace, Name: name}, proposal)
-	if gone(err, name) {
-		return "", r.notYetSeen(ctx, approval)
-	}
-	if err != nil {
+	stands, err := r.served(ctx, approval, name, proposal)
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("reading proposal %s/%s again: %w", approval.Namespace, name, err)
+	case !stands:
+		return "", r.notYetSeen(ctx, approval)
 	}
 	return proposal.Spec.Digest, nil
 }
