@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -68,8 +69,17 @@ func (r *reconciler) currentDigest(ctx context.Context, approval *opsv1alpha1.Ap
 // verifyToken means that this cannot be told now.
 var errTokenRefused = errors.New("the token does not count")
 
+// asOf is when a token has to be valid: now, and for a no when it was stored, by
+// the API server's clock. A no holds, however late somebody sees it.
+func (r *reconciler) asOf(approval *opsv1alpha1.Approval) time.Time {
+	if approval.Spec.Decision == srenix.DecisionDeny {
+		return approval.CreationTimestamp.Time
+	}
+	return r.clock.Now()
+}
+
 func (r *reconciler) verifyToken(approval *opsv1alpha1.Approval) (*token.Claims, error) {
-	claims, err := r.verifier.VerifyAt(approval.Spec.Token, r.clock.Now())
+	claims, err := r.verifier.VerifyAt(approval.Spec.Token, r.asOf(approval))
 	switch {
 	case errors.Is(err, token.ErrUnknownKey) && r.keys.Err() != nil:
 		return nil, fmt.Errorf("reading the keys that tokens are verified with: %w", r.keys.Err())
@@ -90,7 +100,7 @@ func (r *reconciler) judge(ctx context.Context, approval *opsv1alpha1.Approval, 
 		proposal = policy.Proposal{Namespace: approval.Namespace, Name: approval.Spec.Proposal.Name}
 	}
 	input := r.evidence.Gather(ctx, evidence.Request{
-		Stage: stage, Decision: approval.Spec.Decision, Proposal: proposal, CurrentDigest: digest,
+		Stage: stage, Now: r.asOf(approval), Decision: approval.Spec.Decision, Proposal: proposal, CurrentDigest: digest,
 		Token: approval.Spec.Token, ApprovalName: approval.Name, ApprovalUID: approval.UID, DryRun: dryRun,
 	})
 	for layer, err := range input.Unknown {
