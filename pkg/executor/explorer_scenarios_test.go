@@ -105,7 +105,7 @@ func scenarios() []scenario {
 		script:   []personal{janeMints, janeApproves, approves("jane approves again", replicaB, jane, "jane mints")},
 		prologue: janeApproved,
 		events:   []event{rightsGo(), rightsReturn()},
-		switches: 1, short: true,
+		crashes:  1, switches: 1, short: true,
 	}, {
 		name: "approving while requests fail", kind: restart, executors: 1,
 		script:  []personal{janeMints, janeApproves, approves("jane approves again", replicaB, jane, "jane mints")},

@@ -133,9 +133,10 @@ func rightsGo() event {
 	}}
 }
 
+// rightsReturn happens between runs: one in the middle may see them either way.
 func rightsReturn() event {
 	return event{"the approvers get their rights back", 1, func(_ *explorer, p *position) bool {
-		if p.rights {
+		if p.rights || p.firstBusy() >= 0 {
 			return false
 		}
 		p.rights = true
