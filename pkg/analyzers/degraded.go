@@ -14,16 +14,12 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
-// ReasonDegraded is a finding about an analyzer that cannot see what it needs:
-// unknown is not healthy.
-const ReasonDegraded = "AnalyzerDegraded"
-
 // DegradedRule makes a clusterfinding of every analyzer that is degraded, one for
 // all of its rules that lack the same. reader is the service account as which the
 // cluster is read, "NAMESPACE:NAME".
 func DegradedRule(reader string) live.Rule {
 	return live.Rule{
-		Name: ReasonDegraded, Group: "srenix", Subject: live.Statuses().Ref(),
+		Name: v1alpha1.ReasonAnalyzerDegraded, Group: "srenix", Subject: live.Statuses().Ref(),
 		Outputs: []live.KindRef{DetectedClusterFindings.Ref()},
 		Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {
 			status, exists := live.Statuses().Get(view, subject)
@@ -36,7 +32,7 @@ func DegradedRule(reader string) live.Rule {
 				}
 			}
 			return []live.Output{emit(v1alpha1.FindingSpec{
-				Analyzer: status.Group, Reason: ReasonDegraded, Severity: v1alpha1.SeverityWarning,
+				Analyzer: status.Group, Reason: v1alpha1.ReasonAnalyzerDegraded, Severity: v1alpha1.SeverityWarning,
 				Subject: v1alpha1.ObjectReference{
 					APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Analyzer", Name: status.Group,
 				},

@@ -30,7 +30,7 @@ func newAuditing(kube client.Client, chain *audit.Chain, engine *live.Engine, cl
 	checkpointer, err := audit.NewCheckpointer(audit.CheckpointerOptions{
 		Client: kube, Chain: chain, Keys: keys, Clock: extra.clock(),
 		Retention: extra.Configuration.Audit.Retention.Duration,
-		InEffect:  inEffect{engine: engine, reader: kube}.oldest,
+		InEffect:  inEffect{engine: engine, reader: kube, clock: extra.clock()}.oldest,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making what checkpoints the audit chain: %w", err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/srenix/srenix/pkg/analyzers"
@@ -17,6 +18,7 @@ import (
 	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/proposals"
+	"github.com/srenix/srenix/pkg/token"
 )
 
 // datingSlack is how much later than an event a clock may have put the beginning of
@@ -32,6 +34,7 @@ const datingSlack = time.Hour
 type inEffect struct {
 	engine *live.Engine
 	reader client.Reader
+	clock  clock.PassiveClock
 }
 
 type decidable struct {
@@ -71,14 +74,17 @@ func (i inEffect) oldest(ctx context.Context) (oldest int64, any bool, err error
 	return oldest, any, nil
 }
 
-// decidable are the digests of standing proposals and unfinished approvals.
+// decidable are the digests of standing proposals, and of unfinished approvals that
+// are no older than any token gets. An older one, which may be kept by a finalizer
+// or for want of an executor, is not carried out any more.
 func (i inEffect) decidable() map[decidable]bool {
 	standing := map[decidable]bool{}
 	for _, proposal := range live.List(i.engine, proposals.Proposals) {
 		standing[decidable{proposal.UID, proposal.Spec.Digest}] = true
 	}
 	for _, approval := range live.List(i.engine, proposals.Approvals) {
-		if !approval.Status.Phase.Finished() || approval.Status.CompletedAt == nil {
+		old := i.clock.Since(approval.CreationTimestamp.Time) > token.MaximumLifetime+token.Skew
+		if !old && (!approval.Status.Phase.Finished() || approval.Status.CompletedAt == nil) {
 			standing[decidable{approval.Spec.Proposal.UID, approval.Spec.Proposal.Digest}] = true
 		}
 	}
@@ -98,7 +104,7 @@ func (i inEffect) findings() findings {
 		all.in[finding.Namespace] = append(all.in[finding.Namespace], finding)
 	}
 	for _, report := range live.List(i.engine, proposals.ClusterFindings) {
-		if report.Spec.Reason == analyzers.ReasonDegraded {
+		if report.Spec.Reason == v1alpha1.ReasonAnalyzerDegraded {
 			all.degraded[report.Spec.Analyzer] = true
 		}
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/srenix/srenix/pkg/live/livetest"
 	"github.com/srenix/srenix/pkg/proposals"
 	"github.com/srenix/srenix/pkg/silences"
+	"github.com/srenix/srenix/pkg/token"
 )
 
 // began is when the trouble of a site began, long before the retention.
@@ -203,7 +204,7 @@ func TestWhatIsInEffectIsKeptForItsEpisodeAlone(t *testing.T) {
 	}
 	runbook := about.DeepCopy()
 	runbook.ActionKind, runbook.ProposalUID, runbook.Target = v1alpha1.ActionRunbook, "of any investigation", &finding.Spec.Subject
-	all := inEffect{engine: s.engine, reader: s.kube}.findings()
+	all := inEffect{engine: s.engine, reader: s.kube, clock: s.clock}.findings()
 	for name, test := range map[string]struct {
 		change func(event *opsv1alpha1.AuditEventSpec)
 		want   bool
@@ -231,12 +232,35 @@ func TestWhatNobodyCanTellIsInEffect(t *testing.T) {
 	s := newSite(t)
 	class := s.offered(t).Spec.DiagnosticClass
 	s.cluster.Forbid(inputs.StatefulSets.Ref().Resource())
-	in := inEffect{engine: s.engine, reader: s.kube}
+	in := inEffect{engine: s.engine, reader: s.kube, clock: s.clock}
 	livetest.Eventually(t, "the analyzer is degraded", func() bool { return in.findings().degraded[class] })
 	for about, want := range map[string]bool{class: true, "TLSSecretMismatch": false} {
 		event := &opsv1alpha1.AuditEventSpec{References: opsv1alpha1.AuditReferences{Namespace: "bank", DiagnosticClass: about}}
 		if have := in.findings().depend(event); have != want {
 			t.Errorf("an event of %s is in effect: %t, want %t", about, have, want)
 		}
+	}
+}
+
+// An Approval that never ends is in effect for as long as a token of its age may be
+// valid, and holds up no pruning after that.
+func TestAnUnfinishedApprovalIsInEffectWhileATokenCounts(t *testing.T) {
+	s := newSite(t)
+	one := decidable{"of another proposal", "sha256:other"}
+	approval := &opsv1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "kept", UID: "kept", CreationTimestamp: metav1.NewTime(s.clock.Now()),
+		DeletionTimestamp: ptr.To(metav1.NewTime(s.clock.Now())), Finalizers: []string{"example.com/keep"},
+	}}
+	approval.Spec.Proposal = opsv1alpha1.ProposalReference{Name: "other", UID: one.proposal, Digest: one.digest}
+	s.cluster.Set(proposals.Approvals.Ref().Resource(), approval)
+	in := inEffect{engine: s.engine, reader: s.kube, clock: s.clock}
+	livetest.Eventually(t, "the approval is seen", func() bool { return in.decidable()[one] })
+	s.clock.Step(token.MaximumLifetime)
+	if !in.decidable()[one] {
+		t.Error("it is not in effect while a token may be valid")
+	}
+	s.clock.Step(token.Skew + time.Second)
+	if in.decidable()[one] {
+		t.Error("it is in effect when no token can be valid any more")
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -59,7 +60,9 @@ func New(options Options) *Gatherer { return &Gatherer{options: options} }
 
 // Request is what a decision is about.
 type Request struct {
-	Stage    policy.Stage
+	Stage policy.Stage
+	// Now is the time as of which it is judged; the zero value is the clock's.
+	Now      time.Time
 	Decision v1alpha1.Decision
 	Proposal policy.Proposal
 	// CurrentDigest of the proposal as it stands; empty if it is gone.
@@ -88,8 +91,11 @@ func ProposalOf(approval *opsv1alpha1.Approval) (policy.Proposal, error) {
 }
 
 func (g *Gatherer) begin(request Request) *gathering {
+	if request.Now.IsZero() {
+		request.Now = g.options.Clock.Now()
+	}
 	return &gathering{Options: g.options, approvalUID: request.ApprovalUID, in: policy.Input{
-		Stage: request.Stage, Now: g.options.Clock.Now(), Config: g.options.Config, OwnNamespace: g.options.OwnNamespace,
+		Stage: request.Stage, Now: request.Now, Config: g.options.Config, OwnNamespace: g.options.OwnNamespace,
 		Decision: request.Decision, Proposal: request.Proposal, CurrentDigest: request.CurrentDigest,
 		Token: request.Token, Verifier: g.options.Verifier, ApprovalName: request.ApprovalName, Caller: request.Caller,
 		DryRun: request.DryRun, Unknown: map[policy.Layer]error{},

@@ -31,9 +31,18 @@ const BreakerAcknowledged = "ops.srenix.io/breaker-acknowledged"
 
 // breaker is an open one.
 type breaker struct {
-	// failures in a row, and the newest of them.
-	failures int
-	newest   *opsv1alpha1.Approval
+	// failures in a row, the newest of them, and the namespaces that they lie in.
+	failures   int
+	newest     *opsv1alpha1.Approval
+	namespaces map[string]bool
+}
+
+// String tells what opened it.
+func (b *breaker) String() string {
+	if len(b.namespaces) == 1 {
+		return fmt.Sprintf("it failed %d times in a row in namespace %s", b.failures, b.newest.Namespace)
+	}
+	return fmt.Sprintf("it failed %d times in a row, in %d namespaces", b.failures, len(b.namespaces))
 }
 
 // closeCommand is what a person types to close the breaker.
@@ -42,9 +51,36 @@ func (b *breaker) closeCommand() string {
 		b.newest.Name, b.newest.Namespace, BreakerAcknowledged, lastRecord(b.newest))
 }
 
-// openBreaker tells whether too many executions of one kind failed in a row, by
-// the approvals that are stored. Nil means that the breaker is closed.
-func (r *reconciler) openBreaker(ctx context.Context, kind srenix.ActionKind) (*breaker, error) {
+// openBreaker returns the breaker that keeps a kind from being carried out in a
+// namespace, by the approvals that are stored, or nil. It is the namespace's own,
+// or that of the cluster, which no namespace can open by itself.
+func (r *reconciler) openBreaker(ctx context.Context, kind srenix.ActionKind, namespace string) (*breaker, error) {
+	outcomes, err := r.outcomes(ctx, kind)
+	if err != nil {
+		return nil, err
+	}
+	within := map[string][]opsv1alpha1.Approval{}
+	for _, approval := range outcomes {
+		within[approval.Namespace] = append(within[approval.Namespace], approval)
+	}
+	threshold := int(*r.config.BreakerThreshold)
+	everywhere, here, anywhere := opened(outcomes, threshold, 2), (*breaker)(nil), false
+	for name := range within {
+		open := opened(within[name], threshold, 1)
+		anywhere = anywhere || open != nil
+		if name == namespace {
+			here = open
+		}
+	}
+	r.metrics.setBreaker(kind, everywhere != nil, anywhere)
+	if everywhere != nil {
+		return everywhere, nil
+	}
+	return here, nil
+}
+
+// outcomes are the approvals of a kind whose action failed or helped, newest first.
+func (r *reconciler) outcomes(ctx context.Context, kind srenix.ActionKind) ([]opsv1alpha1.Approval, error) {
 	var outcomes []opsv1alpha1.Approval
 	for next := ""; ; {
 		page := &opsv1alpha1.ApprovalList{}
@@ -63,16 +99,33 @@ func (r *reconciler) openBreaker(ctx context.Context, kind srenix.ActionKind) (*
 	slices.SortFunc(outcomes, func(a, b opsv1alpha1.Approval) int {
 		return cmp.Or(endOf(&b).Compare(endOf(&a)), cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
 	})
-	row := 0
-	for row < len(outcomes) && failed(&outcomes[row]) && !acknowledged(&outcomes[row]) {
-		row++
+	return outcomes, nil
+}
+
+// opened looks for as many failures in a row as the threshold, in as many
+// namespaces as are needed, back to the newest that is acknowledged. A success
+// ends a row, and does not close what an earlier one has opened: it may be of an
+// action that was under way by then.
+func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *breaker {
+	var row *breaker
+	for i := range newestFirst {
+		approval := &newestFirst[i]
+		switch {
+		case helped(approval):
+			row = nil
+			continue
+		case acknowledged(approval):
+			return nil
+		case row == nil:
+			row = &breaker{newest: approval, namespaces: map[string]bool{}}
+		}
+		row.failures++
+		row.namespaces[approval.Namespace] = true
+		if row.failures >= threshold && len(row.namespaces) >= namespaces {
+			return row
+		}
 	}
-	open := row >= int(*r.config.BreakerThreshold)
-	r.metrics.setBreaker(kind, open)
-	if !open {
-		return nil, nil
-	}
-	return &breaker{failures: row, newest: &outcomes[0]}, nil
+	return nil
 }
 
 // holdBack leaves an approval pending while the breaker of its kind is open, and
@@ -83,8 +136,7 @@ func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approva
 		return r.concludeToken(ctx, approval, past, err)
 	}
 	kind := approval.Spec.Snapshot.ActionKind
-	message := fmt.Sprintf("%s is not carried out, because it failed %d times in a row; once the cause is understood, close the breaker: %s",
-		kind, open.failures, open.closeCommand())
+	message := fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s", kind, open, open.closeCommand())
 	known := meta.FindStatusCondition(approval.Status.Conditions, opsv1alpha1.ConditionAccepted)
 	if known == nil || known.Message != message || approval.Status.Phase != opsv1alpha1.PhasePending {
 		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
@@ -96,7 +148,7 @@ func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approva
 		if err != nil {
 			return ctrl.Result{}, err
 		}
-		klog.FromContext(ctx).Info("Approval held back by an open breaker", "actionKind", kind, "failures", open.failures, "newest", klog.KObj(open.newest))
+		klog.FromContext(ctx).Info("Approval held back by an open breaker", "actionKind", kind, "failures", open.failures, "namespaces", len(open.namespaces), "newest", klog.KObj(open.newest))
 		r.announce(approval, false, warning, "BreakerOpen", string(kind), message)
 	}
 	return ctrl.Result{RequeueAfter: waitRetry}, nil

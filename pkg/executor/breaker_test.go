@@ -23,8 +23,13 @@ import (
 // like an acknowledgment from the start.
 func (w *world) finished(index int, kind srenix.ActionKind, how rune) *opsv1alpha1.Approval {
 	w.t.Helper()
+	return w.finishedIn("shop", index, kind, how)
+}
+
+func (w *world) finishedIn(namespace string, index int, kind srenix.ActionKind, how rune) *opsv1alpha1.Approval {
+	w.t.Helper()
 	ended := metav1.NewTime(start.Add(time.Duration(index-100) * time.Hour).Truncate(time.Second))
-	approval := &opsv1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("old-%d", index)}}
+	approval := &opsv1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("old-%d", index)}}
 	approval.Spec.Snapshot.ActionKind = kind
 	approval.Status = opsv1alpha1.ApprovalStatus{
 		Phase: opsv1alpha1.PhaseSucceeded, CompletedAt: &ended, AuditEvents: []string{"intent", fmt.Sprintf("record-%d", index)},
@@ -61,8 +66,10 @@ func (w *world) finished(index int, kind srenix.ActionKind, how rune) *opsv1alph
 func TestBreaker(t *testing.T) {
 	for name, test := range map[string]struct {
 		history string
-		other   bool
-		open    bool
+		// in has the namespace of each: s shop, where it is approved, b bank. All are in shop if it is empty.
+		in    string
+		other bool
+		open  bool
 	}{
 		"nothing yet":                    {history: ""},
 		"two in a row":                   {history: "FF"},
@@ -75,6 +82,19 @@ func TestBreaker(t *testing.T) {
 		"three after acknowledged ones":  {history: "FFAFFF", open: true},
 		"acknowledged beforehand":        {history: "BBB", open: true},
 		"rows of another kind count not": {history: "FFFF", other: true},
+
+		"a success that was under way closes nothing": {history: "FFFV", open: true},
+		"nor do more failures after it":               {history: "FFFVF", open: true},
+		"nor the acknowledgment of an earlier one":    {history: "AFFFV", open: true},
+		"the acknowledgment behind it does":           {history: "FFAVF"},
+
+		"a row of another namespace":                           {history: "FFFF", in: "bbbb"},
+		"a row of two namespaces":                              {history: "FFF", in: "bsb", open: true},
+		"two failures of two namespaces":                       {history: "FF", in: "bs"},
+		"a success anywhere ends the row of several":           {history: "FFVF", in: "bsbs"},
+		"a success elsewhere does not end a namespace's own":   {history: "FFVF", in: "ssbs", open: true},
+		"acknowledged where the last one was":                  {history: "FFA", in: "bsb"},
+		"an acknowledgment elsewhere leaves a namespace's own": {history: "FFFA", in: "sssb", open: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, srenix.ActionDeletePod)
@@ -83,7 +103,11 @@ func TestBreaker(t *testing.T) {
 				kind = srenix.ActionDeleteJob
 			}
 			for index, how := range test.history {
-				w.finished(index, kind, how)
+				namespace := "shop"
+				if test.in != "" && test.in[index] == 'b' {
+					namespace = "bank"
+				}
+				w.finishedIn(namespace, index, kind, how)
 			}
 			approval, p := w.approve(approver), w.newProcess("executor-0")
 			p.run(approval)
@@ -95,23 +119,42 @@ func TestBreaker(t *testing.T) {
 }
 
 func TestTheBreakerTellsHowToCloseIt(t *testing.T) {
-	w := newWorld(t, srenix.ActionDeletePod)
-	var newest *opsv1alpha1.Approval
-	for index := range 3 {
-		newest = w.finished(index, srenix.ActionDeletePod, 'F')
-	}
-	approval, p := w.approve(approver), w.newProcess("executor-0")
-	p.run(approval)
-	condition := meta.FindStatusCondition(w.get(approval).Status.Conditions, opsv1alpha1.ConditionAccepted)
-	want := "kubectl annotate approvals.ops.srenix.io old-2 -n shop --overwrite ops.srenix.io/breaker-acknowledged=record-2"
-	if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != "BreakerOpen" || !strings.Contains(condition.Message, want) {
-		t.Fatalf("condition %+v; want BreakerOpen with %q", condition, want)
-	}
-	change(w, newest, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "record-2"} })
-	p.run(approval)
-	w.checkOnce(approval)
-	if len(w.acts) != 1 {
-		t.Errorf("acted %v once the breaker was closed, want once", w.acts)
+	for name, test := range map[string]struct {
+		// history and in are as in TestBreaker.
+		history, in string
+		because     string
+		close       string
+	}{
+		"of the namespace": {"FFF", "sss", "it failed 3 times in a row in namespace shop",
+			"kubectl annotate approvals.ops.srenix.io old-2 -n shop --overwrite ops.srenix.io/breaker-acknowledged=record-2"},
+		"of the cluster": {"FFF", "ssb", "it failed 3 times in a row, in 2 namespaces",
+			"kubectl annotate approvals.ops.srenix.io old-2 -n bank --overwrite ops.srenix.io/breaker-acknowledged=record-2"},
+		"before a success": {"FFFVV", "sssss", "it failed 3 times in a row in namespace shop",
+			"kubectl annotate approvals.ops.srenix.io old-2 -n shop --overwrite ops.srenix.io/breaker-acknowledged=record-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, srenix.ActionDeletePod)
+			var last *opsv1alpha1.Approval
+			for index, how := range test.history {
+				ended := w.finishedIn(map[byte]string{'s': "shop", 'b': "bank"}[test.in[index]], index, srenix.ActionDeletePod, how)
+				if how == 'F' {
+					last = ended
+				}
+			}
+			approval, p := w.approve(approver), w.newProcess("executor-0")
+			p.run(approval)
+			condition := meta.FindStatusCondition(w.get(approval).Status.Conditions, opsv1alpha1.ConditionAccepted)
+			if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != "BreakerOpen" ||
+				!strings.Contains(condition.Message, test.because) || !strings.HasSuffix(condition.Message, test.close) {
+				t.Fatalf("condition %+v; want BreakerOpen because %q, with %q", condition, test.because, test.close)
+			}
+			change(w, last, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "record-2"} })
+			p.run(approval)
+			w.checkOnce(approval)
+			if len(w.acts) != 1 {
+				t.Errorf("acted %v once the breaker was closed, want once", w.acts)
+			}
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -54,12 +55,12 @@ func (r *ruling) message() string {
 func (r *reconciler) currentDigest(ctx context.Context, approval *opsv1alpha1.Approval) (string, error) {
 	name := approval.Spec.Proposal.Name
 	proposal := &srenix.Proposal{}
-	err := r.client.Get(ctx, client.ObjectKey{Namespace: approval.Namespace, Name: name}, proposal)
-	if gone(err, name) {
-		return "", r.notYetSeen(ctx, approval)
-	}
-	if err != nil {
+	stands, err := r.served(ctx, approval, name, proposal)
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("reading proposal %s/%s again: %w", approval.Namespace, name, err)
+	case !stands:
+		return "", r.notYetSeen(ctx, approval)
 	}
 	return proposal.Spec.Digest, nil
 }
@@ -68,8 +69,17 @@ func (r *reconciler) currentDigest(ctx context.Context, approval *opsv1alpha1.Ap
 // verifyToken means that this cannot be told now.
 var errTokenRefused = errors.New("the token does not count")
 
+// asOf is when a token has to be valid: now, and for a no when it was stored, by
+// the API server's clock. A no holds, however late somebody sees it.
+func (r *reconciler) asOf(approval *opsv1alpha1.Approval) time.Time {
+	if approval.Spec.Decision == srenix.DecisionDeny {
+		return approval.CreationTimestamp.Time
+	}
+	return r.clock.Now()
+}
+
 func (r *reconciler) verifyToken(approval *opsv1alpha1.Approval) (*token.Claims, error) {
-	claims, err := r.verifier.VerifyAt(approval.Spec.Token, r.clock.Now())
+	claims, err := r.verifier.VerifyAt(approval.Spec.Token, r.asOf(approval))
 	switch {
 	case errors.Is(err, token.ErrUnknownKey) && r.keys.Err() != nil:
 		return nil, fmt.Errorf("reading the keys that tokens are verified with: %w", r.keys.Err())
@@ -90,7 +100,7 @@ func (r *reconciler) judge(ctx context.Context, approval *opsv1alpha1.Approval, 
 		proposal = policy.Proposal{Namespace: approval.Namespace, Name: approval.Spec.Proposal.Name}
 	}
 	input := r.evidence.Gather(ctx, evidence.Request{
-		Stage: stage, Decision: approval.Spec.Decision, Proposal: proposal, CurrentDigest: digest,
+		Stage: stage, Now: r.asOf(approval), Decision: approval.Spec.Decision, Proposal: proposal, CurrentDigest: digest,
 		Token: approval.Spec.Token, ApprovalName: approval.Name, ApprovalUID: approval.UID, DryRun: dryRun,
 	})
 	for layer, err := range input.Unknown {

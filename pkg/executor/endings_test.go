@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -150,6 +151,39 @@ func TestEndsWithoutActing(t *testing.T) {
 			arrange: func(w *world) *opsv1alpha1.Approval { return w.decide(approver, srenix.DecisionDeny) },
 			phase:   opsv1alpha1.PhaseDenied, message: approver + " denied the proposal", audit: opsv1alpha1.AuditDenialRecorded,
 		},
+		"a person said no around the webhook, and the token expired before anybody saw it": {
+			arrange: func(w *world) *opsv1alpha1.Approval {
+				approval := w.decide(approver, srenix.DecisionDeny)
+				w.pass(time.Hour)
+				return approval
+			},
+			phase: opsv1alpha1.PhaseDenied, message: approver + " denied the proposal", audit: opsv1alpha1.AuditDenialRecorded,
+		},
+		"a no was stored after its token had expired": {
+			arrange: func(w *world) *opsv1alpha1.Approval {
+				approval := w.decide(approver, srenix.DecisionDeny)
+				if err := w.store.Delete(w.t.Context(), approval); err != nil {
+					w.t.Fatal(err)
+				}
+				w.pass(time.Hour)
+				approval.ResourceVersion, approval.CreationTimestamp = "", metav1.NewTime(w.clock.Now().Truncate(time.Second))
+				if err := w.store.Create(w.t.Context(), approval); err != nil {
+					w.t.Fatal(err)
+				}
+				return approval
+			},
+			phase: opsv1alpha1.PhaseExpired, message: "expired", audit: opsv1alpha1.AuditApprovalDenied,
+		},
+		"it was deleted, and a finalizer keeps it": {
+			arrange: func(w *world) *opsv1alpha1.Approval { return deletedAndKept(w, accepted(w)) },
+			phase:   opsv1alpha1.PhaseDenied, message: "it was deleted before anything was done", audit: opsv1alpha1.AuditApprovalDenied,
+		},
+		"a no was deleted, and a finalizer keeps it": {
+			arrange: func(w *world) *opsv1alpha1.Approval {
+				return deletedAndKept(w, w.decide(approver, srenix.DecisionDeny))
+			},
+			phase: opsv1alpha1.PhaseDenied, message: approver + " denied the proposal", audit: opsv1alpha1.AuditDenialRecorded,
+		},
 		"a runbook has one of two approvals": {
 			kind: srenix.ActionRunbook, arrange: accepted,
 			phase: opsv1alpha1.PhaseAwaitingSecondApproval, message: "another person", audit: opsv1alpha1.AuditApprovalAccepted,
@@ -179,6 +213,15 @@ func TestEndsWithoutActing(t *testing.T) {
 			}
 		})
 	}
+}
+
+func deletedAndKept(w *world, approval *opsv1alpha1.Approval) *opsv1alpha1.Approval {
+	w.t.Helper()
+	change(w, approval, func(a *opsv1alpha1.Approval) { a.Finalizers = []string{"example.com/keep"} })
+	if err := w.store.Delete(w.t.Context(), approval); err != nil {
+		w.t.Fatal(err)
+	}
+	return approval
 }
 
 func TestAcceptsWhatWentAroundTheWebhookAndPasses(t *testing.T) {

@@ -68,7 +68,7 @@ func (r *reconciler) execute(ctx context.Context, approval *opsv1alpha1.Approval
 		return r.awaitAnother(ctx, approval, claims)
 	}
 	// Others of its kind may have failed since it was claimed.
-	open, err := r.openBreaker(ctx, approval.Spec.Snapshot.ActionKind)
+	open, err := r.openBreaker(ctx, approval.Spec.Snapshot.ActionKind, approval.Namespace)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

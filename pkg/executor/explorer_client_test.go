@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/audit"
 )
 
@@ -46,7 +47,11 @@ func (l *line) List(ctx context.Context, list client.ObjectList, options ...clie
 		return nil
 	}
 	asked := (&client.ListOptions{}).ApplyOptions(options)
-	given := l.ask(ctx, &request{verb: verbList, resource: resourceOf(list), selector: asked.LabelSelector, limit: asked.Limit})
+	// There are none in any scenario.
+	_, constant := list.(*srenix.ClusterFindingList)
+	given := l.ask(ctx, &request{
+		verb: verbList, resource: resourceOf(list), selector: asked.LabelSelector, limit: asked.Limit, quiet: constant && !l.stops,
+	})
 	if given.err != nil {
 		return given.err
 	}

@@ -222,12 +222,25 @@ func (e *explorer) kill(q *position, i int) {
 func (e *explorer) reconciliations(p *position, i, cost int) []move {
 	var moves []move
 	for _, approval := range p.stored.approvals() {
-		if completed(approval) {
+		if completed(approval) && e.leavesAlone(p, i, approval.Name) {
 			continue
 		}
 		moves = append(moves, func() (*position, *violation) { return e.reconcile(p, i, cost, approval.Name), nil })
 	}
 	return moves
+}
+
+// leavesAlone tells whether an executor that looks at an approval which is at its end
+// leaves everything as it is: then nothing is gained by going that way.
+func (e *explorer) leavesAlone(p *position, i int, approval string) bool {
+	q := e.reconcile(p, i, 0, approval)
+	for q.busy(i) {
+		var found *violation
+		if q, found = e.step(q, i, 0, answered); found != nil {
+			return false
+		}
+	}
+	return q.stored.mark == p.stored.mark && q.actors[i].result.err == nil
 }
 
 func (e *explorer) reconcile(p *position, i, cost int, approval string) *position {

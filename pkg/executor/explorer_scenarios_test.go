@@ -101,6 +101,12 @@ func scenarios() []scenario {
 		events:   []event{deletes("jane mints", 1)},
 		switches: 1, states: 100000,
 	}, {
+		name: "a token used again after its refusal", kind: restart, executors: 1,
+		script:   []personal{janeMints, janeApproves, approves("jane approves again", replicaB, jane, "jane mints")},
+		prologue: janeApproved,
+		events:   []event{rightsGo(), rightsReturn()},
+		crashes:  1, switches: 1, short: true,
+	}, {
 		name: "approving while requests fail", kind: restart, executors: 1,
 		script:  []personal{janeMints, janeApproves, approves("jane approves again", replicaB, jane, "jane mints")},
 		crashes: 1, failures: 1, switches: 0, states: 60000,

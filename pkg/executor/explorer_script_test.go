@@ -133,6 +133,17 @@ func rightsGo() event {
 	}}
 }
 
+// rightsReturn happens between runs: one in the middle may see them either way.
+func rightsReturn() event {
+	return event{"the approvers get their rights back", 1, func(_ *explorer, p *position) bool {
+		if p.rights || p.firstBusy() >= 0 {
+			return false
+		}
+		p.rights = true
+		return true
+	}}
+}
+
 // heals makes the finding go away, and the proposal with it.
 func heals() event {
 	return event{"the finding clears", 1, func(e *explorer, p *position) bool {

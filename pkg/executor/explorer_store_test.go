@@ -183,6 +183,8 @@ func resourceOf(object any) string {
 		return "deployments"
 	case *srenix.Finding:
 		return "findings"
+	case *srenix.ClusterFindingList:
+		return "clusterfindings"
 	case *srenix.Proposal:
 		return "proposals"
 	case *opsv1alpha1.Approval, *opsv1alpha1.ApprovalList:

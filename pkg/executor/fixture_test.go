@@ -76,7 +76,9 @@ func newWorld(t *testing.T, kind srenix.ActionKind) *world {
 	}
 	w.signer = token.NewSigner(w.keys, clusterUID, w.clock)
 	w.proposal = w.newProposal(kind)
-	w.store = fake.NewClientBuilder().WithScheme(w.scheme).WithStatusSubresource(&opsv1alpha1.Approval{}).WithObjects(
+	w.store = fake.NewClientBuilder().WithScheme(w.scheme).WithStatusSubresource(&opsv1alpha1.Approval{}).WithIndex(&srenix.ClusterFinding{}, "spec.reason", func(object client.Object) []string {
+		return []string{object.(*srenix.ClusterFinding).Spec.Reason}
+	}).WithObjects(
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", UID: "shop-uid"}},
 		newTarget(kind), w.proposal.DeepCopy(), w.finding(),
 	).Build()

@@ -5,6 +5,7 @@ package executor
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -84,21 +85,14 @@ func (h *history) accepted(approval *opsv1alpha1.Approval) *opsv1alpha1.AuditEve
 	return nil
 }
 
-// last returns the newest event of a type, or nil.
-func (h *history) last(t opsv1alpha1.AuditType) *opsv1alpha1.AuditEvent {
-	for i := len(h.events) - 1; i >= 0; i-- {
-		if h.events[i].Spec.Type == t {
+// own returns the newest event of a type that an executor appended, or nil.
+// Refusals by the webhook have the same type as those by the executor, and go on
+// coming while somebody uses the token again.
+func (h *history) own(t opsv1alpha1.AuditType) *opsv1alpha1.AuditEvent {
+	for i := range slices.Backward(h.events) {
+		if spec := &h.events[i].Spec; spec.Type == t && audit.ByExecutor(spec) {
 			return &h.events[i]
 		}
-	}
-	return nil
-}
-
-// own returns the newest event of a type that an executor appended, or nil.
-// Refusals by the webhook have the same type as those by the executor.
-func (h *history) own(t opsv1alpha1.AuditType) *opsv1alpha1.AuditEvent {
-	if event := h.last(t); event != nil && audit.ByExecutor(&event.Spec) {
-		return event
 	}
 	return nil
 }

@@ -46,8 +46,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}, []string{"action_kind"}),
 		breakers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "srenix_executor_breaker_open",
-			Help: "1 while an action kind is not carried out because it failed too often in a row, by action kind.",
-		}, []string{"action_kind"}),
+			Help: "1 while an action kind is not carried out because it failed too often in a row, by action kind and scope: Cluster, or Namespace for one or more of them.",
+		}, []string{"action_kind", "scope"}),
 		leash: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "srenix_executor_second_leash",
 			Help: "1 if kube-apiserver held this executor to its actions by the ValidatingAdmissionPolicy on its identity when it started, else 0.",
@@ -76,8 +76,9 @@ func (m *metrics) verified(kind srenix.ActionKind, verified bool) {
 	m.verifications.WithLabelValues(kindLabel(kind), result).Inc()
 }
 
-func (m *metrics) setBreaker(kind srenix.ActionKind, open bool) {
-	m.breakers.WithLabelValues(kindLabel(kind)).Set(truth(open))
+func (m *metrics) setBreaker(kind srenix.ActionKind, cluster, namespace bool) {
+	m.breakers.WithLabelValues(kindLabel(kind), "Cluster").Set(truth(cluster))
+	m.breakers.WithLabelValues(kindLabel(kind), "Namespace").Set(truth(namespace))
 }
 
 func (m *metrics) setLeash(holds bool) { m.leash.Set(truth(holds)) }

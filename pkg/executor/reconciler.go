@@ -159,11 +159,12 @@ func (r *reconciler) advance(ctx context.Context, approval *opsv1alpha1.Approval
 
 // begin takes up an approval that nobody has claimed.
 func (r *reconciler) begin(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
-	if approval.DeletionTimestamp != nil {
-		return ctrl.Result{}, nil
-	}
 	if approval.Spec.Decision == srenix.DecisionDeny {
 		return r.concludeDenial(ctx, approval, past)
+	}
+	if approval.DeletionTimestamp != nil {
+		// A finalizer may keep it for as long as somebody likes.
+		return r.conclude(ctx, approval, past, refused("Withdrawn", "it was deleted before anything was done"))
 	}
 	kind := approval.Spec.Snapshot.ActionKind
 	if kind == srenix.ActionRunbook {
@@ -173,7 +174,7 @@ func (r *reconciler) begin(ctx context.Context, approval *opsv1alpha1.Approval, 
 		return r.conclude(ctx, approval, past, refused("NotCarriedOut",
 			fmt.Sprintf("the action kind %q is not carried out by this version of srenix", kind)))
 	}
-	open, err := r.openBreaker(ctx, kind)
+	open, err := r.openBreaker(ctx, kind, approval.Namespace)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -110,8 +110,10 @@ func settled(order order, seen sight) result {
 
 // acceptedAt is when the approval was accepted, as the chain has it.
 func (h *history) acceptedAt() time.Time {
-	if event := h.last(opsv1alpha1.AuditApprovalAccepted); event != nil {
-		return event.Spec.Time.Time
+	for i := range slices.Backward(h.events) {
+		if spec := &h.events[i].Spec; spec.Type == opsv1alpha1.AuditApprovalAccepted {
+			return spec.Time.Time
+		}
 	}
 	return time.Time{}
 }

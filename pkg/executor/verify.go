@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -28,17 +27,17 @@ const (
 // Cleared means that the aggregated API says that there is no finding of that
 // name. A finding's name is made of its identity (analyzer, reason, subject,
 // discriminator), so one of the same name with a later since is the same trouble
-// come back, and not cleared. An API that cannot be read is unknown, and not
-// cleared either: the settle time starts anew.
+// come back, and not cleared. An API that cannot be read, or whose analyzer is
+// degraded, is unknown, and not cleared either: the settle time starts anew.
 //
 // A finding that is not seen cleared at the deadline makes Verified False. One
 // that is may use up its settle time beyond it.
 func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
 	name := approval.Spec.Snapshot.Finding.Name
-	err := r.client.Get(ctx, client.ObjectKey{Namespace: approval.Namespace, Name: name}, &srenix.Finding{})
+	stands, err := r.served(ctx, approval, name, &srenix.Finding{})
 	now := r.clock.Now()
 	switch {
-	case gone(err, name):
+	case err == nil && !stands:
 		return r.settleTime(ctx, approval, past, now)
 	case !now.Before(r.deadline(approval)):
 		if err != nil {

@@ -20,7 +20,8 @@ import (
 // is 20 s after the action.
 func TestVerification(t *testing.T) {
 	for name, test := range map[string]struct {
-		// timeline has one letter a second: p present, g gone, u unknown. The last one stays.
+		// timeline has one letter a second: p present, g gone, u unknown, d gone while
+		// its analyzer is degraded. The last one stays.
 		timeline string
 		verified bool
 		reason   string
@@ -34,6 +35,9 @@ func TestVerification(t *testing.T) {
 		"stays":               {timeline: "p", reason: "FindingPersists", after: 20 * time.Second},
 		"comes back too late": {timeline: "ppppppppppppppppppggggp", reason: "FindingPersists", after: 22 * time.Second},
 		"never known":         {timeline: "u", reason: "FindingUnknown", after: 20 * time.Second},
+		"not seen":            {timeline: "d", reason: "FindingUnknown", after: 20 * time.Second},
+		"not seen, then gone": {timeline: "ddddg", verified: true, reason: "FindingCleared", after: 12 * time.Second},
+		"not seen once":       {timeline: "ggggggdg", verified: true, reason: "FindingCleared", after: 15 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, srenix.ActionDeletePod)
@@ -44,14 +48,16 @@ func TestVerification(t *testing.T) {
 				t.Fatalf("acted %v: %v", w.acts, err)
 			}
 			acted := w.clock.Now()
+			w.reports("TLSSecretMismatch", srenix.ReasonAnalyzerDegraded, true)
 			for second := 0; ; second++ {
 				now := test.timeline[min(second, len(test.timeline)-1)]
+				w.reports("WorkloadStateDrift", srenix.ReasonAnalyzerDegraded, now == 'd')
 				p.deny = func(verb string, object client.Object, _ bool) error {
 					if _, ok := object.(*srenix.Finding); !ok || verb != "get" {
 						return nil
 					}
 					switch now {
-					case 'g':
+					case 'g', 'd':
 						return apierrors.NewNotFound(srenix.SchemeGroupVersion.WithResource("findings").GroupResource(), "finding")
 					case 'u':
 						return apierrors.NewServiceUnavailable("down")

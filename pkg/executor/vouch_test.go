@@ -121,15 +121,25 @@ func TestWhatTheChainKnowsIsLeftAlone(t *testing.T) {
 			return w.approve(approver)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, srenix.ActionDeletePod)
-			approval := arrange(w)
-			w.newProcess("executor-0").run(approval)
-			before, audited := w.get(approval), w.audited(approval)
-			w.newProcess("executor-1").run(approval)
-			if after := w.get(approval); after.ResourceVersion != before.ResourceVersion || !slices.Equal(audited, w.audited(approval)) {
-				t.Errorf("status %+v became %+v, audited %v", before.Status, after.Status, w.audited(approval))
-			}
-		})
+		for meanwhile, happens := range map[string]func(*world, *opsv1alpha1.Approval){
+			"nothing happens": func(*world, *opsv1alpha1.Approval) {},
+			// What kept it from being carried out is gone by then.
+			"its token is used again, and refused by the webhook": func(w *world, approval *opsv1alpha1.Approval) {
+				w.append(approval, opsv1alpha1.AuditApprovalDenied, approver)
+				w.forbids = false
+			},
+		} {
+			t.Run(name+", "+meanwhile, func(t *testing.T) {
+				w := newWorld(t, srenix.ActionDeletePod)
+				approval := arrange(w)
+				w.newProcess("executor-0").run(approval)
+				happens(w, approval)
+				before, audited, acts := w.get(approval), w.audited(approval), len(w.acts)
+				w.newProcess("executor-1").run(approval)
+				if after := w.get(approval); after.ResourceVersion != before.ResourceVersion || !slices.Equal(audited, w.audited(approval)) || len(w.acts) != acts {
+					t.Errorf("status %+v became %+v, audited %v, acted %v", before.Status, after.Status, w.audited(approval), w.acts)
+				}
+			})
+		}
 	}
 }

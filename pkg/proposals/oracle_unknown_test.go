@@ -22,7 +22,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
@@ -229,6 +228,6 @@ func degraded(engine *live.Engine, resource schema.GroupVersionResource) bool {
 // detected is all that is said but for reports of what cannot be seen.
 func detected(t testing.TB, engine *live.Engine) map[string]string {
 	all := said(t, engine)
-	maps.DeleteFunc(all, func(_, content string) bool { return strings.Contains(content, analyzers.ReasonDegraded) })
+	maps.DeleteFunc(all, func(_, content string) bool { return strings.Contains(content, v1alpha1.ReasonAnalyzerDegraded) })
 	return all
 }

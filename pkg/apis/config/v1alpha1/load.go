@@ -25,8 +25,10 @@ const (
 	DefaultApprovalsPerHour = 10
 	// DefaultMaxTokenLifetime bounds a token that travels through Git.
 	DefaultMaxTokenLifetime = 24 * time.Hour
-	// DefaultSettleTime is how long a finding must stay cleared.
+	// DefaultSettleTime is how long a finding must stay cleared, and
+	// MinimumSettleTime the least that makes one look more than a single one.
 	DefaultSettleTime = 30 * time.Second
+	MinimumSettleTime = time.Second
 	// DefaultVerifyDeadline is when an uncleared finding counts as not verified.
 	DefaultVerifyDeadline = 10 * time.Minute
 	// DefaultRetention is how long audit events are kept, and MinimumRetention the
@@ -138,7 +140,7 @@ func Validate(c *SrenixConfiguration) field.ErrorList {
 	errs = append(errs, within(policy.Child("maxTokenLifetime"), c.Policy.MaxTokenLifetime, time.Minute, DefaultMaxTokenLifetime)...)
 	errs = append(errs, int32Within(policy.Child("approvalsPerHour"), c.Policy.ApprovalsPerHour, 0, DefaultApprovalsPerHour)...)
 	executor := field.NewPath("executor")
-	errs = append(errs, atLeast(executor.Child("settleTime"), c.Executor.SettleTime, 0)...)
+	errs = append(errs, atLeast(executor.Child("settleTime"), c.Executor.SettleTime, MinimumSettleTime)...)
 	errs = append(errs, atLeast(executor.Child("verifyDeadline"), c.Executor.VerifyDeadline, time.Second)...)
 	errs = append(errs, int32Within(executor.Child("breakerThreshold"), c.Executor.BreakerThreshold, 1, DefaultBreakerThreshold)...)
 	if retention := c.Audit.Retention; retention.Duration != 0 && retention.Duration < MinimumRetention {

@@ -50,6 +50,7 @@ func TestWhatWidensOrMakesNoSenseIsRefused(t *testing.T) {
 		"more approvals":            {header + "policy: {approvalsPerHour: 11}", "between 0 and 10"},
 		"longer tokens":             {header + "policy: {maxTokenLifetime: 25h}", "24h"},
 		"later breaker":             {header + "executor: {breakerThreshold: 4}", "between 1 and 3"},
+		"no settle time":            {header + "executor: {settleTime: 0s}", "at least 1s"},
 		"negative grace":            {header + "analyzers: {RBACDrift: {grace: -1s}}", "grace"},
 		"a duration without a unit": {header + "policy: {approvalInterval: 30}", "approvalInterval"},
 	} {

@@ -63,7 +63,7 @@ type GitOpsMarkers struct {
 
 // ExecutorConfiguration sets how actions are verified.
 type ExecutorConfiguration struct {
-	// settleTime is how long a finding must stay cleared; 30s by default.
+	// settleTime is how long a finding must stay cleared; 30s by default, and at least 1s.
 	SettleTime *metav1.Duration `json:"settleTime,omitempty"`
 	// verifyDeadline is when an uncleared finding makes Verified False; 10m by default.
 	VerifyDeadline *metav1.Duration `json:"verifyDeadline,omitempty"`

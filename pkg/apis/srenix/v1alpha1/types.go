@@ -55,6 +55,10 @@ type Remediation struct {
 	Commands []string `json:"commands,omitempty"`
 }
 
+// ReasonAnalyzerDegraded is that of a clusterfinding about an analyzer that cannot
+// see what it needs: unknown is not healthy.
+const ReasonAnalyzerDegraded = "AnalyzerDegraded"
+
 // FindingSpec is what is wrong.
 type FindingSpec struct {
 	// analyzer is the name of the analyzer that found it, as "WorkloadStateDrift".
