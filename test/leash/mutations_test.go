@@ -15,6 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/srenix/srenix/pkg/policy"
 )
 
 // mutation is one thing left out of the leash in CEL.
@@ -104,10 +106,12 @@ func firstChanged(t *testing.T, all []*question, what string) string {
 			if q.onlyGo != "" {
 				want = ""
 			}
-			have, err := q.ask(t.Context())
-			if err != nil && !settles(err) {
-				t.Fatalf("asking %s: %v", q.name, err)
-			}
+			var have policy.Layer
+			var err error
+			eventually(t.Context(), t, "an answer to "+q.name, func(ctx context.Context) (bool, string) {
+				have, err = q.ask(ctx)
+				return err == nil || settles(err), fmt.Sprint(err)
+			})
 			if err != nil || have != want {
 				return fmt.Sprintf("%s (%s, want %s, %v)", q.name, verdict(have), verdict(want), err)
 			}
