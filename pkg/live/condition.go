@@ -103,12 +103,15 @@ func (f *fault) add(err error) {
 	switch {
 	case apierrors.IsForbidden(err):
 		f.state, f.err = stateForbidden, err
-	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+	case notServed(err):
 		f.state, f.err = stateNotInstalled, err
 	case f.failures > toleratedFailures, f.state == stateFailing:
 		f.state, f.err = stateFailing, err
 	}
 }
+
+// notServed tells whether an error says that the cluster does not have the resource.
+func notServed(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
 
 // relist tells whether an error only says that the reflector has to list again.
 func relist(err error) bool {

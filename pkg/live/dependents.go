@@ -110,7 +110,8 @@ type selectorDependents struct {
 }
 
 // dependents answers which subjects read what has changed, at a cost that depends
-// on how many read it and not on how many there are.
+// on how many read it and not on how many there are; but each distinct selector
+// that was read in the object's namespace, or in all, is matched.
 type dependents struct {
 	mu         sync.RWMutex
 	byKey      map[Key]*nodeSet

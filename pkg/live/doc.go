@@ -76,8 +76,9 @@
 //
 // # Cost
 //
-// A change costs the look-up of those who read it and their evaluations; the size
-// of the cluster does not matter. Subjects are coalesced while they wait. Beside
+// A change costs the look-up of those who read it and their evaluations, and one
+// match for each distinct selector that was read in its namespace, or in all; how
+// many objects there are does not matter. Subjects are coalesced while they wait. Beside
 // the objects, memory is proportional to the recorded reads and outputs: a
 // subject that reads only itself and puts out nothing takes none.
 //

@@ -111,8 +111,8 @@ func TestAStatusHealsWithTheLastSubject(t *testing.T) {
 	}
 	f.cluster.Delete(podResource, key("ns", "a"))
 	f.settle()
-	if status := f.status("bad"); status.Reason != live.ReasonFailed || strings.Contains(status.Message, "ns/a") {
-		t.Errorf("got %s: %q, want Failed for ns/b", status.Reason, status.Message)
+	if status := f.status("bad"); status.Reason != live.ReasonFailed || status.Message != "evaluating ns/b: cannot be" {
+		t.Errorf("got %s: %q, want Failed for ns/b, and why", status.Reason, status.Message)
 	}
 	f.cluster.Delete(podResource, key("ns", "b"))
 	f.settle()

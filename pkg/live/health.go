@@ -20,19 +20,15 @@ import (
 // What is wrong with its inputs is asked of them.
 type health struct {
 	mu sync.Mutex
-	// troubles holds, by reason, the subjects whose last evaluation went wrong.
-	troubles map[string]map[Key]struct{}
-	// example is the subject and the message that the status quotes, by reason. It
-	// stays until it heals, so that a status does not change with every failure.
-	example map[string]example
+	// troubles holds, by reason, the subjects whose last evaluation went wrong, and
+	// what each says.
+	troubles map[string]map[Key]string
+	// example is the subject that the status quotes, by reason. It stays until it
+	// heals, so that a status does not change with every failure.
+	example map[string]Key
 	// slow is the subject that has been evaluated for too long, if there is one.
 	slow *Key
 	last *Status
-}
-
-type example struct {
-	subject Key
-	message string
 }
 
 // troubleOrder is which trouble a status names when there are several.
@@ -63,26 +59,26 @@ func (r *rule) setTrouble(n *node, subject Key, reason string, err error) {
 
 func (h *health) note(reason string, subject Key, message string) {
 	if h.troubles == nil {
-		h.troubles = map[string]map[Key]struct{}{}
-		h.example = map[string]example{}
+		h.troubles = map[string]map[Key]string{}
+		h.example = map[string]Key{}
 	}
 	if h.troubles[reason] == nil {
-		h.troubles[reason] = map[Key]struct{}{}
+		h.troubles[reason] = map[Key]string{}
 	}
-	h.troubles[reason][subject] = struct{}{}
-	if shown, ok := h.example[reason]; !ok || shown.subject == subject {
-		h.example[reason] = example{subject, message}
+	h.troubles[reason][subject] = message
+	if _, ok := h.example[reason]; !ok {
+		h.example[reason] = subject
 	}
 }
 
 func (h *health) clear(reason string, subject Key) {
 	delete(h.troubles[reason], subject)
-	if h.example[reason].subject != subject {
+	if h.example[reason] != subject {
 		return
 	}
 	delete(h.example, reason)
 	for other := range h.troubles[reason] {
-		h.example[reason] = example{other, ""}
+		h.example[reason] = other
 		break
 	}
 }
@@ -131,10 +127,7 @@ func (h *health) subjectTrouble() (reason, message string) {
 		if !ok {
 			continue
 		}
-		message := "evaluating " + subjectName(shown.subject)
-		if shown.message != "" {
-			message += ": " + shown.message
-		}
+		message := "evaluating " + subjectName(shown) + ": " + h.troubles[reason][shown]
 		if len(h.troubles[reason]) > 1 {
 			message += " (and other subjects)"
 		}

@@ -69,8 +69,8 @@ func (in *input) listFailed(err error) {
 			return
 		}
 		in.list.add(err)
-		if in.list.state == stateNotInstalled && in.c.kind.optional {
-			in.lapse, in.mustList = lapse{}, false // that is an answer
+		if notServed(err) && in.c.kind.optional {
+			in.lapse, in.mustList, in.list.failures = lapse{}, false, 0 // that is an answer
 		}
 	})
 }

@@ -11,9 +11,9 @@ import (
 // advance moves the engine toward its first sync. A rule opens, and all its
 // subjects are evaluated, once every kind it reads has reached a first state; it
 // is primed once that work is done; and a derived kind is reached, and known,
-// once all rules that write it are primed. So no rule ever sees half of a
-// derived collection at the start, and no subject is evaluated in vain. A rule
-// that hangs is not waited for.
+// once all rules that write it are primed. So no rule sees half of a derived
+// collection at the start, and no subject is evaluated in vain; but for a rule that
+// hangs, which is not waited for: what it has written by then is what others see.
 func (e *Engine) advance() {
 	e.changing.begin()
 	defer e.changing.end()

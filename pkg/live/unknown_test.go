@@ -147,6 +147,35 @@ func TestAnAdvisoryInputThatCannotBeReadHoldsNothingUp(t *testing.T) {
 	noted(t, f, map[string]string{"ns/a": "has widgets", "ns/b": "has widgets"})
 }
 
+// TestAnAnswerEndsARowOfFailures: that an optional input is not installed is an
+// answer however often it is given, and one error after it is a hiccup.
+func TestAnAnswerEndsARowOfFailures(t *testing.T) {
+	absent := apierrors.NewNotFound(widgetResource.GroupResource(), "")
+	away := apierrors.NewInternalError(errors.New("away"))
+	for name, test := range map[string]struct {
+		errs []error
+		want string
+	}{
+		"absent":                       {[]error{absent, absent, absent, absent}, ""},
+		"absent, and one error":        {[]error{absent, absent, away}, ""},
+		"absent between errors":        {[]error{away, away, absent, away, away}, ""},
+		"absent, and errors that last": {[]error{absent, away, away, away}, live.ReasonInputFailing},
+		"errors that last, and absent": {[]error{away, away, away, absent}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, countsWidgets(widgets))
+			live.Feed(t, f.engine)
+			live.FeedReplace(f.engine, pods)
+			for _, err := range test.errs {
+				live.FeedError(f.engine, widgets.Ref(), err)
+			}
+			if got := f.status("widgets").Reason; got != test.want {
+				t.Errorf("got reason %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestARequiredInputThatIsNotInstalledIsUnknown(t *testing.T) {
 	required := live.NewInput(widgetResource, live.InputOptions[*metav1.PartialObjectMetadata]{})
 	f := newFixture(t, countsWidgets(required))
@@ -263,7 +292,7 @@ func TestAnInputThatNeverAnswersDoesNotHoldUpTheFirstSync(t *testing.T) {
 	f.cluster.Set(podResource, pod("ns", "a", nil))
 	source := &hanging{Cluster: f.cluster}
 	livetest.Start(t, f.engine, source)
-	livetest.Eventually(t, "the pods are read", func() bool { return len(live.List(f.engine, pods)) == 1 && f.clock.HasWaiters() })
+	livetest.Eventually(t, "the pods are read", func() bool { return len(live.List(f.engine, pods)) == 1 })
 	if f.engine.Synced() {
 		t.Fatal("synced though an input has not answered")
 	}
@@ -272,8 +301,11 @@ func TestAnInputThatNeverAnswersDoesNotHoldUpTheFirstSync(t *testing.T) {
 	if err := f.engine.WaitForSync(canceled); err == nil || !strings.Contains(err.Error(), "configmaps") {
 		t.Errorf("got %v, want an error that names the input", err)
 	}
-	f.clock.Step(time.Minute)
-	livetest.Eventually(t, "it is synced", f.engine.Synced)
+	// The timer of the first sync may be set only after a step.
+	livetest.Eventually(t, "it is synced", func() bool {
+		f.clock.Step(time.Minute)
+		return f.engine.Synced()
+	})
 	f.eventuallyStatus("rule", live.ReasonInputFailing)
 	noted(t, f, map[string]string{})
 }

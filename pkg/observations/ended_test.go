@@ -175,3 +175,30 @@ func TestNothingIsSinceBeforeItBegan(t *testing.T) {
 		}
 	}
 }
+
+// TestEndsAreBoundedWhileNothingCanBeWritten: those of what is stored are kept, for
+// it would be recalled.
+func TestEndsAreBoundedWhileNothingCanBeWritten(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	s := newStore(clock)
+	s.Begin(about("stored"), epoch)
+	s.learn(state{data: written(s, nil)})
+	s.End(about("stored"))
+	for i := range capacity + 100 {
+		o := about(fmt.Sprint(i))
+		s.Begin(o, epoch)
+		s.End(o)
+	}
+	if len(s.ended) != capacity {
+		t.Errorf("%d ends are kept, want %d", len(s.ended), capacity)
+	}
+	if since, known := s.Recall(about("stored")); known {
+		t.Errorf("what is stored and ended is recalled since %s", since)
+	}
+	if _, kept := s.ended[keyOf(about(fmt.Sprint(capacity+99)))]; !kept {
+		t.Error("the last end is forgotten, and not the oldest")
+	}
+	if _, kept := s.ended[keyOf(about("0"))]; kept {
+		t.Error("the oldest end of what is not stored is kept")
+	}
+}

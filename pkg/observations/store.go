@@ -59,7 +59,7 @@ type Store struct {
 	// held is what the engine observes.
 	held map[string]condition
 	// ended is what it did not observe at some time since the last write, whether or
-	// not it does again.
+	// not it does again; bounded, for there may be no write for long.
 	ended map[string]end
 	// ends counts all ends there were.
 	ends int
@@ -162,7 +162,22 @@ func (s *Store) End(o live.Observation) {
 	delete(s.held, key)
 	s.ends++
 	s.ended[key] = end{at: at, number: s.ends} // stored or not: it may be on its way
+	if len(s.ended) > capacity {
+		s.forgetAnEnd()
+	}
 	s.markDirty()
+}
+
+// forgetAnEnd drops the oldest end of what is not stored. Should it be on its way
+// nevertheless, it comes back as an entry that nobody observes.
+func (s *Store) forgetAnEnd() {
+	var oldest string
+	for key, end := range s.ended {
+		if _, stored := s.stored[key]; !stored && (oldest == "" || end.number < s.ended[oldest].number) {
+			oldest = key
+		}
+	}
+	delete(s.ended, oldest)
 }
 
 // room tells whether the ConfigMap takes one more condition.

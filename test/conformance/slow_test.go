@@ -84,7 +84,9 @@ func TestStuckClientsHarmNobody(t *testing.T) {
 	// A good reader follows all findings at the same time, each to its last state.
 	// Every event must fit to what it knows, so that none can have been lost.
 	var group errgroup.Group
-	ctx := limited(t)
+	// Writing begins before the wait for the cut, and ends after it.
+	ctx, cancel := context.WithTimeout(t.Context(), 2*deadline)
+	defer cancel()
 	var reopened atomic.Int64
 	group.Go(func() error {
 		m, finished := begin(t, list), map[string]bool{}

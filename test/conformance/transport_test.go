@@ -60,13 +60,13 @@ func TestWatchesOverHTTP1(t *testing.T) {
 	config.NextProtos = []string{"http/1.1"}
 	c := newClient(t, config)
 	from := selecting("resourceVersion", withFindings(t, ns, "a").GetResourceVersion())
-	w := c.watch(t, findings(ns), from+"&timeoutSeconds=5", jsonType)
+	w := c.watch(t, findings(ns), from+"&timeoutSeconds=60", jsonType)
 	if w.response.ProtoMajor != 1 {
 		t.Fatalf("the watch is served over %s", w.response.Proto)
 	}
 	must(t, createRole(t.Context(), ns, "b"))
-	if events := w.rest(t); len(events) != 1 || !about(watch.Added, "b")(events[0]) {
-		t.Errorf("have %v, want b added", events)
+	if e := w.next(t); !about(watch.Added, "b")(e) {
+		t.Errorf("have %s of %s, want b added", e.kind, subject(e.object))
 	}
 }
 

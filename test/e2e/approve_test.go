@@ -146,7 +146,8 @@ func TestTokensAreChecked(t *testing.T) {
 		wantStatus(t, err, 403, "SignedToken")
 	})
 	t.Run("an expired token", func(t *testing.T) {
-		_, err := post(t, alice, proposal, "approve", approvalRequest(proposal.Spec.Digest, expiredToken(t, proposal, "alice")))
+		expired, _ := signToken(t, proposal, "alice", time.Now().Add(-time.Hour))
+		_, err := post(t, alice, proposal, "approve", approvalRequest(proposal.Spec.Digest, expired))
 		wantStatus(t, err, 403, "SignedToken", "expired")
 	})
 	t.Run("a used token", func(t *testing.T) {
@@ -179,16 +180,17 @@ func opsClient(t *testing.T) client.Client {
 	return c
 }
 
-// expiredToken signs a token with the installation's own key, as of an hour ago.
-func expiredToken(t *testing.T, proposal *v1alpha1.Proposal, subject string) string {
+// signToken signs a token of a quarter of an hour with the installation's own key,
+// which nobody else has.
+func signToken(t *testing.T, proposal *v1alpha1.Proposal, subject string, at time.Time) (signed string, claims *token.Claims) {
 	t.Helper()
-	past := testingclock.NewFakePassiveClock(time.Now().Add(-time.Hour))
-	keys, err := token.NewKeyStore(opsClient(t), harness.Namespace, past).Current(t.Context())
+	then := testingclock.NewFakePassiveClock(at)
+	keys, err := token.NewKeyStore(opsClient(t), harness.Namespace, then).Current(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	cluster := strings.TrimSpace(kubectl(t, "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"))
-	signed, _, err := token.NewSigner(keys, cluster, past).Mint(subject, token.Binding{
+	signed, claims, err = token.NewSigner(keys, cluster, then).Mint(subject, token.Binding{
 		Namespace: proposal.Namespace, Proposal: proposal.Name, ProposalUID: proposal.UID, Digest: proposal.Spec.Digest, Decision: v1alpha1.DecisionApprove,
 		Tier: proposal.Spec.Tier, ActionKind: proposal.Spec.ActionKind, TargetUID: proposal.Spec.Target.UID,
 		DiagnosticClass: proposal.Spec.DiagnosticClass,
@@ -196,7 +198,7 @@ func expiredToken(t *testing.T, proposal *v1alpha1.Proposal, subject string) str
 	if err != nil {
 		t.Fatal(err)
 	}
-	return signed
+	return signed, claims
 }
 
 func TestApprovingNeedsRights(t *testing.T) {

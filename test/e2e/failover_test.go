@@ -71,7 +71,7 @@ func TestTheStandbyCarriesOn(t *testing.T) {
 		standBy(t, "srenix-executor-1")
 		first := leader(t.Context(), t)
 		name := approve(t, tess, proposal)
-		<-gate.reached
+		gate.await(t)
 		claimed := getApproval(t, ns, name)
 		if record := claimed.Status.Execution; claimed.Status.Phase != opsv1alpha1.PhaseExecuting || record == nil || !strings.HasPrefix(record.Executor, "srenix-executor-0_") || record.Intent != "" {
 			t.Fatalf("before the intent the status is %+v, want a claim of the first executor", claimed.Status)
@@ -115,7 +115,7 @@ func TestTheStandbyCarriesOn(t *testing.T) {
 		gate := newGate(t, ns)
 		standBy(t, "srenix-executor-2")
 		name := approve(t, tess, proposal)
-		<-gate.reached
+		gate.await(t)
 		if err := srenix.Executor.Pause(); err != nil {
 			t.Fatal(err)
 		}

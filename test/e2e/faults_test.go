@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 
@@ -29,6 +30,16 @@ type gate struct {
 	reached  chan struct{}
 	decision chan bool
 	seen     atomic.Int64
+}
+
+// await waits until the executor asks for what the gate stops.
+func (g *gate) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-g.reached:
+	case <-time.After(deadline):
+		t.Fatal("the executor never asked for what the gate stops")
+	}
 }
 
 // newGate stops deletions of pods in a namespace. The kubelet's own, which kwok
@@ -119,11 +130,7 @@ func TestExecutorKilledBetweenIntentAndAction(t *testing.T) {
 					}
 				}
 			})
-			select {
-			case <-gate.reached:
-			case <-t.Context().Done():
-				t.Fatal("the executor never acted")
-			}
+			gate.await(t)
 			intents := strings.Fields(kubectl(t, "get", "auditevents", "-l", "ops.srenix.io/type=ActionIntended,ops.srenix.io/proposal-uid="+string(proposal.UID), "-o", "name"))
 			if len(intents) != 1 {
 				t.Fatalf("%d intents stand in the chain at the time of acting, want 1", len(intents))

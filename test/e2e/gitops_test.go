@@ -81,7 +81,7 @@ func TestGitOpsAppliesAnApprovalAgainAndAgain(t *testing.T) {
 	if err := errors.Join(srenix.Executor.Kill(), srenix.Executor.Start()); err != nil {
 		t.Fatal(err)
 	}
-	<-gate.reached
+	gate.await(t)
 	same("while it is carried out")
 	gate.decision <- true
 	waitPhase(t, ns, name, opsv1alpha1.PhaseSucceeded)

@@ -86,12 +86,7 @@ func (b *Balancer) probe(ctx context.Context) {
 	ticker := time.NewTicker(probePeriod)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		var up []string
-		for _, backend := range b.backends {
-			if b.ready(ctx, backend) {
-				up = append(up, backend)
-			}
-		}
+		up := b.answering(ctx)
 		b.mu.Lock()
 		b.up = up
 		b.mu.Unlock()
@@ -100,6 +95,23 @@ func (b *Balancer) probe(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// answering asks all backends at the same time, for one that hangs says nothing of
+// the others.
+func (b *Balancer) answering(ctx context.Context) (up []string) {
+	ready := make([]bool, len(b.backends))
+	var asking sync.WaitGroup
+	for i, backend := range b.backends {
+		asking.Go(func() { ready[i] = b.ready(ctx, backend) })
+	}
+	asking.Wait()
+	for i, backend := range b.backends {
+		if ready[i] {
+			up = append(up, backend)
+		}
+	}
+	return up
 }
 
 func (b *Balancer) pick() (ctx context.Context, backend string, ok bool) {

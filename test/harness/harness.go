@@ -124,7 +124,7 @@ func Install(ctx context.Context, p *plane.Plane, options Options) (*Srenix, err
 
 // drain is how long one of several servers goes on after it was told to stop;
 // longer than a Balancer takes to notice.
-const drain = 10 * probePeriod
+const drain = 5 * time.Second
 
 // installServers prepares the servers and applies the manifests that lead to them.
 func (s *Srenix) installServers(ctx context.Context) error {
@@ -328,8 +328,9 @@ func ready(ctx context.Context, port int, ca []byte) string {
 }
 
 // insecureProbe asks as a kubelet does, which does not verify certificates either.
+// A probe may be slow while a machine starts another server, but less so than drain.
 var insecureProbe = &http.Client{
-	Timeout:   time.Second,
+	Timeout:   3 * time.Second,
 	Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
 }
 

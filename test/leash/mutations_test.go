@@ -13,7 +13,10 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/srenix/srenix/pkg/policy"
 )
 
 // mutation is one thing left out of the leash in CEL.
@@ -103,12 +106,29 @@ func firstChanged(t *testing.T, all []*question, what string) string {
 			if q.onlyGo != "" {
 				want = ""
 			}
-			if have, err := q.ask(t.Context()); err != nil || have != want {
+			var have policy.Layer
+			var err error
+			eventually(t.Context(), t, "an answer to "+q.name, func(ctx context.Context) (bool, string) {
+				have, err = q.ask(ctx)
+				return err == nil || settles(err), fmt.Sprint(err)
+			})
+			if err != nil || have != want {
 				return fmt.Sprintf("%s (%s, want %s, %v)", q.name, verdict(have), verdict(want), err)
 			}
 		}
 	}
 	return ""
+}
+
+// settles tells whether an error is what became of a request that a leash let pass,
+// or could not be evaluated for. Any other, as that of a server which is late, says
+// nothing of the leash.
+func settles(err error) bool {
+	switch apierrors.ReasonForError(err) {
+	case metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonBadRequest, metav1.StatusReasonNotFound, metav1.StatusReasonMethodNotAllowed:
+		return true
+	}
+	return false
 }
 
 // mutations are all of them.

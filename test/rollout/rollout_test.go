@@ -173,51 +173,8 @@ func content(object *unstructured.Unstructured) string {
 func TestARollingRestartUnderAnInformerLosesNothing(t *testing.T) {
 	r := install(t)
 	const namespace = "shop"
-	if _, err := r.kube().CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	for i := range roles {
-		role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("wide-%d", i)}}
-		if _, err := r.kube().RbacV1().Roles(namespace).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	informer := dynamicinformer.NewDynamicSharedInformerFactory(r.client(r.config), 0).ForResource(findings).Informer()
-	// What an informer tells must make sense: nothing added twice, nothing changed
-	// or deleted that was not there.
-	told := map[string]bool{}
-	var wrong []string
-	say := func(what, key string, was, is bool) {
-		if told[key] != was {
-			wrong = append(wrong, what+" "+key)
-		}
-		told[key] = is
-	}
-	keyOf := func(object any) string {
-		key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object)
-		if err != nil {
-			return err.Error()
-		}
-		return key
-	}
-	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { say("added", keyOf(object), false, true) },
-		UpdateFunc: func(_, object any) { say("changed", keyOf(object), true, true) },
-		DeleteFunc: func(object any) { say("deleted", keyOf(object), true, false) },
-	}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { informer.RunWithContext(ctx) })
-	defer func() {
-		cancel()
-		running.Wait()
-		if len(wrong) > 0 {
-			t.Errorf("the informer was told what cannot be: %v", wrong)
-		}
-	}()
+	r.populate(namespace)
+	informer := r.follow()
 
 	stopChanges := r.change(namespace)
 	defer stopChanges()
@@ -240,6 +197,67 @@ func TestARollingRestartUnderAnInformerLosesNothing(t *testing.T) {
 		t.Errorf("%d of %d lists failed, the first: %s", len(failures), requests, failures[0])
 	}
 
+	r.equals(informer)
+	r.replicasAgree()
+}
+
+// populate makes a namespace with the Roles that change changes.
+func (r *rollout) populate(namespace string) {
+	r.Helper()
+	if _, err := r.kube().CoreV1().Namespaces().Create(r.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
+		r.Fatal(err)
+	}
+	for i := range roles {
+		role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("wide-%d", i)}}
+		if _, err := r.kube().RbacV1().Roles(namespace).Create(r.Context(), role, metav1.CreateOptions{}); err != nil {
+			r.Fatal(err)
+		}
+	}
+}
+
+// follow runs an informer on findings until the end of the test. What it tells must
+// make sense: nothing added twice, nothing changed or deleted that was not there.
+func (r *rollout) follow() cache.SharedIndexInformer {
+	r.Helper()
+	informer := dynamicinformer.NewDynamicSharedInformerFactory(r.client(r.config), 0).ForResource(findings).Informer()
+	told := map[string]bool{}
+	var wrong []string
+	say := func(what, key string, was, is bool) {
+		if told[key] != was {
+			wrong = append(wrong, what+" "+key)
+		}
+		told[key] = is
+	}
+	keyOf := func(object any) string {
+		key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object)
+		if err != nil {
+			return err.Error()
+		}
+		return key
+	}
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { say("added", keyOf(object), false, true) },
+		UpdateFunc: func(_, object any) { say("changed", keyOf(object), true, true) },
+		DeleteFunc: func(object any) { say("deleted", keyOf(object), true, false) },
+	}); err != nil {
+		r.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	var running sync.WaitGroup
+	running.Go(func() { informer.RunWithContext(ctx) })
+	r.Cleanup(func() {
+		cancel()
+		running.Wait()
+		if len(wrong) > 0 {
+			r.Errorf("the informer was told what cannot be: %v", wrong)
+		}
+	})
+	return informer
+}
+
+// equals waits until an informer holds what the servers list.
+func (r *rollout) equals(informer cache.SharedIndexInformer) {
+	r.Helper()
 	r.eventually("the informer's store to equal a fresh list", func(ctx context.Context) (bool, string) {
 		list, err := r.client(r.config).Resource(findings).List(ctx, metav1.ListOptions{})
 		if err != nil {
@@ -255,7 +273,6 @@ func TestARollingRestartUnderAnInformerLosesNothing(t *testing.T) {
 		}
 		return cmp.Equal(want, got), cmp.Diff(want, got)
 	})
-	r.replicasAgree()
 }
 
 // replicasAgree compares all that each replica serves, byte by byte.

@@ -23,6 +23,10 @@ const (
 	heapSlack  = 16 << 20
 )
 
+// goroutineSlack is for connections and watches that are not closed yet, each with a
+// few goroutines. One left behind for each change of the burst is ten times as many.
+const goroutineSlack = changes / 10
+
 func (s *installation) get(ctx context.Context, address, path string) (string, error) {
 	client, err := kubernetes.NewForConfig(s.direct(address))
 	if err != nil {
@@ -32,21 +36,28 @@ func (s *installation) get(ctx context.Context, address, path string) (string, e
 	return string(body), err
 }
 
-// inUse is the heap of each replica in bytes, after what nobody needs was collected.
-func (s *installation) inUse() (heaps []float64, detail string) {
-	s.Helper()
+// usage is what a replica uses, after what nobody needs was collected.
+type usage struct{ heap, goroutines float64 }
+
+// inUse is what each replica uses.
+func (s *installation) inUse(ctx context.Context) (all []usage, detail string, err error) {
 	for _, address := range s.srenix.Balancer.Ready() {
 		client, err := kubernetes.NewForConfig(s.direct(address))
-		must(s.T, err)
-		_, err = client.RESTClient().Get().AbsPath("/debug/pprof/heap").Param("gc", "1").DoRaw(s.Context())
-		must(s.T, err)
-		metrics, err := s.get(s.Context(), address, "/metrics")
-		must(s.T, err)
-		bytes := gauge(metrics, "go_memstats_heap_inuse_bytes")
-		heaps = append(heaps, bytes)
-		detail += fmt.Sprintf("%s: %.1f MiB, %.0f goroutines; ", address, bytes/(1<<20), gauge(metrics, "go_goroutines"))
+		if err != nil {
+			return nil, detail, err
+		}
+		if _, err := client.RESTClient().Get().AbsPath("/debug/pprof/heap").Param("gc", "1").DoRaw(ctx); err != nil {
+			return nil, detail, fmt.Errorf("collecting the garbage of %s: %w", address, err)
+		}
+		metrics, err := s.get(ctx, address, "/metrics")
+		if err != nil {
+			return nil, detail, fmt.Errorf("reading the metrics of %s: %w", address, err)
+		}
+		of := usage{gauge(metrics, "go_memstats_heap_inuse_bytes"), gauge(metrics, "go_goroutines")}
+		all = append(all, of)
+		detail += fmt.Sprintf("%s: %.1f MiB, %.0f goroutines; ", address, of.heap/(1<<20), of.goroutines)
 	}
-	return heaps, detail
+	return all, detail, nil
 }
 
 func gauge(metrics, name string) float64 {
@@ -61,16 +72,22 @@ func gauge(metrics, name string) float64 {
 	return value
 }
 
-// returns waits until each replica's heap is near what it was.
-func (s *installation) returns(before []float64) {
+// returns waits until each replica uses about what it did.
+func (s *installation) returns(before []usage) {
 	s.Helper()
-	s.eventually("the heap to be near what it was", func(context.Context) (bool, string) {
-		now, detail := s.inUse()
+	s.eventually("the heap and the goroutines to be near what they were", func(ctx context.Context) (bool, string) {
+		now, detail, err := s.inUse(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
 		if len(now) != len(before) {
 			return false, detail
 		}
 		for i := range now {
-			if now[i] <= 0 || now[i] > heapFactor*before[i]+heapSlack {
+			if now[i].heap <= 0 || now[i].heap > heapFactor*before[i].heap+heapSlack {
+				return false, detail
+			}
+			if now[i].goroutines <= 0 || now[i].goroutines > before[i].goroutines+goroutineSlack {
 				return false, detail
 			}
 		}

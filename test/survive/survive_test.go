@@ -21,7 +21,8 @@ func TestTheServersSurvive(t *testing.T) {
 		return wide == roles && unready == sets/2, fmt.Sprint(wide, " wide Roles and ", unready, " pods that are not ready")
 	})
 	s.agrees(watched, "fresh-at-first")
-	before, detail := s.inUse()
+	before, detail, err := s.inUse(t.Context())
+	must(t, err)
 	t.Log("at first ", detail)
 
 	var undo []func(*installation)

@@ -78,7 +78,8 @@ func (s *Store) forget(f *feed) {
 }
 
 // feed carries a store's changes to one watch without ever making the store
-// wait. What is queued are references to objects that the store holds anyway.
+// wait. What is queued are references; those to objects that were replaced or
+// deleted since keep them in memory until the watch has taken them.
 type feed struct {
 	forget func(*feed)
 	out    chan watch.Event
