@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	promtest "github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -333,19 +333,15 @@ func TestASecondNoIsNeitherRecordedNorStored(t *testing.T) {
 
 // What leaves no record leaves a line, and not more of those than are bounded.
 func TestLinesOfRequestsWithoutARecordAreBounded(t *testing.T) {
-	var lines int
-	logger := funcr.New(func(_, args string) {
-		if strings.Contains(args, "Refused without a record") {
-			lines++
-		}
-	}, funcr.Options{})
+	var log bytes.Buffer
+	logger := textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log)))
 	w := newWorld(t)
 	d := &decision{claims: &token.Claims{}, user: "mallory"}
 	for range 2 * linesPerHour {
-		response := w.handlers.tooMany(logr.NewContext(t.Context(), logger), d, time.Minute)
+		response := w.handlers.tooMany(klog.NewContext(t.Context(), logger), d, time.Minute)
 		expectRefused(t, &response.AdmissionResponse, http.StatusTooManyRequests, "try again in 1m0s")
 	}
-	if lines != linesPerHour {
+	if lines := strings.Count(log.String(), "Refused without a record"); lines != linesPerHour {
 		t.Errorf("%d lines are logged, want %d", lines, linesPerHour)
 	}
 }
