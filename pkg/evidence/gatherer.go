@@ -128,6 +128,20 @@ func (g *Gatherer) Decisions(ctx context.Context, jti string) ([]opsv1alpha1.Aud
 	return audit.AcceptedByJTI(ctx, g.options.Reader, jti)
 }
 
+// Denial returns the first no to the proposal's digest that the chain has, or nil.
+func (g *Gatherer) Denial(ctx context.Context, proposal *policy.Proposal) (*opsv1alpha1.AuditEvent, error) {
+	events, err := audit.AboutDigest(ctx, g.options.Reader, proposal.UID, proposal.Spec.Digest)
+	if err != nil {
+		return nil, err
+	}
+	for i := range events {
+		if events[i].Spec.Type == opsv1alpha1.AuditDenialRecorded {
+			return &events[i], nil
+		}
+	}
+	return nil, nil
+}
+
 // gathering is one input on its way. Each reading writes fields of its own, and
 // what is unknown by way of unknown.
 type gathering struct {

@@ -24,6 +24,7 @@ func no(who string) ApprovalRecord {
 
 func TestDualApproval(t *testing.T) {
 	const runbook, pod = v1alpha1.ActionRunbook, v1alpha1.ActionDeletePod
+	const robot = "system:serviceaccount:shop:alice-s-bot"
 	three := func(c *config.PolicyConfiguration) {
 		c.Approvers = map[v1alpha1.ActionKind]int32{pod: 3}
 	}
@@ -61,6 +62,10 @@ func TestDualApproval(t *testing.T) {
 		"three, of whom two raced": {
 			kind: pod, configure: three, others: []ApprovalRecord{yes("bob", time.Hour), yes("carol", time.Hour-time.Second)}, want: v1alpha1.VerdictPending, message: "2 of 3 distinct approvers so far",
 		},
+		"a ServiceAccount as the first of two":         {kind: runbook, others: []ApprovalRecord{yes(robot, time.Hour)}, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far"},
+		"execution with a ServiceAccount as the other": {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes(robot, time.Hour)}, want: v1alpha1.VerdictPending},
+		"a standing one with a ServiceAccount's":       {kind: runbook, stage: StageStanding, others: []ApprovalRecord{yes("bob", 2*time.Hour), yes(robot, time.Hour)}, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far"},
+		"a ServiceAccount's no":                        {kind: runbook, others: []ApprovalRecord{no(robot)}, want: v1alpha1.VerdictDenied},
 		"a configuration that asks for fewer": {
 			kind: runbook, want: v1alpha1.VerdictPending,
 			configure: func(c *config.PolicyConfiguration) { c.Approvers = map[v1alpha1.ActionKind]int32{runbook: 1} },
@@ -92,6 +97,27 @@ func TestDualApproval(t *testing.T) {
 				t.Errorf("awaiting is %t, want %t", decision.Awaiting, want)
 			}
 		})
+	}
+}
+
+// Whoever may use a ServiceAccount has a login of their own besides.
+func TestAServiceAccountIsNoSecondPerson(t *testing.T) {
+	const robot = "system:serviceaccount:shop:bot"
+	for _, stage := range []Stage{StageApproval, StageExecution} {
+		for kind, want := range map[v1alpha1.ActionKind]v1alpha1.VerdictResult{
+			v1alpha1.ActionRunbook: v1alpha1.VerdictDenied, v1alpha1.ActionDeletePod: v1alpha1.VerdictAllowed,
+		} {
+			in := good(t, stage, kind)
+			in.Approvals = []ApprovalRecord{yes("alice", time.Hour)}
+			newCredentials(t).approve(t, &in, robot, bind(&in.Proposal))
+			if stage == StageApproval {
+				in.Caller = robot
+			}
+			verdict := verdictOf(t, Evaluate(in), DualApproval)
+			if verdict.Result != want {
+				t.Errorf("%s of %s: %+v, want %s", stage, kind, verdict, want)
+			}
+		}
 	}
 }
 

@@ -6,7 +6,10 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -33,6 +36,10 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 	}
 	if needed == 1 {
 		return awaiting(1, 1)
+	}
+	if isServiceAccount(f.claims.Subject) {
+		return denied(fmt.Sprintf("%d distinct people have to approve, and %s is a ServiceAccount: whoever uses it could count twice", needed, f.claims.Subject),
+			"approve as a person, with a login of your own")
 	}
 	own := ApprovalRecord{Name: f.ApprovalName, Approver: f.claims.Subject, Decision: v1alpha1.DecisionApprove, Time: f.Now}
 	if f.Stage == StageExecution {
@@ -62,15 +69,21 @@ func awaiting(needed, have int) v1alpha1.Verdict {
 	return pending(fmt.Sprintf("%d of %d distinct approvers so far", have, needed))
 }
 
-// counted are the approvals that count: the earliest of each person, each at
-// least interval after the one counted before it.
+// isServiceAccount tells whether a user name is that of a ServiceAccount, which is
+// no person: people can get tokens of it besides their own login.
+func isServiceAccount(name string) bool {
+	return strings.HasPrefix(name, serviceaccount.ServiceAccountUsernamePrefix)
+}
+
+// counted are the approvals that count where more than one is needed: the earliest
+// of each person, each at least interval after the one counted before it.
 func counted(records []ApprovalRecord, interval time.Duration) []ApprovalRecord {
 	ordered := slices.Clone(records)
 	slices.SortStableFunc(ordered, func(a, b ApprovalRecord) int { return a.Time.Compare(b.Time) })
 	var count []ApprovalRecord
 	for _, record := range ordered {
 		known := slices.ContainsFunc(count, func(other ApprovalRecord) bool { return other.Approver == record.Approver })
-		if known || record.Time.IsZero() || record.Approver == "" {
+		if known || record.Time.IsZero() || record.Approver == "" || isServiceAccount(record.Approver) {
 			continue
 		}
 		if n := len(count); n > 0 && record.Time.Before(count[n-1].Time.Add(interval)) {

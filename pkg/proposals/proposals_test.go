@@ -4,6 +4,7 @@
 package proposals
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -250,6 +251,27 @@ func TestARecordedNoShowsInThePhase(t *testing.T) {
 				t.Errorf("%d decisions are shown", shown)
 			}
 		})
+	}
+}
+
+// However often somebody decides, a proposal stays small enough to be served.
+func TestOnlyTheLastDecisionsAreShown(t *testing.T) {
+	standing, _ := newWorld().run(t)
+	w := newWorld()
+	for i := range 3 * maximumSummaries {
+		w.approvals = append(w.approvals, &opsv1alpha1.Approval{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("approval-%02d", i), CreationTimestamp: metav1.NewTime(now.Add(time.Duration(i) * time.Second))},
+			Spec: opsv1alpha1.ApprovalSpec{
+				Decision: v1alpha1.DecisionApprove,
+				Proposal: opsv1alpha1.ProposalReference{Name: standing.Name, UID: standing.UID, Digest: standing.Spec.Digest},
+			},
+			Status: opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseFailed, Approver: "alice"},
+		})
+	}
+	proposal, _ := w.run(t)
+	shown := proposal.Status.Approvals
+	if len(shown) != maximumSummaries || shown[0].Name != "approval-40" || shown[maximumSummaries-1].Name != "approval-59" {
+		t.Errorf("shown are %+v", shown)
 	}
 }
 

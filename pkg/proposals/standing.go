@@ -102,7 +102,12 @@ func phase(kind v1alpha1.ActionKind, decided []*opsv1alpha1.Approval, denied, re
 	return v1alpha1.ProposalOpen
 }
 
-// summaries are of the stored decisions, and of noes that are not stored any more.
+// maximumSummaries bounds what a proposal shows of its decisions, each of which
+// brings up to a reason's length of somebody's text.
+const maximumSummaries = 20
+
+// summaries are the last ones of the stored decisions, and of noes that are not
+// stored any more, oldest first.
 func summaries(decided []*opsv1alpha1.Approval, denied []*opsv1alpha1.AuditEvent) []v1alpha1.ApprovalSummary {
 	var all []v1alpha1.ApprovalSummary
 	for _, approval := range decided {
@@ -121,7 +126,8 @@ func summaries(decided []*opsv1alpha1.Approval, denied []*opsv1alpha1.AuditEvent
 			Phase: string(opsv1alpha1.PhaseDenied), Time: metav1.NewTime(event.Spec.Time.Truncate(time.Second)),
 		})
 	}
-	return all
+	slices.SortStableFunc(all, func(a, b v1alpha1.ApprovalSummary) int { return a.Time.Compare(b.Time.Time) })
+	return all[max(0, len(all)-maximumSummaries):]
 }
 
 // facts gathers from the view what the policy needs of a standing proposal.

@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/policy"
@@ -53,7 +54,16 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 		return h.turnAway(ctx, &d, err)
 	}
 	if wait := h.limits.judgments.Take(d.claims.ID); wait > 0 {
-		return tooMany(ctx, &d, wait)
+		return h.tooMany(ctx, &d, wait)
+	}
+	if d.request.Decision == v1alpha1.DecisionDeny {
+		said, err := h.gatherer.Denial(ctx, &d.request.Proposal)
+		if err != nil {
+			return refused(http.StatusServiceUnavailable, d.prefix()+fmt.Sprintf("%s: whether somebody said no already cannot be told: %v (try again)", policy.HashChainedAudit, err))
+		}
+		if said != nil {
+			return h.repeated(ctx, &d, &said.Spec)
+		}
 	}
 	named := &d.request.Proposal
 	standing, exists, err := h.proposals.Get(named.Namespace, named.Name)
@@ -113,12 +123,19 @@ func (d *decision) recorded() string {
 // it is counted and logged and not in the chain, and it says nothing of the cluster.
 func (h *Handlers) turnAway(ctx context.Context, d *decision, why error) admission.Response {
 	h.metrics.unproven.WithLabelValues(reasonOf(why)).Inc()
-	if h.limits.lines.Take(everybody) == 0 {
-		named := &d.request.Proposal
-		logf.FromContext(ctx).Info("Refused for lack of proof", "reason", why.Error(), "claimedUser", cut(d.user),
-			"namespace", cut(named.Namespace), "proposal", cut(named.Name), "dryRun", d.dryRun)
-	}
+	named := &d.request.Proposal
+	h.log(ctx, "Refused for lack of proof", "reason", why.Error(), "claimedUser", cut(d.user),
+		"namespace", cut(named.Namespace), "proposal", cut(named.Name), "dryRun", d.dryRun)
 	return refused(http.StatusForbidden, d.prefix()+policy.Unproven(why))
+}
+
+// repeated answers a no to what is denied already. One no holds as well as many,
+// and saying it costs no budget, so the others are neither recorded nor stored.
+func (h *Handlers) repeated(ctx context.Context, d *decision, said *opsv1alpha1.AuditEventSpec) admission.Response {
+	h.log(ctx, "Refused without a record, because the proposal is denied already", "approver", d.approver(), "jti", d.claims.ID,
+		"user", cut(d.user), "denial", said.References.Approval)
+	return refused(http.StatusForbidden, d.prefix()+fmt.Sprintf("it was denied already, by %s at %s (Approval %s), and that holds until its digest changes: there is nothing left to do",
+		said.References.Approver, said.Time.UTC().Format(time.RFC3339), said.References.Approval))
 }
 
 // refuse records a refusal, unless it is of a dry run, and answers with it.
@@ -132,7 +149,7 @@ func (h *Handlers) refuse(ctx context.Context, d *decision) admission.Response {
 		wait = h.limits.refusals.Take(d.claims.Subject)
 	}
 	if wait > 0 {
-		return tooMany(ctx, d, wait)
+		return h.tooMany(ctx, d, wait)
 	}
 	if _, err := h.chain.Append(ctx, d.entry(deniedType, message)); err != nil {
 		message += fmt.Sprintf("; %s: the refusal could not be recorded: %v", policy.HashChainedAudit, err)

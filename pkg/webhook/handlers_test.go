@@ -20,6 +20,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -292,6 +294,56 @@ func TestNoIsRecordedAndHolds(t *testing.T) {
 	signed, _ = w.mint(t, "alice")
 	expectRefused(t, w.review(t, "alice", w.posted(signed)), http.StatusForbidden, "approval of proposal shop/fix refused", "DualApproval: bob denied")
 	expectEvents(t, w, opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditApprovalDenied)
+}
+
+// A no costs no budget, so that there must not be more of them than are of use.
+func TestASecondNoIsNeitherRecordedNorStored(t *testing.T) {
+	w := newWorld(t)
+	signed, claims := w.mintFor(t, "bob", v1alpha1.DecisionDeny)
+	first := w.stored(signed, claims)
+	first.Spec.Decision = v1alpha1.DecisionDeny
+	if response := w.review(t, "argocd", first); !response.Allowed {
+		t.Fatal(response.Result.Message)
+	}
+	told := "denial of proposal shop/fix refused: it was denied already, by bob at 2026-03-01T12:00:00Z (Approval " + first.Name + ")"
+	expectRefused(t, w.review(t, "argocd", first), http.StatusForbidden, told)
+	for _, who := range []string{"bob", "alice"} {
+		signed, claims := w.mintFor(t, who, v1alpha1.DecisionDeny)
+		again, posted := w.stored(signed, claims), w.posted(signed)
+		again.Spec.Decision, posted.Spec.Decision = v1alpha1.DecisionDeny, v1alpha1.DecisionDeny
+		expectRefused(t, w.review(t, who, posted), http.StatusForbidden, told)
+		expectRefused(t, w.review(t, "argocd", again), http.StatusForbidden, told)
+	}
+	// A controller that applies what is stored updates it, also under another field manager.
+	if response := w.review(t, "flux", first, func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Update }); !response.Allowed {
+		t.Errorf("the first no cannot be applied again: %s", response.Result.Message)
+	}
+	expectEvents(t, w, opsv1alpha1.AuditDenialRecorded)
+
+	// With another digest it is another proposal.
+	w.proposal.Spec.Target.Name = "web-1"
+	seal(t, w.proposal)
+	signed, claims = w.mintFor(t, "bob", v1alpha1.DecisionDeny)
+	another := w.stored(signed, claims)
+	another.Spec.Decision = v1alpha1.DecisionDeny
+	if response := w.review(t, "argocd", another); !response.Allowed {
+		t.Errorf("a no to another digest: %s", response.Result.Message)
+	}
+}
+
+// What leaves no record leaves a line, and not more of those than are bounded.
+func TestLinesOfRequestsWithoutARecordAreBounded(t *testing.T) {
+	var log bytes.Buffer
+	logger := textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&log)))
+	w := newWorld(t)
+	d := &decision{claims: &token.Claims{}, user: "mallory"}
+	for range 2 * linesPerHour {
+		response := w.handlers.tooMany(klog.NewContext(t.Context(), logger), d, time.Minute)
+		expectRefused(t, &response.AdmissionResponse, http.StatusTooManyRequests, "try again in 1m0s")
+	}
+	if lines := strings.Count(log.String(), "Refused without a record"); lines != linesPerHour {
+		t.Errorf("%d lines are logged, want %d", lines, linesPerHour)
+	}
 }
 
 func TestTokenWorksOnceEvenWhenItsApprovalIsDeleted(t *testing.T) {

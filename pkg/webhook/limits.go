@@ -26,8 +26,8 @@ const (
 	// nobody at work, and the audit chain is not theirs to fill.
 	tokenRefusalsPerHour = 20
 	refusalsPerHour      = 300
-	// linesPerHour is how many requests without proof are logged within an hour; all
-	// of them are counted in a metric.
+	// linesPerHour is how many requests that leave no record are logged within an
+	// hour, whatever the reason; those without proof are all counted in a metric.
 	linesPerHour = 600
 	// everybody is the one source of what all are counted under.
 	everybody = ""
@@ -51,10 +51,18 @@ func newLimits(clock clock.PassiveClock) limits {
 	}
 }
 
+// log writes a line for a request that is not in the audit chain, unless there were
+// too many of those: the log is nobody's to fill either.
+func (h *Handlers) log(ctx context.Context, message string, keysAndValues ...any) {
+	if h.limits.lines.Take(everybody) == 0 {
+		logf.FromContext(ctx).Info(message, keysAndValues...)
+	}
+}
+
 // tooMany answers whoever asked too often. It is not in the audit chain, and so it
 // is in the log.
-func tooMany(ctx context.Context, d *decision, wait time.Duration) admission.Response {
-	logf.FromContext(ctx).Info("Refused without a record, because there were too many", "approver", d.approver(), "jti", d.claims.ID,
+func (h *Handlers) tooMany(ctx context.Context, d *decision, wait time.Duration) admission.Response {
+	h.log(ctx, "Refused without a record, because there were too many", "approver", d.approver(), "jti", d.claims.ID,
 		"user", cut(d.user), "retryAfter", wait.Round(time.Second))
 	return refused(http.StatusTooManyRequests, fmt.Sprintf("too many requests to approve: try again in %s", wait.Round(time.Second)))
 }

@@ -55,6 +55,8 @@ type Gatherer interface {
 	Gather(ctx context.Context, request evidence.Request) policy.Input
 	// Decisions returns those that a token was used for, oldest first.
 	Decisions(ctx context.Context, jti string) ([]opsv1alpha1.AuditEvent, error)
+	// Denial returns the first no to the proposal's digest, or nil.
+	Denial(ctx context.Context, proposal *policy.Proposal) (*opsv1alpha1.AuditEvent, error)
 }
 
 // Appender appends to the audit chain.
