@@ -87,7 +87,7 @@ SHORT = -short
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no control plane, with fewer random histories
-	go test $(SHORT) ./cmd/... ./pkg/... ./hack/...
+	go test -timeout 30m $(SHORT) ./cmd/... ./pkg/... ./hack/...
 
 FUZZTIME = 1m
 
