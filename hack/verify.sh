@@ -15,7 +15,7 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ ! 
 
 echo "checking generated files" >&2
 (cd "${copy}" && TOOLS_DIR="${root}/bin/tools" hack/update-codegen.sh)
-if ! diff -ru --exclude=.git --exclude=bin --exclude=_output --exclude=.controlplane "${root}" "${copy}"; then
+if ! diff -ru --exclude=.git --exclude=bin --exclude=_output --exclude=.controlplane --exclude='*.test' --exclude='*.out' "${root}" "${copy}"; then
   echo "generated files are out of date: run make generate and commit" >&2
   exit 1
 fi
