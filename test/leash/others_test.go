@@ -316,8 +316,6 @@ func foreignBookRows() []row {
 	approval := func(namespace, name string) client.Object { return newApproval(namespace, name) }
 	event := func(string, string) client.Object { return newAuditEvent(fmt.Sprintf("%020d", 7), 7) }
 	ownLease := func(string, string) client.Object { return newLease(harness.Namespace, executorAccount) }
-	blamed := newEvent(open, "leash-event", executorAccount)
-	blamed.DeprecatedSource.Component = "kubelet"
 	return []row{
 		other("annotate an Approval", approval, rawPatch(types.MergePatchType, `{"metadata":{"annotations":{"a":"b"}}}`)),
 		other("give an Approval a finalizer", approval, rawPatch(types.MergePatchType, `{"metadata":{"finalizers":["example.com/x"]}}`)),
@@ -344,7 +342,6 @@ func foreignBookRows() []row {
 			put(func(event *corev1.Event) { event.ReportingController = "kubelet" })),
 		other("blame the kubelet for an event, by the older name", func(namespace, name string) client.Object { return oldEvent(namespace, name, executorAccount) },
 			put(func(event *corev1.Event) { event.Source.Component = "kubelet" })),
-		other("create an event that is the kubelet's by the older name", nil, create(blamed)),
 		other("delete an event", ownEvent, deletion(nil)),
 	}
 }
