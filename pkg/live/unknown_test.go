@@ -236,6 +236,12 @@ func TestAnInputFailsOnlyWhenErrorsGoOn(t *testing.T) {
 				live.FeedError(f.engine, pods.Ref(), err)
 			}
 			f.pass(test.after)
+			if test.after > 0 && test.want != "" {
+				livetest.Eventually(t, "it is missed", func() bool {
+					f.pass(time.Second)
+					return f.status("rule").Reason == test.want
+				})
+			}
 			if got := f.status("rule").Reason; got != test.want {
 				t.Errorf("got reason %q, want %q", got, test.want)
 			}

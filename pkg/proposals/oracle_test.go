@@ -269,7 +269,7 @@ func (s *seen) check(t *testing.T) {
 }
 
 func TestFindingsAndProposalsEqualThoseComputedAfresh(t *testing.T) {
-	seeds := uint64(2000)
+	seeds := uint64(200)
 	if testing.Short() {
 		seeds = 10
 	}
