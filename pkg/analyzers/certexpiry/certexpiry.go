@@ -117,9 +117,7 @@ func (a analyzer) notReady(view *live.View, certificate *unstructured.Unstructur
 	if !has || ready.Status != "False" || ready.LastTransition.IsZero() {
 		return time.Time{}, false
 	}
-	end := ready.LastTransition.Add(a.grace)
-	view.RecheckAt(end)
-	return ready.LastTransition, !view.Now().Before(end)
+	return ready.LastTransition, analyzers.Past(view, ready.LastTransition.Add(a.grace))
 }
 
 // expiry tells how a certificate that was issued stands in time. What is to be

@@ -93,9 +93,7 @@ func (a analyzer) failing(view *live.View, object *unstructured.Unstructured) (r
 	if since.IsZero() { // as those of ClusterExternalSecrets are
 		since = view.FirstObserved("not Ready")
 	}
-	end := since.Add(a.grace)
-	view.RecheckAt(end)
-	return ready, since, !view.Now().Before(end)
+	return ready, since, analyzers.Past(view, since.Add(a.grace))
 }
 
 // notReady is the finding that an object is not Ready.

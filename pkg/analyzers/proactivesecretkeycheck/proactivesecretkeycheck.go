@@ -109,9 +109,7 @@ func workloadsOf(lacking []*Lack) []workloads.Workload {
 // over tells since when an item is lacked, and whether the grace is over.
 func (a analyzer) over(view *live.View, how string, item references.Item) (time.Time, bool) {
 	since := view.FirstObserved(strings.Join([]string{how, item.Kind, item.Name, item.Key}, " "))
-	end := since.Add(a.grace)
-	view.RecheckAt(end)
-	return since, !view.Now().Before(end)
+	return since, analyzers.Past(view, since.Add(a.grace))
 }
 
 func needed(view *live.View, item references.Item, needs []workloads.Workload, since time.Time) v1alpha1.FindingSpec {

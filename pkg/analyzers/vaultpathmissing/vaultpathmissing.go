@@ -106,9 +106,7 @@ func (a analyzer) externalSecret(view *live.View, subject live.Key) ([]v1alpha1.
 // over tells since when something is so, and whether the grace is over.
 func (a analyzer) over(view *live.View, condition string) (metav1.Time, bool) {
 	since := view.FirstObserved(condition)
-	end := since.Add(a.grace)
-	view.RecheckAt(end)
-	return metav1.NewTime(since), !view.Now().Before(end)
+	return metav1.NewTime(since), analyzers.Past(view, since.Add(a.grace))
 }
 
 // judge tells what is wrong with one path that an ExternalSecret refers to.
