@@ -44,11 +44,11 @@ const tokensPerHour = 300
 var _ proposal.Minter = minter{}
 
 // Mint implements proposal.Minter.
-func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal, decision v1alpha1.Decision, lifetime time.Duration) (proposal.Minted, error) {
-	if lifetime > m.longest {
-		return proposal.Minted{}, apierrors.NewBadRequest(fmt.Sprintf("a token of %s was asked for, and the configuration allows %s: ask for less with spec.expirationSeconds", lifetime, m.longest))
+func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal, wanted proposal.Wanted) (proposal.Minted, error) {
+	if wanted.Lifetime > m.longest {
+		return proposal.Minted{}, apierrors.NewBadRequest(fmt.Sprintf("a token of %s was asked for, and the configuration allows %s: ask for less with spec.expirationSeconds", wanted.Lifetime, m.longest))
 	}
-	if err := m.restricted(ctx, caller, p, decision); err != nil {
+	if err := m.restricted(ctx, caller, p, wanted.Decision); err != nil {
 		return proposal.Minted{}, err
 	}
 	if wait := m.limit.Take(caller.GetName()); wait > 0 {
@@ -57,14 +57,14 @@ func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal
 			int(wait.Seconds())+1)
 	}
 	binding := token.Binding{
-		Namespace: p.Namespace, Proposal: p.Name, ProposalUID: p.UID, Digest: p.Spec.Digest, Decision: decision,
+		Namespace: p.Namespace, Proposal: p.Name, ProposalUID: p.UID, Digest: p.Spec.Digest, Decision: wanted.Decision, ReasonDigest: token.ReasonDigest(wanted.Reason),
 		Tier: p.Spec.Tier, ActionKind: p.Spec.ActionKind, TargetUID: p.Spec.Target.UID,
 		DiagnosticClass: p.Spec.DiagnosticClass, Groups: caller.GetGroups(),
 	}
 	if p.Spec.Plan != nil {
 		binding.PlanDigest = p.Spec.Plan.Digest
 	}
-	signed, claims, err := m.signer.Mint(caller.GetName(), binding, lifetime)
+	signed, claims, err := m.signer.Mint(caller.GetName(), binding, wanted.Lifetime)
 	if err != nil {
 		return proposal.Minted{}, apierrors.NewForbidden(srenix.Resource("proposals/token"), p.Name, fmt.Errorf("minting a token: %w", err))
 	}

@@ -24,6 +24,7 @@ import (
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/registry/proposal"
 	"github.com/srenix/srenix/pkg/token"
 )
 
@@ -119,7 +120,7 @@ func TestARestrictedLoginGetsNoTokenForWhatItMayNotDo(t *testing.T) {
 			m := newMint(t)
 			*m.reviews = test.reviews
 			caller := &user.DefaultInfo{Name: "alice", UID: "u", Groups: []string{"team"}, Extra: test.extra}
-			minted, err := m.Mint(t.Context(), caller, m.proposal, test.decision, time.Minute)
+			minted, err := m.Mint(t.Context(), caller, m.proposal, proposal.Wanted{Decision: test.decision, Lifetime: time.Minute})
 			var code int32
 			var status apierrors.APIStatus
 			if errors.As(err, &status) {
@@ -150,7 +151,7 @@ func TestARestrictedLoginGetsNoTokenForWhatItMayNotDo(t *testing.T) {
 func TestTokensAreBoundedForEachPerson(t *testing.T) {
 	m := newMint(t)
 	mint := func(who string) error {
-		_, err := m.Mint(t.Context(), &user.DefaultInfo{Name: who}, m.proposal, v1alpha1.DecisionApprove, time.Minute)
+		_, err := m.Mint(t.Context(), &user.DefaultInfo{Name: who}, m.proposal, proposal.Wanted{Decision: v1alpha1.DecisionApprove, Lifetime: time.Minute})
 		return err
 	}
 	for range tokensPerHour {
@@ -175,7 +176,7 @@ func TestTokensAreBoundedForEachPerson(t *testing.T) {
 
 func TestNoTokenIsValidForLongerThanConfigured(t *testing.T) {
 	m := newMint(t)
-	if _, err := m.Mint(t.Context(), &user.DefaultInfo{Name: "alice"}, m.proposal, v1alpha1.DecisionApprove, time.Hour+time.Second); !apierrors.IsBadRequest(err) {
+	if _, err := m.Mint(t.Context(), &user.DefaultInfo{Name: "alice"}, m.proposal, proposal.Wanted{Decision: v1alpha1.DecisionApprove, Lifetime: time.Hour + time.Second}); !apierrors.IsBadRequest(err) {
 		t.Errorf("have %v", err)
 	}
 }

@@ -64,6 +64,8 @@ type Request struct {
 	// Now is the time as of which it is judged; the zero value is the clock's.
 	Now      time.Time
 	Decision v1alpha1.Decision
+	// Reason is what the approval gives; it may be empty.
+	Reason   string
 	Proposal policy.Proposal
 	// CurrentDigest of the proposal as it stands; empty if it is gone.
 	CurrentDigest string
@@ -96,7 +98,7 @@ func (g *Gatherer) begin(request Request) *gathering {
 	}
 	return &gathering{Options: g.options, approvalUID: request.ApprovalUID, in: policy.Input{
 		Stage: request.Stage, Now: request.Now, Config: g.options.Config, OwnNamespace: g.options.OwnNamespace,
-		Decision: request.Decision, Proposal: request.Proposal, CurrentDigest: request.CurrentDigest,
+		Decision: request.Decision, Reason: request.Reason, Proposal: request.Proposal, CurrentDigest: request.CurrentDigest,
 		Token: request.Token, Verifier: g.options.Verifier, ApprovalName: request.ApprovalName, Caller: request.Caller,
 		DryRun: request.DryRun, Unknown: map[policy.Layer]error{},
 	}}

@@ -9,9 +9,11 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,9 +55,29 @@ type world struct {
 	// barred are people who may do nothing.
 	barred  []string
 	reviews []authorizationv1.SubjectAccessReviewSpec
-	// fail makes calls fail: "get Pod", "list AuditEvent", "create SubjectAccessReview".
-	fail map[string]error
+	// faults befall calls: "get Pod", "list AuditEvent", "create SubjectAccessReview".
+	faults map[string]fault
 }
+
+// fault is what a call ends with instead of an answer.
+type fault func(ctx context.Context) error
+
+func (f fault) befall(ctx context.Context) error {
+	if f == nil {
+		return nil
+	}
+	return f(ctx)
+}
+
+func failing(err error) fault { return func(context.Context) error { return err } }
+
+// hanging is no answer at all.
+func hanging(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func panicking(context.Context) error { panic("a bug of a client") }
 
 func controller(apiVersion, kind, name, uid string) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: name, UID: types.UID(uid), Controller: ptr.To(true)}}
@@ -69,7 +91,7 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	w := &world{clock: clocktesting.NewFakePassiveClock(start), fail: map[string]error{}}
+	w := &world{clock: clocktesting.NewFakePassiveClock(start), faults: map[string]fault{}}
 	w.WithWatch = interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-1-x", UID: "pod", OwnerReferences: controller("apps/v1", "ReplicaSet", "web-1", "rs")}},
@@ -112,14 +134,14 @@ func kindOf(object runtime.Object) string {
 }
 
 func (w *world) get(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, options ...client.GetOption) error {
-	if err := w.fail["get "+kindOf(into)]; err != nil {
+	if err := w.faults["get "+kindOf(into)].befall(ctx); err != nil {
 		return err
 	}
 	return c.Get(ctx, key, into, options...)
 }
 
 func (w *world) list(ctx context.Context, c client.WithWatch, into client.ObjectList, options ...client.ListOption) error {
-	if err := w.fail["list "+kindOf(into)]; err != nil {
+	if err := w.faults["list "+kindOf(into)].befall(ctx); err != nil {
 		return err
 	}
 	return c.List(ctx, into, options...)
@@ -127,7 +149,7 @@ func (w *world) list(ctx context.Context, c client.WithWatch, into client.Object
 
 // create answers SubjectAccessReviews as kube-apiserver does.
 func (w *world) create(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
-	if err := w.fail["create "+kindOf(object)]; err != nil {
+	if err := w.faults["create "+kindOf(object)].befall(ctx); err != nil {
 		return err
 	}
 	review, ok := object.(*authorizationv1.SubjectAccessReview)
@@ -266,6 +288,18 @@ func TestApprovalNameIsThatOfTheTokenWhereNoneIsGiven(t *testing.T) {
 
 func TestFactThatCannotBeReadIsUnknownForEachLayerThatNeedsIt(t *testing.T) {
 	away := errors.New("the API server is away")
+	faults := map[string]struct {
+		fault fault
+		// is the error that layers are told, if it is the fault's own.
+		is error
+		// alone tells that no other layer is touched: a panic takes with it all that
+		// the same reading would have told, and no answer the time of those that follow.
+		alone bool
+	}{
+		"error":     {failing(away), away, true},
+		"no answer": {hanging, context.DeadlineExceeded, false},
+		"panic":     {panicking, nil, false},
+	}
 	for call, want := range map[string][]policy.Layer{
 		"get Pod":                    {policy.GitOpsManaged, policy.TargetScope},
 		"get ReplicaSet":             {policy.GitOpsManaged},
@@ -276,28 +310,41 @@ func TestFactThatCannotBeReadIsUnknownForEachLayerThatNeedsIt(t *testing.T) {
 		"list AuditEvent":            {policy.DualApproval, policy.HashChainedAudit, policy.RateBudget, policy.SignedToken},
 		"create SubjectAccessReview": {policy.Access, policy.DualApproval},
 	} {
-		t.Run(call, func(t *testing.T) {
-			w := newWorld(t)
-			w.config.Approvers = map[v1alpha1.ActionKind]int32{v1alpha1.ActionDeletePod: 2}
-			w.accept(t, "bob")
-			signed, claims := w.mint(t, "alice")
-			w.fail[call] = away
-			in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
-			var have []policy.Layer
-			for layer, err := range in.Unknown {
-				have = append(have, layer)
-				if !errors.Is(err, away) {
-					t.Errorf("%s: %v", layer, err)
-				}
-			}
-			slices.Sort(have)
-			if diff := cmp.Diff(want, have); diff != "" {
-				t.Errorf("(-want +have):\n%s", diff)
-			}
-			if policy.Evaluate(in).Allowed {
-				t.Error("it is allowed")
-			}
-		})
+		for name, fault := range faults {
+			t.Run(call+", "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.config.Approvers = map[v1alpha1.ActionKind]int32{v1alpha1.ActionDeletePod: 2}
+					w.accept(t, "bob")
+					signed, claims := w.mint(t, "alice")
+					w.faults[call] = fault.fault
+					ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+					defer cancel()
+					in := w.gatherer().Gather(ctx, w.request(policy.StageApproval, signed, claims))
+					have := slices.Sorted(maps.Keys(in.Unknown))
+					if !fault.alone {
+						have = slices.DeleteFunc(have, func(layer policy.Layer) bool { return !slices.Contains(want, layer) })
+					}
+					if diff := cmp.Diff(want, have); diff != "" {
+						t.Errorf("unknown (-want +have):\n%s", diff)
+					}
+					for layer, err := range in.Unknown {
+						if fault.is != nil && !errors.Is(err, fault.is) {
+							t.Errorf("%s: %v", layer, err)
+						}
+					}
+					decision := policy.Evaluate(in)
+					for _, layer := range want {
+						if !slices.ContainsFunc(decision.Denials(), func(v v1alpha1.Verdict) bool { return v.Layer == string(layer) }) {
+							t.Errorf("%s does not deny: %s", layer, decision.Message())
+						}
+					}
+					if decision.Allowed {
+						t.Error("it is allowed")
+					}
+				})
+			})
+		}
 	}
 }
 
@@ -307,7 +354,7 @@ func TestEndedContextDenies(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, call := range []string{"get Pod", "get Namespace", "list AuditEvent", "create SubjectAccessReview"} {
-		w.fail[call] = ctx.Err()
+		w.faults[call] = failing(ctx.Err())
 	}
 	decision := policy.Evaluate(w.gatherer().Gather(ctx, w.request(policy.StageApproval, signed, claims)))
 	if len(decision.Denials()) < 7 {
@@ -402,7 +449,7 @@ func TestTokenThatDoesNotVerifyLeavesWhoApprovesUnknown(t *testing.T) {
 func TestDenialByAPersonIsGatheredWithoutTheTarget(t *testing.T) {
 	w := newWorld(t)
 	for _, call := range []string{"get Pod", "get Namespace", "create SubjectAccessReview"} {
-		w.fail[call] = errors.New("away")
+		w.faults[call] = failing(errors.New("away"))
 	}
 	signed, claims := w.mintFor(t, "alice", v1alpha1.DecisionDeny)
 	request := w.request(policy.StageApproval, signed, claims)

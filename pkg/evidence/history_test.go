@@ -157,7 +157,7 @@ func TestOtherDecisionsThatCount(t *testing.T) {
 func TestOtherApprovalsAreNotReadWhereOneIsEnough(t *testing.T) {
 	w := newWorld(t)
 	w.accept(t, "bob")
-	w.fail["get Approval"] = errors.New("it must not be asked for")
+	w.faults["get Approval"] = failing(errors.New("it must not be asked for"))
 	signed, claims := w.mint(t, "alice")
 	in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
 	if len(in.Unknown) > 0 || len(in.Approvals) > 0 {

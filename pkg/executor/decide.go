@@ -101,7 +101,7 @@ func (r *reconciler) judge(ctx context.Context, approval *opsv1alpha1.Approval, 
 	}
 	input := r.evidence.Gather(ctx, evidence.Request{
 		Stage: stage, Now: r.asOf(approval), Decision: approval.Spec.Decision, Proposal: proposal, CurrentDigest: digest,
-		Token: approval.Spec.Token, ApprovalName: approval.Name, ApprovalUID: approval.UID, DryRun: dryRun,
+		Token: approval.Spec.Token, Reason: approval.Spec.Reason, ApprovalName: approval.Name, ApprovalUID: approval.UID, DryRun: dryRun,
 	})
 	for layer, err := range input.Unknown {
 		return input, policy.Decision{}, fmt.Errorf("gathering what %s needs: %w", layer, err)

@@ -87,16 +87,16 @@ func (p *replica) mintKey() string {
 }
 
 // Mint implements proposal.Minter as apiserver.minter does.
-func (p *replica) Mint(ctx context.Context, caller user.Info, named *srenix.Proposal, decision srenix.Decision, lifetime time.Duration) (proposal.Minted, error) {
+func (p *replica) Mint(ctx context.Context, caller user.Info, named *srenix.Proposal, wanted proposal.Wanted) (proposal.Minted, error) {
 	spec, key := &named.Spec, p.mintKey()
 	known, minted := p.cluster.tokens[key]
 	// IDs are random; that they begin with a number in the order of minting makes
 	// them sort alike in each run of the test, and so the search goes the same way.
 	for prefix := fmt.Sprintf("%x", len(p.cluster.tokens)); !minted && !strings.HasPrefix(known.jti, prefix); {
 		signed, claims, err := token.NewSigner(p.cluster.keys, clusterUID, p.line.clock).Mint(caller.GetName(), token.Binding{
-			Namespace: named.Namespace, Proposal: named.Name, ProposalUID: named.UID, Digest: spec.Digest, Decision: decision,
+			Namespace: named.Namespace, Proposal: named.Name, ProposalUID: named.UID, Digest: spec.Digest, Decision: wanted.Decision, ReasonDigest: token.ReasonDigest(wanted.Reason),
 			Tier: spec.Tier, ActionKind: spec.ActionKind, TargetUID: spec.Target.UID, DiagnosticClass: spec.DiagnosticClass,
-		}, lifetime)
+		}, wanted.Lifetime)
 		if err != nil {
 			return proposal.Minted{}, err
 		}

@@ -154,6 +154,7 @@ func TestTokenForAnythingElseDenies(t *testing.T) {
 		"proposal UID":     {func(b *token.Binding) { b.ProposalUID = "other" }, "UID differs"},
 		"digest":           {func(b *token.Binding) { b.Digest = "sha256:" + strings.Repeat("0", 64) }, "another digest"},
 		"decision":         {func(b *token.Binding) { b.Decision = otherDecision(b.Decision) }, "another decision"},
+		"reason":           {func(b *token.Binding) { b.ReasonDigest = token.ReasonDigest("it is harmless") }, "another reason"},
 		"tier":             {func(b *token.Binding) { b.Tier = v1alpha1.TierPlan }, "another tier"},
 		"action kind":      {func(b *token.Binding) { b.ActionKind = v1alpha1.ActionDeleteJob }, "another action kind"},
 		"target":           {func(b *token.Binding) { b.TargetUID = "other" }, "another target"},

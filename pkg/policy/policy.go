@@ -91,6 +91,8 @@ type Input struct {
 	Now      time.Time
 	Config   *config.PolicyConfiguration
 	Decision v1alpha1.Decision
+	// Reason is what the approval gives; it may be empty.
+	Reason   string
 	Proposal Proposal
 
 	// CurrentDigest is the digest of the proposal as it stands; empty if it is gone.

@@ -43,23 +43,23 @@ func signedToken(f *facts) v1alpha1.Verdict {
 	if err := f.digestProblem(); err != nil {
 		return denied(err.Error(), fmt.Sprintf("look at it again: kubectl describe proposal.srenix.io %s -n %s", f.Proposal.Name, f.Proposal.Namespace))
 	}
-	if err := bindingProblem(f.claims, f.Decision, &f.Proposal); err != nil {
+	if err := bindingProblem(f.claims, f.Decision, f.Reason, &f.Proposal); err != nil {
 		return denied(err.Error(), mintAnother)
 	}
 	return allowed(fmt.Sprintf("the token of %s fits", f.claims.Subject))
 }
 
 // Proof tells whether a token proves that its owner decided exactly this: it is
-// valid at the time, it says this decision on this proposal, and the proposal is
+// valid at the time, it says this decision on this proposal for this reason, and the proposal is
 // what its digest says. Nothing of the cluster is needed for that, so that nothing
 // has to be read for whoever has no proof. What else counts, Evaluate tells.
-func Proof(verifier *token.Verifier, signed string, now time.Time, decision v1alpha1.Decision, proposal *Proposal) (*token.Claims, error) {
+func Proof(verifier *token.Verifier, signed string, now time.Time, decision v1alpha1.Decision, reason string, proposal *Proposal) (*token.Claims, error) {
 	claims, err := verify(&Input{Stage: StageApproval, Token: signed, Verifier: verifier, Now: now})
 	if err != nil {
 		return nil, err
 	}
 	// The cheaper one first.
-	if err := bindingProblem(claims, decision, proposal); err != nil {
+	if err := bindingProblem(claims, decision, reason, proposal); err != nil {
 		return nil, err
 	}
 	if err := contentProblem(proposal); err != nil {
@@ -100,7 +100,7 @@ func contentProblem(proposal *Proposal) error {
 }
 
 // bindingProblem names the first thing that the token binds and that is another here.
-func bindingProblem(claims *token.Claims, decision v1alpha1.Decision, proposal *Proposal) error {
+func bindingProblem(claims *token.Claims, decision v1alpha1.Decision, reason string, proposal *Proposal) error {
 	binding, spec := &claims.Binding, &proposal.Spec
 	plan := ""
 	if spec.Plan != nil {
@@ -115,6 +115,7 @@ func bindingProblem(claims *token.Claims, decision v1alpha1.Decision, proposal *
 		{"proposal (its UID differs)", binding.ProposalUID == proposal.UID},
 		{"digest", binding.Digest == spec.Digest},
 		{"decision", binding.Decision == decision},
+		{"reason", binding.ReasonDigest == token.ReasonDigest(reason)},
 		{"tier", binding.Tier == spec.Tier},
 		{"action kind", binding.ActionKind == spec.ActionKind},
 		{"target", binding.TargetUID == spec.Target.UID},

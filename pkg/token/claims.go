@@ -4,6 +4,8 @@
 package token
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -52,6 +54,9 @@ type Binding struct {
 	Decision   v1alpha1.Decision   `json:"decision"`
 	Tier       v1alpha1.Tier       `json:"tier"`
 	ActionKind v1alpha1.ActionKind `json:"actionKind"`
+	// ReasonDigest is that of the approver's own words, and empty if there are none,
+	// so that nobody puts others into their mouth; see ReasonDigest.
+	ReasonDigest string `json:"reasonDigest,omitempty"`
 	// TargetUID is empty only for a Runbook, which acts on nothing.
 	TargetUID types.UID `json:"targetUID,omitempty"`
 	// PlanDigest is set for steps of a plan.
@@ -60,6 +65,16 @@ type Binding struct {
 	// Groups are the caller's when the token was minted, so that the cluster can
 	// be asked later what the approver may do. At most MaximumGroups.
 	Groups []string `json:"groups,omitempty"`
+}
+
+// ReasonDigest is "sha256:" and the hex SHA-256 of an approval's reason, and empty
+// for none.
+func ReasonDigest(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(reason))
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // Claims are everything that a token says. The registered ones are all required:
@@ -130,6 +145,9 @@ func (b *Binding) check() error {
 	}
 	if b.PlanDigest != "" && !digestPattern.MatchString(b.PlanDigest) {
 		return fmt.Errorf("%w: planDigest must be sha256: and 64 hex digits", ErrClaims)
+	}
+	if b.ReasonDigest != "" && !digestPattern.MatchString(b.ReasonDigest) {
+		return fmt.Errorf("%w: reasonDigest must be sha256: and 64 hex digits", ErrClaims)
 	}
 	if len(b.Groups) > MaximumGroups {
 		return fmt.Errorf("%w: %d groups, and a token carries at most %d: approve as a user who is in fewer", ErrClaims, len(b.Groups), MaximumGroups)

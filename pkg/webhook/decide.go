@@ -27,7 +27,6 @@ type decision struct {
 	request evidence.Request
 	// user is who made the request, which need not be the approver.
 	user   string
-	reason string
 	dryRun bool
 	// final is true where the Approval itself is about to be stored, and then
 	// uid is the one that it will have.
@@ -50,7 +49,7 @@ type decision struct {
 // up what another one is given.
 func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 	var err error
-	if d.claims, err = policy.Proof(h.verifier, d.request.Token, h.clock.Now(), d.request.Decision, &d.request.Proposal); err != nil {
+	if d.claims, err = policy.Proof(h.verifier, d.request.Token, h.clock.Now(), d.request.Decision, d.request.Reason, &d.request.Proposal); err != nil {
 		return h.turnAway(ctx, &d, err)
 	}
 	if wait := h.limits.judgments.Take(d.claims.ID); wait > 0 {

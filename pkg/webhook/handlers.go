@@ -45,9 +45,9 @@ func (h *Handlers) proposalApproval(ctx context.Context, request admission.Reque
 			Proposal: policy.Proposal{
 				Namespace: request.Namespace, Name: request.Name, UID: posted.Spec.ProposalUID, Spec: *posted.Spec.Snapshot,
 			},
-			Token: posted.Spec.Token, Caller: request.UserInfo.Username,
+			Token: posted.Spec.Token, Reason: posted.Spec.Reason, Caller: request.UserInfo.Username,
 		},
-		user: request.UserInfo.Username, reason: posted.Spec.Reason, dryRun: ptr.Deref(request.DryRun, false),
+		user: request.UserInfo.Username, dryRun: ptr.Deref(request.DryRun, false),
 	})
 }
 
@@ -77,8 +77,8 @@ func (h *Handlers) approval(ctx context.Context, request admission.Request) admi
 	return h.decide(ctx, decision{
 		request: evidence.Request{
 			Stage: policy.StageApproval, Decision: stored.Spec.Decision, Proposal: proposal,
-			Token: stored.Spec.Token, ApprovalName: stored.Name,
+			Token: stored.Spec.Token, Reason: stored.Spec.Reason, ApprovalName: stored.Name,
 		},
-		user: request.UserInfo.Username, reason: stored.Spec.Reason, dryRun: ptr.Deref(request.DryRun, false), final: true, uid: stored.UID,
+		user: request.UserInfo.Username, dryRun: ptr.Deref(request.DryRun, false), final: true, uid: stored.UID,
 	})
 }

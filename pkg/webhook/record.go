@@ -27,8 +27,8 @@ func (d *decision) acceptedMessage() string {
 		verb = "denied"
 	}
 	message := fmt.Sprintf("%s %s %s of %s %s/%s", d.approver(), verb, spec.ActionKind, spec.Target.Kind, spec.Target.Namespace, spec.Target.Name)
-	if d.reason != "" {
-		message += ": " + d.reason
+	if reason := d.request.Reason; reason != "" {
+		message += ": " + reason
 	}
 	return message
 }

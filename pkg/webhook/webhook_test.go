@@ -170,6 +170,9 @@ func seal(t *testing.T, p *v1alpha1.Proposal) {
 	p.Spec.Digest = sum
 }
 
+// why is the reason that all approvals give.
+const why = "it is stuck"
+
 func (w *world) mint(t *testing.T, who string) (string, *token.Claims) {
 	t.Helper()
 	return w.mintFor(t, who, v1alpha1.DecisionApprove)
@@ -180,7 +183,8 @@ func (w *world) mintFor(t *testing.T, who string, decision v1alpha1.Decision) (s
 	spec := &w.proposal.Spec
 	signed, claims, err := w.signer.Mint(who, token.Binding{
 		Namespace: w.proposal.Namespace, Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest, Decision: decision, Tier: spec.Tier,
-		ActionKind: spec.ActionKind, TargetUID: spec.Target.UID, DiagnosticClass: spec.DiagnosticClass,
+		ReasonDigest: token.ReasonDigest(why),
+		ActionKind:   spec.ActionKind, TargetUID: spec.Target.UID, DiagnosticClass: spec.DiagnosticClass,
 	}, 15*time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +198,7 @@ func (w *world) posted(signed string) *v1alpha1.ProposalApproval {
 		TypeMeta:   metav1.TypeMeta{APIVersion: "srenix.io/v1alpha1", Kind: "ProposalApproval"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "fix"},
 		Spec: v1alpha1.ProposalApprovalSpec{
-			Decision: v1alpha1.DecisionApprove, Digest: w.proposal.Spec.Digest, Token: signed, Reason: "it is stuck",
+			Decision: v1alpha1.DecisionApprove, Digest: w.proposal.Spec.Digest, Token: signed, Reason: why,
 			ProposalUID: w.proposal.UID, Snapshot: w.proposal.Spec.DeepCopy(),
 		},
 	}
@@ -206,7 +210,7 @@ func (w *world) stored(signed string, claims *token.Claims) *opsv1alpha1.Approva
 		TypeMeta:   metav1.TypeMeta{APIVersion: "ops.srenix.io/v1alpha1", Kind: "Approval"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: token.ApprovalName(claims.ID)},
 		Spec: opsv1alpha1.ApprovalSpec{
-			Decision: v1alpha1.DecisionApprove, Token: signed, Reason: "it is stuck", Snapshot: *w.proposal.Spec.DeepCopy(),
+			Decision: v1alpha1.DecisionApprove, Token: signed, Reason: why, Snapshot: *w.proposal.Spec.DeepCopy(),
 			Proposal: opsv1alpha1.ProposalReference{Name: w.proposal.Name, UID: w.proposal.UID, Digest: w.proposal.Spec.Digest},
 		},
 	}

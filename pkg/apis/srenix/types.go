@@ -353,6 +353,9 @@ type TokenRequestSpec struct {
 	Digest string
 	// decision that the token is for: Approve, which is the default, or Deny.
 	Decision Decision
+	// reason is the one that the approval is to give, at most 1024 characters: the
+	// token is good for no other.
+	Reason string
 	// expirationSeconds is the lifetime asked for; 900 by default, at most 86400.
 	ExpirationSeconds *int64
 }

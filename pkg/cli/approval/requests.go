@@ -45,10 +45,10 @@ func (p *proposals) list(ctx context.Context) (*v1alpha1.ProposalList, error) {
 	return list, nil
 }
 
-// mint asks for a token that binds the caller to the digest.
-func (p *proposals) mint(ctx context.Context, name, digest string, decision v1alpha1.Decision, lifetime time.Duration) (v1alpha1.TokenRequestStatus, error) {
+// mint asks for a token that binds the caller to the digest and to their reason.
+func (p *proposals) mint(ctx context.Context, name, digest string, decision v1alpha1.Decision, reason string, lifetime time.Duration) (v1alpha1.TokenRequestStatus, error) {
 	request := &v1alpha1.ProposalTokenRequest{Spec: v1alpha1.TokenRequestSpec{
-		Digest: digest, Decision: decision, ExpirationSeconds: ptr.To(int64(lifetime / time.Second)),
+		Digest: digest, Decision: decision, Reason: reason, ExpirationSeconds: ptr.To(int64(lifetime / time.Second)),
 	}}
 	answer := &v1alpha1.ProposalTokenRequest{}
 	err := p.client.Post().Namespace(p.namespace).Resource(resource).Name(name).SubResource("token").

@@ -202,7 +202,7 @@ func (o *Options) printManifest(ctx context.Context, proposal *v1alpha1.Proposal
 
 func (o *Options) mint(ctx context.Context, proposal *v1alpha1.Proposal, lifetime time.Duration) (v1alpha1.TokenRequestStatus, error) {
 	return during(o, "a token to be minted", func() (v1alpha1.TokenRequestStatus, error) {
-		return o.proposals.mint(ctx, o.name, proposal.Spec.Digest, o.decision, lifetime)
+		return o.proposals.mint(ctx, o.name, proposal.Spec.Digest, o.decision, o.Reason, lifetime)
 	})
 }
 

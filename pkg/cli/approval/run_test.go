@@ -120,7 +120,7 @@ func TestDeciding(t *testing.T) {
 			var decisions []v1alpha1.ProposalApprovalSpec
 			seen := s.proposals[0].Spec.Digest
 			if test.decision != "" {
-				tokens = append(tokens, v1alpha1.TokenRequestSpec{Digest: seen, Decision: test.decision, ExpirationSeconds: ptr.To(test.lifetime)})
+				tokens = append(tokens, v1alpha1.TokenRequestSpec{Digest: seen, Decision: test.decision, Reason: "looks right", ExpirationSeconds: ptr.To(test.lifetime)})
 				decisions = append(decisions, v1alpha1.ProposalApprovalSpec{Decision: test.decision, Digest: seen, Token: testToken, Reason: "looks right"})
 			}
 			if diff := cmp.Diff(tokens, tokenSpecs(s)); diff != "" {

@@ -1485,6 +1485,13 @@ func schema_pkg_apis_srenix_v1alpha1_TokenRequestSpec(ref common.ReferenceCallba
 							Enum:        []interface{}{"Approve", "Deny"},
 						},
 					},
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is the one that the approval is to give, at most 1024 characters: the token is good for no other.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"expirationSeconds": {
 						SchemaProps: spec.SchemaProps{
 							Description: "expirationSeconds is the lifetime asked for; 900 by default, at most 86400.",

@@ -130,14 +130,19 @@ func validateApproval(name string, request *srenix.ProposalApproval) error {
 	case len(request.Spec.Token) > maximumTokenLength:
 		errs = append(errs, field.TooLong(spec.Child("token"), "", maximumTokenLength))
 	}
-	if utf8.RuneCountInString(request.Spec.Reason) > maximumReasonLength {
-		errs = append(errs, field.TooLong(spec.Child("reason"), "", maximumReasonLength))
-	}
+	errs = append(errs, validateReason(spec.Child("reason"), request.Spec.Reason)...)
 	if request.Spec.Snapshot != nil || request.Spec.ProposalUID != "" {
 		errs = append(errs, field.Forbidden(spec, "snapshot and proposalUID are filled in by the server"))
 	}
 	if len(errs) > 0 {
 		return apierrors.NewInvalid(srenix.SchemeGroupVersion.WithKind("ProposalApproval").GroupKind(), name, errs)
+	}
+	return nil
+}
+
+func validateReason(path *field.Path, reason string) field.ErrorList {
+	if utf8.RuneCountInString(reason) > maximumReasonLength {
+		return field.ErrorList{field.TooLong(path, "", maximumReasonLength)}
 	}
 	return nil
 }

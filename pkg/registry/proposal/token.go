@@ -29,6 +29,14 @@ const (
 	maximumLifetime = 24 * time.Hour
 )
 
+// Wanted is what a token is asked for.
+type Wanted struct {
+	Decision v1alpha1.Decision
+	// Reason is the one that the approval is to give; it may be empty.
+	Reason   string
+	Lifetime time.Duration
+}
+
 // Minted is a signed token.
 type Minted struct {
 	Token        string
@@ -39,7 +47,7 @@ type Minted struct {
 // Minter signs a token for the caller and the proposal as it stands, and
 // records that it did.
 type Minter interface {
-	Mint(ctx context.Context, caller user.Info, proposal *v1alpha1.Proposal, decision v1alpha1.Decision, lifetime time.Duration) (Minted, error)
+	Mint(ctx context.Context, caller user.Info, proposal *v1alpha1.Proposal, wanted Wanted) (Minted, error)
 }
 
 // TokenREST serves proposals/token: POST mints a token for the caller.
@@ -97,7 +105,7 @@ func (r *TokenREST) Create(ctx context.Context, name string, object runtime.Obje
 	if isDryRun(options) {
 		return request, nil
 	}
-	minted, err := r.minter.Mint(ctx, caller, proposal, v1alpha1.Decision(request.Spec.Decision), lifetime)
+	minted, err := r.minter.Mint(ctx, caller, proposal, Wanted{v1alpha1.Decision(request.Spec.Decision), request.Spec.Reason, lifetime})
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +128,7 @@ func validateTokenRequest(name string, request *srenix.ProposalTokenRequest) (ti
 	default:
 		errs = append(errs, field.NotSupported(spec.Child("decision"), request.Spec.Decision, []srenix.Decision{srenix.DecisionApprove, srenix.DecisionDeny}))
 	}
+	errs = append(errs, validateReason(spec.Child("reason"), request.Spec.Reason)...)
 	lifetime := defaultLifetime
 	if seconds := request.Spec.ExpirationSeconds; seconds != nil {
 		// Compared as seconds, because the product with time.Second may overflow.

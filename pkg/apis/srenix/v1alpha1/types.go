@@ -266,6 +266,7 @@ type ProposalSpec struct {
 	// tier says how it must be approved.
 	Tier Tier `json:"tier"`
 	// actionKind is what would be done.
+	// +kubebuilder:validation:Enum=DeletePod;PatchDeploymentAnnotation;DeleteJob;DeleteCertificateRequest;PatchIngressTLS;Runbook
 	ActionKind ActionKind `json:"actionKind"`
 	// target is the one object that it would be done to.
 	Target ObjectReference `json:"target"`
@@ -410,6 +411,10 @@ type TokenRequestSpec struct {
 	// decision that the token is for: Approve, which is the default, or Deny.
 	// +optional
 	Decision Decision `json:"decision,omitempty"`
+	// reason is the one that the approval is to give, at most 1024 characters: the
+	// token is good for no other.
+	// +optional
+	Reason string `json:"reason,omitempty"`
 	// expirationSeconds is the lifetime asked for; 900 by default, at most 86400.
 	// +optional
 	ExpirationSeconds *int64 `json:"expirationSeconds,omitempty"`
