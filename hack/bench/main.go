@@ -51,11 +51,14 @@ type options struct {
 	startRounds int
 }
 
+// comparedSize is measured too where no size is as small.
+const comparedSize = 1000
+
 func parse(arguments []string) (options, error) {
 	var o options
 	var sizes, rows string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&sizes, "size", "1k,10k", "Numbers of pods, comma separated, as in 1k,10k,50k.")
+	flags.StringVar(&sizes, "size", "1k,10k", "Numbers of pods, comma separated, as in 1k,10k,50k; 1k is measured too if none is as small.")
 	flags.StringVar(&rows, "rows", strings.Join(rowNames(), ","), "Rows to measure, comma separated.")
 	flags.StringVar(&o.out, "out", "", "File to write the results to, as JSON.")
 	flags.StringVar(&o.chart, "chart", "", "File to draw the curves into, as SVG: of this run, or of the JSON files given as arguments, in which case nothing is measured.")
@@ -74,6 +77,10 @@ func parse(arguments []string) (options, error) {
 			return o, err
 		}
 		o.sizes = append(o.sizes, size)
+	}
+	// What is said of a size is mostly said against a small one.
+	if slices.Min(o.sizes) > comparedSize {
+		o.sizes = append(o.sizes, comparedSize)
 	}
 	// A plane only grows.
 	slices.Sort(o.sizes)

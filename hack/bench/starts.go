@@ -8,6 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // figures are of one program, each the median over its starts.
@@ -68,9 +71,36 @@ func (b *bench) measureStarts(ctx context.Context, size int) error {
 		}
 		ours = append(ours, f)
 	}
+	if err := b.profileStart(ctx, size); err != nil {
+		return err
+	}
 	b.started = append(b.started, sizeStarts{size: size, ours: medians(ours), bare: medians(bare)})
 	b.reportStarts()
 	return nil
+}
+
+// profileStart writes a CPU profile of one more start, if profiles are wanted. It
+// begins with what can be asked first.
+func (b *bench) profileStart(ctx context.Context, size int) error {
+	if b.options.profiles == "" {
+		return nil
+	}
+	if err := b.stopServer(); err != nil {
+		return err
+	}
+	group, groupContext := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		var last error
+		err := wait.PollUntilContextTimeout(groupContext, pollInterval, readyDeadline, true, func(ctx context.Context) (bool, error) {
+			last = b.profile(ctx, fmt.Sprintf("%d-coldstart-cpu.pb.gz", size), "profile?seconds=5")
+			return last == nil, nil //nolint:nilerr // Asked again until the deadline.
+		})
+		if err != nil {
+			return errors.Join(err, last)
+		}
+		return nil
+	})
+	return errors.Join(b.startServer(ctx), group.Wait())
 }
 
 func (b *bench) measureBareStart(ctx context.Context) (f figures, err error) {

@@ -133,9 +133,8 @@ func (l *lapse) begin(now time.Time) {
 }
 
 func (l *lapse) failure() error {
-	since := l.since.UTC().Format(time.RFC3339)
 	if l.err != nil {
-		return fmt.Errorf("it has not been read since %s: %w", since, l.err)
+		return fmt.Errorf("it has not been read for more than %s: %w", longestLapse, l.err)
 	}
-	return fmt.Errorf("it has not been read since %s, and the API server does not answer", since)
+	return fmt.Errorf("it has not been read for more than %s, and the API server does not answer", longestLapse)
 }

@@ -46,7 +46,8 @@
 // discarded: what the subject put out before stays, and the subject is evaluated
 // again once the input is known. Objects of an input that is lost stay as they
 // were. Inputs are retried forever and heal by themselves. An Advisory input is
-// the exception: what people have noted down about trouble must not hide it.
+// the exception: what people have noted down about trouble must not hide it. And
+// View.Try lets a rule go on without what only enriches its answer.
 //
 // An input is Failing after a few errors in a row, or after half a minute without
 // news, whatever the API server does with the requests: while a list is read, or

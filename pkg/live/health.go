@@ -4,8 +4,11 @@
 package live
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -23,8 +26,8 @@ type health struct {
 	// troubles holds, by reason, the subjects whose last evaluation went wrong, and
 	// what each says.
 	troubles map[string]map[Key]string
-	// example is the subject that the status quotes, by reason. It stays until it
-	// heals, so that a status does not change with every failure.
+	// example is the subject that the status quotes, by reason: the first by name, so
+	// that all who see the same say the same.
 	example map[string]Key
 	// slow is the subject that has been evaluated for too long, if there is one.
 	slow *Key
@@ -66,7 +69,7 @@ func (h *health) note(reason string, subject Key, message string) {
 		h.troubles[reason] = map[Key]string{}
 	}
 	h.troubles[reason][subject] = message
-	if _, ok := h.example[reason]; !ok {
+	if first, ok := h.example[reason]; !ok || byName(subject, first) < 0 {
 		h.example[reason] = subject
 	}
 }
@@ -77,10 +80,13 @@ func (h *health) clear(reason string, subject Key) {
 		return
 	}
 	delete(h.example, reason)
-	for other := range h.troubles[reason] {
-		h.example[reason] = other
-		break
+	if others := h.troubles[reason]; len(others) > 0 {
+		h.example[reason] = slices.MinFunc(slices.Collect(maps.Keys(others)), byName)
 	}
+}
+
+func byName(a, b Key) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
 // refreshStatus writes the rule's Status if it is not what it was.
@@ -166,7 +172,8 @@ func (r *rule) noteSlow(late []Key) (changed bool) {
 	if was == nil || !slices.Contains(late, *was) { // one that is named stays
 		h.slow = nil
 		if len(late) > 0 {
-			h.slow = &late[0]
+			first := slices.MinFunc(late, byName)
+			h.slow = &first
 		}
 	}
 	r.slowFast.Store(h.slow != nil)
@@ -208,33 +215,37 @@ func readRule(k *kind) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{k.resource.Group}, Resources: []string{k.resource.Resource}, Verbs: []string{"list", "watch"}}
 }
 
-// describe says what is wrong with an input and what would help.
+// describe says what is wrong with an input and what would help. It says nothing
+// of what only this process knows, as what it has read before, and since when.
 func (c condition) describe(k *kind) string {
-	var message string
 	var unfit *unfitError
 	resource := k.resource.GroupResource()
 	switch {
 	case errors.As(c.err, &unfit):
-		message = fmt.Sprintf("%s has an object that cannot be read: %v", k.name, unfit)
+		return fmt.Sprintf("%s has an object that cannot be read: %v", k.name, unfit)
 	case c.state == stateForbidden:
-		message = fmt.Sprintf("%s may not be read (%s); the missing rule is {apiGroups: [%q], resources: [%q], verbs: [list, watch]}",
+		return fmt.Sprintf("%s may not be read (%s); the missing rule is {apiGroups: [%q], resources: [%q], verbs: [list, watch]}",
 			k.name, causeText(c.err), resource.Group, resource.Resource)
 	case c.state == stateNotInstalled:
-		message = fmt.Sprintf("%s is not served by the cluster in version %q: install it, or switch off what needs it", k.name, k.resource.Version)
+		return fmt.Sprintf("%s is not served by the cluster in version %q: install it, or switch off what needs it", k.name, k.resource.Version)
 	case c.state == stateFailing:
-		message = fmt.Sprintf("%s cannot be read and is retried: %s", k.name, causeText(c.err))
-	default:
-		return k.name + " is being read for the first time"
+		return fmt.Sprintf("%s cannot be read and is retried: %s", k.name, causeText(c.err))
 	}
-	if c.synced {
-		message += "; what was read before is kept, and stale"
-	}
-	return message
+	return k.name + " is being read for the first time"
 }
 
+// causeText is an error's text without the port of this end of a connection, which
+// is another each time.
 func causeText(err error) string {
 	if err == nil {
-		err = errors.New("no cause given")
+		return "no cause given"
 	}
-	return err.Error()
+	text := err.Error()
+	var failed *net.OpError
+	if errors.As(err, &failed) {
+		plain := *failed
+		plain.Source = nil
+		text = strings.ReplaceAll(text, failed.Error(), plain.Error())
+	}
+	return text
 }

@@ -6,6 +6,8 @@ package live_test
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -67,9 +69,48 @@ func TestWhatAnOverdueInputWasAnsweredLastIsShown(t *testing.T) {
 	for _, err := range []error{apierrors.NewResourceExpired("first"), tooLargeVersion()} {
 		live.FeedError(f.engine, configs.Ref(), err)
 		f.pass(time.Minute)
-		want := "has not been read since 2030-01-01T00:00:00Z: " + err.Error()
+		want := "has not been read for more than 30s: " + err.Error()
 		if status := f.status("rule"); status.Reason != live.ReasonInputFailing || !strings.Contains(status.Message, want) {
 			t.Errorf("got status %q: %s, want %q", status.Reason, status.Message, want)
+		}
+	}
+}
+
+// TestWhatADegradedRuleSaysIsNotOfThisProcess: each replica has a port of its own,
+// has started at another time, and has met failures in another order.
+func TestWhatADegradedRuleSaysIsNotOfThisProcess(t *testing.T) {
+	fails := live.Rule{
+		Name: "fails", Subject: pods.Ref(), Outputs: []live.KindRef{notes.Ref()},
+		Evaluate: func(*live.View, live.Key) ([]live.Output, error) { return nil, errors.New("no") },
+	}
+	refused := func(port int) error {
+		return &url.Error{Op: "Get", URL: "https://10.0.0.1:443/api/v1/configmaps", Err: &net.OpError{
+			Op: "read", Net: "tcp", Err: errors.New("connection reset by peer"),
+			Source: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 7), Port: port}, Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 443},
+		}}
+	}
+	messages := func(first string, port int) (all []string) {
+		f := newFixture(t, readsConfig("reads"), fails)
+		f.cluster.Set(podResource, pod("ns", first, nil))
+		f.cluster.Fail(configResource, refused(port))
+		f.run()
+		f.eventuallyStatus("fails", live.ReasonFailed)
+		for _, name := range []string{"a", "b", "c"} {
+			f.cluster.Set(podResource, pod("ns", name, nil))
+		}
+		livetest.Settle(t, f.engine, f.cluster, pods)
+		all = append(all, f.eventuallyStatus("reads", live.ReasonInputFailing).Message, f.status("fails").Message)
+		f.cluster.Delete(podResource, key("ns", "a"))
+		livetest.Settle(t, f.engine, f.cluster, pods)
+		return append(all, f.status("fails").Message)
+	}
+	one, another := messages("a", 40001), messages("c", 40002)
+	if diff := cmp.Diff(one, another); diff != "" {
+		t.Errorf("one replica and another (-one +another):\n%s", diff)
+	}
+	for i, want := range []string{"connection reset by peer", "evaluating ns/a: no", "evaluating ns/b: no"} {
+		if !strings.Contains(one[i], want) {
+			t.Errorf("got %q, want %q in it", one[i], want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -29,6 +30,30 @@ func TestTheConfigMapIsBounded(t *testing.T) {
 	}
 	if got := since(t, s, about(fmt.Sprint(capacity+6))); got != "12:00:00" {
 		t.Errorf("what found no room is recalled since %q", got)
+	}
+}
+
+func TestWhatNobodyObservesMakesRoom(t *testing.T) {
+	clock := testingclock.NewFakeClock(epoch)
+	before := newStore(clock)
+	for i := range capacity {
+		clock.Step(time.Second)
+		before.Begin(about(fmt.Sprint(i)), clock.Now())
+	}
+	full, _ := before.merge(nil)
+	s := newStore(clock)
+	s.degraded = func() bool { return true } // so that nothing is forsaken
+	s.learn(full)
+	s.Begin(about(fmt.Sprint(capacity-1)), epoch.Add(capacity*time.Second))
+	s.Begin(about("new"), clock.Now())
+	merged, left := s.merge(full.data)
+	if _, has := merged.data[keyOf(about("new"))]; !has || left != 0 || len(merged.data) != capacity {
+		t.Errorf("%d entries, %d left out, the new one among them: %t", len(merged.data), left, has)
+	}
+	for number, want := range map[int]bool{0: false, 1: true, capacity - 1: true} {
+		if _, has := merged.data[keyOf(about(fmt.Sprint(number)))]; has != want {
+			t.Errorf("number %d is kept: %t", number, has)
+		}
 	}
 }
 

@@ -12,9 +12,11 @@
 package observations
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -277,8 +279,13 @@ func (s *Store) merge(data map[string]string) (merged state, left int) {
 			delete(stored, key)
 		}
 	}
+	spare := s.spare(stored)
 	for key, known := range s.held {
 		since, ok := stored[key]
+		if !ok && len(stored) >= capacity && len(spare) > 0 {
+			delete(stored, spare[0])
+			spare = spare[1:]
+		}
 		switch {
 		case !ok && len(stored) >= capacity:
 			left++
@@ -291,6 +298,22 @@ func (s *Store) merge(data map[string]string) (merged state, left int) {
 		merged.data[key] = since.Format(time.RFC3339)
 	}
 	return merged, left
+}
+
+// spare are the stored entries that nobody here observes, the oldest first: they make
+// room for those that somebody does, should there be none.
+func (s *Store) spare(stored map[string]time.Time) []string {
+	if len(stored)+len(s.held) < capacity {
+		return nil
+	}
+	var spare []string
+	for key := range s.orphans {
+		if _, ok := stored[key]; ok {
+			spare = append(spare, key)
+		}
+	}
+	slices.SortFunc(spare, func(a, b string) int { return cmp.Or(stored[a].Compare(stored[b]), cmp.Compare(a, b)) })
+	return spare
 }
 
 func (s *Store) forsaken(key string) bool {

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 )
@@ -137,6 +139,49 @@ func TestReflectors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMetadataInformers runs the informers that kube-controller-manager's quota,
+// garbage collection and namespace deletion have: metadata only, and rather in
+// protobuf, streamed. They pass our kinds over, which nobody can make or delete, and
+// other clients of that sort need not.
+func TestMetadataInformers(t *testing.T) {
+	t.Parallel()
+	specimens(t, func(t *testing.T, s *specimen) {
+		client, err := metadata.NewForConfig(admin)
+		must(t, err)
+		informer := metadatainformer.NewFilteredMetadataInformer(client, s.resource, s.namespace, 0, cache.Indexers{}, nil).Informer()
+		var failures atomic.Int64
+		must(t, informer.SetWatchErrorHandlerWithContext(func(context.Context, *cache.Reflector, error) { failures.Add(1) }))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			informer.RunWithContext(ctx)
+		}()
+		defer func() { cancel(); <-done }()
+		equal := func() {
+			t.Helper()
+			eventually(t, "the informer's store to equal a fresh list", func(context.Context) (bool, string) {
+				want, have := map[string]string{}, map[string]string{}
+				for _, item := range s.client.get(t, s.path, "", jsonType).list(t).Items {
+					want[item.GetName()] = item.GetResourceVersion()
+				}
+				for _, stored := range informer.GetStore().List() {
+					object := stored.(*metav1.PartialObjectMetadata)
+					have[object.Name] = object.ResourceVersion
+				}
+				diff := cmp.Diff(want, have)
+				return informer.HasSynced() && diff == "", diff
+			})
+		}
+		equal()
+		s.change(t, watch.Deleted, "d")
+		equal()
+		if n := failures.Load(); n > 0 {
+			t.Errorf("%d requests failed", n)
+		}
+	})
 }
 
 // TestRetryWatcher goes through the end of every watch without a gap.

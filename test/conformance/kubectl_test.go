@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
 // controllersDeadline is how long kube-controller-manager may take: where an API
@@ -162,10 +165,17 @@ func TestKubectlGetWatches(t *testing.T) {
 }
 
 // TestControllersOfTheClusterGoOn is about those of kube-controller-manager that
-// look at every kind there is: quota, garbage collection and namespace deletion.
-// One kind that does not stream its list stalls them for all kinds.
+// look at every kind that can be deleted: quota, garbage collection and namespace
+// deletion. They have to discover ours, and to pass them over.
 func TestControllersOfTheClusterGoOn(t *testing.T) {
 	t.Parallel()
+	served, err := kube.Discovery().ServerResourcesForGroupVersion(v1alpha1.SchemeGroupVersion.String())
+	must(t, err)
+	for _, kind := range served.APIResources {
+		if slices.Contains(kind.Verbs, "delete") || slices.Contains(kind.Verbs, "list") == strings.Contains(kind.Name, "/") {
+			t.Errorf("%s has the verbs %v, want one that can be listed and not deleted", kind.Name, kind.Verbs)
+		}
+	}
 	ns := namespace(t)
 	withFindings(t, ns, "a", "b")
 	// It comes by itself, and is to be counted from the start.
@@ -174,7 +184,7 @@ func TestControllersOfTheClusterGoOn(t *testing.T) {
 		return err == nil, fmt.Sprint(err)
 	})
 	hard := corev1.ResourceList{"count/configmaps": resource.MustParse("10")}
-	_, err := kube.CoreV1().ResourceQuotas(ns).Create(t.Context(), &corev1.ResourceQuota{
+	_, err = kube.CoreV1().ResourceQuotas(ns).Create(t.Context(), &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: "counts"}, Spec: corev1.ResourceQuotaSpec{Hard: hard},
 	}, metav1.CreateOptions{})
 	must(t, err)

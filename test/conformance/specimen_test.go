@@ -11,8 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
@@ -27,6 +29,7 @@ type change struct {
 // happens to one happens to the other, so the same expectations hold.
 type specimen struct {
 	namespace string
+	resource  schema.GroupVersionResource
 	path      string
 	name      func(*unstructured.Unstructured) string
 	client    client
@@ -44,13 +47,13 @@ type specimen struct {
 // specimens runs a test on the Roles and on the findings of a namespace each.
 func specimens(t *testing.T, test func(t *testing.T, s *specimen)) {
 	for kind, s := range map[string]*specimen{
-		"roles of kube-apiserver": {path: "/apis/rbac.authorization.k8s.io/v1/namespaces/%s/roles", name: (*unstructured.Unstructured).GetName},
-		"findings":                {path: groupPath + "/namespaces/%s/findings", name: subject, own: true},
+		"roles of kube-apiserver": {resource: rbacv1.SchemeGroupVersion.WithResource("roles"), name: (*unstructured.Unstructured).GetName},
+		"findings":                {resource: findingsResource, name: subject, own: true},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			s.namespace = namespace(t)
-			s.path = fmt.Sprintf(s.path, s.namespace)
+			s.path = fmt.Sprintf("/apis/%s/namespaces/%s/%s", s.resource.GroupVersion(), s.namespace, s.resource.Resource)
 			s.client = newClient(t, admin)
 			withFindings(t, s.namespace, "a", "b", "c", "d", "e")
 			list := s.client.get(t, s.path, "", jsonType).list(t)

@@ -4,6 +4,7 @@
 package catalog
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -20,58 +21,97 @@ import (
 	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
-// BenchmarkPodChange is the time from a changed pod to all that analyzers make of
-// it, in clusters of different sizes: it must not depend on the size.
-func BenchmarkPodChange(b *testing.B) {
+// benchmarkSizes are in pods.
+var benchmarkSizes = []int{1000, 10000}
+
+// filled is a cluster of StatefulSets with five replicas over a hundred namespaces.
+func filled(size int) (*livetest.Cluster, []*corev1.Pod) {
 	const namespaces, replicas = 100, 5
-	for _, size := range []int{1000, 10000} {
-		b.Run(fmt.Sprintf("%d pods", size), func(b *testing.B) {
-			configuration := &config.SrenixConfiguration{}
-			config.Default(configuration)
-			rules, err := Build(configuration, "srenix-system", func(string) string { return "" })
-			if err != nil {
-				b.Fatal(err)
+	cluster := &livetest.Cluster{}
+	var pods []*corev1.Pod
+	for i := range size / replicas {
+		meta := metav1.ObjectMeta{Namespace: fmt.Sprintf("ns-%02d", i%namespaces), Name: fmt.Sprintf("web-%d", i), UID: types.UID(fmt.Sprint(i))}
+		template := corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": meta.Name}},
+			Spec: corev1.PodSpec{ServiceAccountName: "default", Containers: []corev1.Container{{Name: "main", EnvFrom: []corev1.EnvFromSource{
+				{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: meta.Name}}},
+			}}}},
+		}
+		cluster.Set(inputs.ConfigMaps.Ref().Resource(), &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Name}})
+		cluster.Set(inputs.StatefulSets.Ref().Resource(), &appsv1.StatefulSet{
+			ObjectMeta: meta,
+			Spec:       appsv1.StatefulSetSpec{Replicas: ptr.To[int32](replicas), Selector: &metav1.LabelSelector{MatchLabels: template.Labels}, Template: template},
+			Status:     appsv1.StatefulSetStatus{Replicas: replicas, ReadyReplicas: replicas, UpdatedReplicas: replicas, AvailableReplicas: replicas},
+		})
+		for ordinal := range replicas {
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: meta.Namespace, Name: fmt.Sprintf("%s-%d", meta.Name, ordinal), Labels: template.Labels,
+					OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: meta.Name, UID: meta.UID, Controller: ptr.To(true)}},
+				},
+				Spec: *template.Spec.DeepCopy(),
+				Status: corev1.PodStatus{
+					Phase: corev1.PodRunning, StartTime: &metav1.Time{Time: time.Now().Add(-time.Hour)},
+					Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+					ContainerStatuses: []corev1.ContainerStatus{{Name: "main", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
+				},
 			}
-			engine := live.New(live.Options{Workers: 1})
-			for _, rule := range rules {
-				if err := engine.AddRule(rule); err != nil {
+			pod.Spec.NodeName = fmt.Sprintf("node-%02d", ordinal)
+			pods = append(pods, pod)
+			cluster.Set(inputs.Pods.Ref().Resource(), pod)
+		}
+	}
+	return cluster, pods
+}
+
+func newEngine(b *testing.B, workers int) *live.Engine {
+	b.Helper()
+	configuration := &config.SrenixConfiguration{}
+	config.Default(configuration)
+	rules, err := Build(configuration, "srenix-system", func(string) string { return "" })
+	if err != nil {
+		b.Fatal(err)
+	}
+	engine := live.New(live.Options{Workers: workers})
+	for _, rule := range rules {
+		if err := engine.AddRule(rule); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return engine
+}
+
+// BenchmarkColdStart is the time from an engine that knows nothing to all that
+// analyzers have to say of a cluster.
+func BenchmarkColdStart(b *testing.B) {
+	for _, size := range benchmarkSizes {
+		b.Run(fmt.Sprintf("%d pods", size), func(b *testing.B) {
+			cluster, _ := filled(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				engine := newEngine(b, 0)
+				ctx, stop := context.WithCancel(b.Context())
+				ended := make(chan error, 1)
+				go func() { ended <- engine.Run(ctx, cluster) }()
+				if err := engine.WaitForSync(ctx); err != nil {
+					b.Fatal(err)
+				}
+				stop()
+				if err := <-ended; err != nil {
 					b.Fatal(err)
 				}
 			}
-			cluster := &livetest.Cluster{}
-			var pods []*corev1.Pod
-			for i := range size / replicas {
-				meta := metav1.ObjectMeta{Namespace: fmt.Sprintf("ns-%02d", i%namespaces), Name: fmt.Sprintf("web-%d", i), UID: types.UID(fmt.Sprint(i))}
-				template := corev1.PodTemplateSpec{
-					ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": meta.Name}},
-					Spec: corev1.PodSpec{ServiceAccountName: "default", Containers: []corev1.Container{{Name: "main", EnvFrom: []corev1.EnvFromSource{
-						{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: meta.Name}}},
-					}}}},
-				}
-				cluster.Set(inputs.ConfigMaps.Ref().Resource(), &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Name}})
-				cluster.Set(inputs.StatefulSets.Ref().Resource(), &appsv1.StatefulSet{
-					ObjectMeta: meta,
-					Spec:       appsv1.StatefulSetSpec{Replicas: ptr.To[int32](replicas), Selector: &metav1.LabelSelector{MatchLabels: template.Labels}, Template: template},
-					Status:     appsv1.StatefulSetStatus{Replicas: replicas, ReadyReplicas: replicas, UpdatedReplicas: replicas, AvailableReplicas: replicas},
-				})
-				for ordinal := range replicas {
-					pod := &corev1.Pod{
-						ObjectMeta: metav1.ObjectMeta{
-							Namespace: meta.Namespace, Name: fmt.Sprintf("%s-%d", meta.Name, ordinal), Labels: template.Labels,
-							OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: meta.Name, UID: meta.UID, Controller: ptr.To(true)}},
-						},
-						Spec: *template.Spec.DeepCopy(),
-						Status: corev1.PodStatus{
-							Phase: corev1.PodRunning, StartTime: &metav1.Time{Time: time.Now().Add(-time.Hour)},
-							Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-							ContainerStatuses: []corev1.ContainerStatus{{Name: "main", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
-						},
-					}
-					pod.Spec.NodeName = fmt.Sprintf("node-%02d", ordinal)
-					pods = append(pods, pod)
-					cluster.Set(inputs.Pods.Ref().Resource(), pod)
-				}
-			}
+		})
+	}
+}
+
+// BenchmarkPodChange is the time from a changed pod to all that analyzers make of
+// it, in clusters of different sizes: it must not depend on the size.
+func BenchmarkPodChange(b *testing.B) {
+	for _, size := range benchmarkSizes {
+		b.Run(fmt.Sprintf("%d pods", size), func(b *testing.B) {
+			cluster, pods := filled(size)
+			engine := newEngine(b, 1)
 			livetest.Run(b, engine, cluster)
 			livetest.Settle(b, engine, cluster, inputs.StatefulSets)
 			livetest.Settle(b, engine, cluster, inputs.Pods)
