@@ -6,6 +6,8 @@ package proposals
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/srenix/srenix/pkg/analyzers"
@@ -126,6 +129,23 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 	// Time passes: graces end.
 	func(random *rand.Rand, _ string) event { return passes(time.Duration(random.IntN(30)) * time.Minute) },
 	func(random *rand.Rand, _ string) event { return passes(time.Duration(random.IntN(30)) * time.Minute) },
+	// The clock is set back.
+	func(random *rand.Rand, _ string) event {
+		back := time.Duration(1+random.IntN(40)) * time.Minute
+		return event{fmt.Sprintf("the clock is set back by %s", back), func(_ testing.TB, h *history) {
+			namespaces := live.List(h.engine, inputs.Namespaces)
+			if len(namespaces) == 0 {
+				return // nobody would notice
+			}
+			h.clock.SetTime(h.clock.Now().Add(-back))
+			// Whatever is evaluated next notices it.
+			for _, rule := range rulesOfAll() {
+				if rule.Subject == inputs.Namespaces.Ref() {
+					h.engine.Reconsider(rule.Name, live.Key{Name: namespaces[0].Name})
+				}
+			}
+		}}
+	},
 	// Watches end, with or without the history that would let them go on.
 	func(random *rand.Rand, _ string) event {
 		resources := losable()
@@ -191,17 +211,40 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 			}
 		}}
 	},
-	// The CRD of approvals goes, or is there again.
+	// A CRD goes, or is there again: that of approvals, and any that analyzers can do without.
+	func(random *rand.Rand, _ string) event { return installation(random, Approvals.Ref().Resource()) },
 	func(random *rand.Rand, _ string) event {
-		installed := random.IntN(2) == 0
-		return event{fmt.Sprintf("approvals installed %t", installed), func(_ testing.TB, h *history) {
-			if installed {
-				h.cluster.Serve(Approvals.Ref().Resource())
-			} else {
-				h.cluster.NotInstalled(Approvals.Ref().Resource())
-			}
-		}}
+		optional := optionals()
+		return installation(random, optional[random.IntN(len(optional))])
 	},
+}
+
+// optionals are the inputs that need not be installed, in a fixed order.
+var optionals = sync.OnceValue(func() []schema.GroupVersionResource {
+	all := map[schema.GroupVersionResource]bool{}
+	for _, rule := range rulesOfAll() {
+		for _, kind := range append([]live.KindRef{rule.Subject}, rule.Reads...) {
+			if kind.Optional() {
+				all[kind.Resource()] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(losable()), func(r schema.GroupVersionResource) bool { return !all[r] })
+})
+
+func installation(random *rand.Rand, resource schema.GroupVersionResource) event {
+	installed := random.IntN(2) == 0
+	return event{fmt.Sprintf("%s installed %t", resource.Resource, installed), func(_ testing.TB, h *history) {
+		switch {
+		case h.lost[resource]: // whether it is there cannot be told
+		case installed:
+			h.cluster.Serve(resource)
+			delete(h.uninstalled, resource)
+		default:
+			h.cluster.NotInstalled(resource)
+			h.uninstalled[resource] = true
+		}
+	}}
 }
 
 func passes(d time.Duration) event {

@@ -4,6 +4,7 @@
 package proposals
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,9 +22,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/proactivesecretkeycheck"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
 	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
@@ -64,6 +67,20 @@ var essential = map[schema.GroupVersionResource][]string{
 	inputs.Certificates.Ref().Resource(): {tlssecretmismatch.BetterSecret},
 }
 
+// enriching are inputs without which some analyzers go on, with less in the words
+// of what they say.
+var enriching = map[schema.GroupVersionResource][]string{
+	inputs.ExternalSecrets.Ref().Resource(): {secretkeymissing.Name, proactivesecretkeycheck.Name},
+}
+
+// withoutWords is what is said, but for the words if an input that is lost enriches them.
+func withoutWords(spec v1alpha1.FindingSpec, lost schema.GroupVersionResource) v1alpha1.FindingSpec {
+	if slices.Contains(enriching[lost], spec.Analyzer) {
+		spec.Message, spec.Remediation, spec.Related = "", v1alpha1.Remediation{}, nil
+	}
+	return spec
+}
+
 // saysNothingNew holds whoever cannot see to what it said before.
 func saysNothingNew(t testing.TB, h *history) {
 	t.Helper()
@@ -89,13 +106,16 @@ func lost(random *rand.Rand) event {
 	}
 	resource, forbidden, which := resources[random.IntN(len(resources))], random.IntN(2) == 0, random.IntN(100)
 	return event{fmt.Sprintf("%s is lost, forbidden %t, and subject %d goes", resource.Resource, forbidden, which), func(t testing.TB, h *history) {
+		if h.uninstalled[resource] {
+			return // nobody asks for it
+		}
 		back.apply(t, h) // one at a time, so that it is known what it should say
 		caughtUp(t, h.engine, h)
 		if diff := afresh(t, h); diff != "" {
 			t.Errorf("afresh and incrementally (-want +got):\n%s", diff)
 			return
 		}
-		before := detected(t, h.engine)
+		before := detected(t, h.engine, resource)
 		h.known = map[string]v1alpha1.FindingSpec{}
 		for _, finding := range live.List(h.engine, Findings) {
 			h.known[finding.Namespace+"/"+finding.Name] = finding.Spec
@@ -108,7 +128,7 @@ func lost(random *rand.Rand) event {
 		}
 		livetest.Eventually(t, "whoever reads "+resource.Resource+" is degraded", func() bool { return degraded(h.engine, resource) })
 		caughtUp(t, h.engine, h)
-		if diff := cmp.Diff(before, detected(t, h.engine)); diff != "" {
+		if diff := cmp.Diff(before, detected(t, h.engine, resource)); diff != "" {
 			t.Errorf("what is said changed as %s was lost (-before +now):\n%s", resource.Resource, diff)
 		}
 		for other, objects := range readable(t, h) {
@@ -124,11 +144,33 @@ func lost(random *rand.Rand) event {
 			}
 		}
 		caughtUp(t, h.engine, h)
-		if diff := cmp.Diff(before, detected(t, h.engine)); diff != "" {
+		if diff := cmp.Diff(before, detected(t, h.engine, resource)); diff != "" {
 			t.Errorf("what is said changed as all was looked at again without %s (-before +now):\n%s", resource.Resource, diff)
 		}
+		reportsAlike(t, h)
 		subjectGoes(t, h, resource, which)
 	}}
+}
+
+// reportsAlike holds what is said of what cannot be seen to what a replica says that
+// has started since.
+func reportsAlike(t testing.TB, h *history) {
+	t.(*testing.T).Run("reports", func(t *testing.T) {
+		fresh := newEngineOfAll(t, testingclock.NewFakeClock(h.clock.Now()), h.memory.Copy())
+		livetest.Run(t, fresh, h.cluster)
+		caughtUp(t, fresh, h)
+		if diff := cmp.Diff(reported(t, fresh), reported(t, h.engine)); diff != "" {
+			t.Errorf("what cannot be seen is told otherwise by a new engine (-new +this):\n%s", diff)
+		}
+	})
+}
+
+// reported are the reports of what cannot be seen.
+func reported(t testing.TB, engine *live.Engine) map[string]string {
+	t.Helper()
+	all := said(t, engine)
+	maps.DeleteFunc(all, func(_, content string) bool { return !strings.Contains(content, v1alpha1.ReasonAnalyzerDegraded) })
+	return all
 }
 
 // subjectGoes deletes what a finding is about. What those who read the lost input
@@ -157,7 +199,7 @@ func subjectGoes(t testing.TB, h *history, lost schema.GroupVersionResource, whi
 			continue
 		}
 		now, exists := live.Get(h.engine, Findings, live.Key{Namespace: before.Namespace, Name: before.Name})
-		if !exists || !equality.Semantic.DeepEqual(before.Spec, now.Spec) {
+		if !exists || !equality.Semantic.DeepEqual(withoutWords(before.Spec, lost), withoutWords(now.Spec, lost)) {
 			t.Errorf("as %s went without %s to be seen, %s changed: it was %v, and is %v", subject, lost.Resource, before.Name, before, now)
 		}
 	}
@@ -225,9 +267,22 @@ func degraded(engine *live.Engine, resource schema.GroupVersionResource) bool {
 	return true
 }
 
-// detected is all that is said but for reports of what cannot be seen.
-func detected(t testing.TB, engine *live.Engine) map[string]string {
+// detected is all that is said but for reports of what cannot be seen, and for the
+// words that an input enriches which is lost.
+func detected(t testing.TB, engine *live.Engine, lost schema.GroupVersionResource) map[string]string {
+	t.Helper()
 	all := said(t, engine)
+	for _, finding := range live.List(engine, Findings) {
+		if slices.Contains(enriching[lost], finding.Spec.Analyzer) {
+			finding = finding.DeepCopy()
+			finding.Spec = withoutWords(finding.Spec, lost)
+			content, err := json.Marshal(finding)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all["finding "+finding.Namespace+"/"+finding.Name] = string(content)
+		}
+	}
 	maps.DeleteFunc(all, func(_, content string) bool { return strings.Contains(content, v1alpha1.ReasonAnalyzerDegraded) })
 	return all
 }

@@ -21,10 +21,6 @@ func TestTheServersSurvive(t *testing.T) {
 		return wide == roles && unready == sets/2, fmt.Sprint(wide, " wide Roles and ", unready, " pods that are not ready")
 	})
 	s.agrees(watched, "fresh-at-first")
-	before, detail, err := s.inUse(t.Context())
-	must(t, err)
-	t.Log("at first ", detail)
-
 	var undo []func(*installation)
 	for i, fault := range []struct {
 		name   string
@@ -67,6 +63,11 @@ func TestTheServersSurvive(t *testing.T) {
 		}
 		t.Logf("%s: %s", fault.name, time.Since(began).Round(100*time.Millisecond))
 	}
+	before, detail, err := s.inUse(t.Context())
+	must(t, err)
+	t.Log("after the first burst and all else ", detail)
+	s.burst()
+	s.served()
 	s.returns(before)
 }
 

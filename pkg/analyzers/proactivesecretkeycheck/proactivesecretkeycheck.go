@@ -113,7 +113,7 @@ func (a analyzer) over(view *live.View, how string, item references.Item) (time.
 }
 
 func needed(view *live.View, item references.Item, needs []workloads.Workload, since time.Time) v1alpha1.FindingSpec {
-	around := references.Surround(view, item)
+	around := references.Surround(view, item, references.Look(view, item))
 	spec := v1alpha1.FindingSpec{
 		Reason: ReferencedKeyMissing, Severity: v1alpha1.SeverityWarning, Discriminator: item.Key, Since: metav1.NewTime(since),
 		Subject: item.Reference(around.State.UID), Remediation: around.Remedy(needs[0]),
@@ -138,7 +138,7 @@ func relate(related []v1alpha1.RelatedObject, relation string, needs []workloads
 // it is missed only where an image is not there for everybody: it is a Warning while
 // pods that have it wait for an image.
 func pulls(view *live.View, item references.Item, needs []workloads.Workload, waits bool, since time.Time) v1alpha1.FindingSpec {
-	around := references.Surround(view, item)
+	around := references.Surround(view, item, references.Look(view, item))
 	spec := v1alpha1.FindingSpec{
 		Reason: PullSecretMissing, Severity: v1alpha1.SeverityInfo, Discriminator: "pull", Since: metav1.NewTime(since),
 		Subject: item.Reference(""), Related: relate(around.Origin.Related, "pulls images with it", needs),

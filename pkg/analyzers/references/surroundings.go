@@ -24,13 +24,11 @@ type Surroundings struct {
 	Near string
 }
 
-// Surround returns the surroundings of an item. What cannot be read is left out of
-// them, and takes nothing away from what else is known.
-func Surround(view *live.View, item Item) Surroundings {
-	s := Surroundings{Item: item}
-	if !view.Try(func() { s.State = Look(view, item) }) {
-		s.State = State{}
-	}
+// Surround returns the surroundings of an item, of which the state is known. Who
+// writes it is left out where that cannot be read, and takes nothing away from what
+// else is known.
+func Surround(view *live.View, item Item, state State) Surroundings {
+	s := Surroundings{Item: item, State: state}
 	var writer *unstructured.Unstructured
 	if view.Try(func() { writer = Writer(view, item) }) {
 		s.Origin = OriginOf(item, writer)

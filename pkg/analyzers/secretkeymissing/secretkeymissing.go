@@ -142,7 +142,12 @@ func said(message string) string {
 }
 
 func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
-	around := references.Surround(view, t.item)
+	// The kubelet says that it is missing, whether we may look or not.
+	var state references.State
+	if !view.Try(func() { state = references.Look(view, t.item) }) {
+		state = references.State{}
+	}
+	around := references.Surround(view, t.item, state)
 	message := fmt.Sprintf("Containers of %s cannot be made: there is no %s.", workloads.NamesOf(t.needs), t.item)
 	switch {
 	case around.State.Exists && t.item.Key == "":
@@ -152,7 +157,7 @@ func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
 	}
 	spec := v1alpha1.FindingSpec{
 		Reason: KeyMissing, Severity: v1alpha1.SeverityCritical, Discriminator: t.item.Key, Since: metav1.NewTime(t.since),
-		Subject: t.item.Reference(around.State.UID), Message: around.Sentences(message),
+		Subject: t.item.Reference(""), Message: around.Sentences(message),
 		Related: around.Origin.Related, Remediation: around.Remedy(t.needs[0]),
 	}
 	if t.item.Key == "" {
