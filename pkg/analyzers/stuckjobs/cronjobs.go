@@ -31,8 +31,8 @@ func (a analyzer) cronJob(view *live.View, subject live.Key) ([]v1alpha1.Finding
 }
 
 // neverSucceeded tells whether a CronJob has failed, and never succeeded. Its Jobs
-// are not named: the next takes the place of the last. While failed pods of the last
-// one are there to tell why, the analyzer FailedPods does.
+// are not named: the next takes the place of the last. Unless failed pods of the last
+// one were cleared away, the analyzer FailedPods tells why.
 func (a analyzer) neverSucceeded(view *live.View, cronJob *batchv1.CronJob, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
 	if cronJob.Status.LastSuccessfulTime != nil {
 		return nil
@@ -50,7 +50,9 @@ func (a analyzer) neverSucceeded(view *live.View, cronJob *batchv1.CronJob, jobs
 		return nil
 	}
 	since := view.FirstObserved(NeverSucceeded)
-	if _, _, pods := workloads.LastFailure(view, jobs); len(pods) > 0 || !analyzers.Past(view, since.Add(a.grace)) {
+	last, _, pods := workloads.LastFailure(view, jobs)
+	told := len(pods) > 0 || last != nil && workloads.DeletesItsPods(last)
+	if told || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{
