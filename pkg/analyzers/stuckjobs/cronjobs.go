@@ -5,7 +5,6 @@ package stuckjobs
 
 import (
 	"fmt"
-	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,11 +22,16 @@ func (a analyzer) cronJob(view *live.View, subject live.Key) ([]v1alpha1.Finding
 		return nil, nil
 	}
 	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(cronJob.UID))
-	found := append(indexes(view, reference("CronJob", cronJob), jobs), a.cannotStart(view, cronJob, jobs)...)
+	cannotStart := a.cannotStart(view, cronJob, jobs)
+	found := append(indexes(view, reference("CronJob", cronJob), jobs), cannotStart...)
 	if cronJob.Spec.Suspend != nil && *cronJob.Spec.Suspend {
 		return found, nil
 	}
-	return slices.Concat(found, a.neverSucceeded(view, cronJob, jobs), a.overdue(view, cronJob, jobs)), nil
+	found = append(found, a.neverSucceeded(view, cronJob, jobs)...)
+	if len(cannotStart) > 0 {
+		return found, nil // that Job is what holds it up
+	}
+	return append(found, a.overdue(view, cronJob, jobs)...), nil
 }
 
 // neverSucceeded tells whether a CronJob has failed, and never succeeded. Its Jobs
