@@ -82,7 +82,7 @@ func (a analyzer) heldUp(view *live.View, cronJob *batchv1.CronJob, schedule sch
 			Text: fmt.Sprintf("See whether the Job gets on. One that hangs can be deleted, and the next is made: kubectl delete job %s -n %s. An activeDeadlineSeconds in the CronJob's jobTemplate ends such Jobs by itself.", by.Name, by.Namespace),
 			Commands: []string{
 				fmt.Sprintf("kubectl describe job %s -n %s", by.Name, by.Namespace),
-				fmt.Sprintf("kubectl logs job/%s -n %s --all-containers --tail=100", by.Name, by.Namespace),
+				fmt.Sprintf("kubectl get pods -n %s -l batch.kubernetes.io/job-name=%s", by.Namespace, by.Name),
 				fmt.Sprintf("kubectl describe cronjob %s -n %s", cronJob.Name, cronJob.Namespace),
 			},
 		},
