@@ -164,6 +164,17 @@ func TestAFirstAttemptAfterALateSourceIsNoTrouble(t *testing.T) {
 		turn("Unknown", "Progressing")
 		one(t, play, golden.Now.Add(time.Hour+fetching), "while it is tried again")
 	})
+	t.Run("after what it depends on was ready", func(t *testing.T) {
+		play, turn := late(t, 0)
+		turn("False", "DependencyNotReady")
+		play.Step(time.Hour)
+		one(t, play, golden.Now, "while it waits for what does not exist")
+		turn("Unknown", "Progressing")
+		for range 40 {
+			none(t, play, "while it is tried for the first time")
+			play.Step(time.Minute)
+		}
+	})
 	t.Run("and it does not get at its artifact", func(t *testing.T) {
 		play, turn := late(t, time.Hour)
 		for range 5 {
