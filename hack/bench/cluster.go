@@ -209,14 +209,16 @@ func (c *cluster) createPod(ctx context.Context, w *workload, p *corev1.Pod) err
 func (c *cluster) writeStatus(ctx context.Context, m *member, ready bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	then := m.started
+	started, then := m.started, m.started
 	if !ready {
+		// It was Ready for as long before: one that never was has longer to become so.
 		then = time.Now().Add(-longAgo)
+		started = then.Add(-longAgo)
 	}
 	// Without a resourceVersion the update is unconditional; the spec of a status
 	// update is ignored.
 	update := m.pod.DeepCopy()
-	update.Status = podStatus(ready, m.restarts, m.started, then)
+	update.Status = podStatus(ready, m.restarts, started, then)
 	if _, err := c.kube.CoreV1().Pods(update.Namespace).UpdateStatus(ctx, update, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("writing the status of pod %s/%s: %w", update.Namespace, update.Name, err)
 	}

@@ -114,7 +114,12 @@ func podStatus(ready bool, restarts int32, started, then time.Time) corev1.PodSt
 
 func statefulSet(w *workload, replicas int32) *appsv1.StatefulSet {
 	return &appsv1.StatefulSet{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: w.name, Labels: map[string]string{"app": w.name}},
+		// Its pods may say that they started before their configuration was made here, and
+		// nothing is to be found of that.
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.namespace, Name: w.name, Labels: map[string]string{"app": w.name},
+			Annotations: map[string]string{"reloader.stakater.com/auto": "true"},
+		},
 		Spec: appsv1.StatefulSetSpec{
 			ServiceName: w.name, Replicas: &replicas, PodManagementPolicy: appsv1.ParallelPodManagement,
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": w.name}}, Template: podTemplate(w.name),

@@ -96,7 +96,7 @@ kubectl --kubeconfig %s get proposals -n shop     # as alice
 #   %s
 # and they are configured by
 #   %s
-# Make a trouble by hand, in another terminal: the watch above shows it after two
+# Make a trouble by hand, in another terminal: the watch above shows it after three
 # seconds. (Graces are shortened here. As srenix is installed elsewhere, pod zero
 # has five minutes to come back.)
 kubectl annotate pod orders-db-0 -n shop controlplane.srenix.io/ready=false

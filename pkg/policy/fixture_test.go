@@ -106,7 +106,7 @@ func certificate(secret, ready string, names ...any) unstructured.Unstructured {
 	return unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
 		"metadata": map[string]any{"namespace": "shop", "name": secret},
-		"spec":     map[string]any{"secretName": secret, "dnsNames": names},
+		"spec":     map[string]any{"secretName": secret, "dnsNames": names, "issuerRef": map[string]any{"name": "ca"}},
 		"status":   map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": ready}}},
 	}}
 }
@@ -174,7 +174,7 @@ func good(t testing.TB, stage Stage, kind v1alpha1.ActionKind) Input {
 		Target:       target(kind),
 		Namespace:    &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}},
 		OwnNamespace: "srenix-system",
-		Certificates: []unstructured.Unstructured{certificate("new-tls", "True", "*.example.com")},
+		Certificates: []unstructured.Unstructured{certificate("new-tls", "True", "*.example.com"), certificate("old-tls", "False", "a.example.com")},
 	}
 	in.CurrentDigest = in.Proposal.Spec.Digest
 	if stage == StageStanding {

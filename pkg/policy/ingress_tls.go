@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/certificates"
 	"github.com/srenix/srenix/pkg/hostname"
 )
 
@@ -52,8 +54,10 @@ func parseTLSPatch(operations []v1alpha1.JSONPatchOperation) (tlsPatch, error) {
 }
 
 // tlsVerdict tells whether the Ingress is as the patch expects it, and whether
-// the new Secret belongs to a Ready Certificate that covers the entry's hosts.
-func tlsVerdict(ingress *networkingv1.Ingress, spec *v1alpha1.ProposalSpec, certificates []unstructured.Unstructured) (v1alpha1.Verdict, bool) {
+// the new Secret belongs to a Ready Certificate that covers the entry's hosts and is
+// of the issuer whose certificate is served now: clients that trust that one need not
+// trust another.
+func tlsVerdict(ingress *networkingv1.Ingress, spec *v1alpha1.ProposalSpec, all []unstructured.Unstructured) (v1alpha1.Verdict, bool) {
 	patch, err := parseTLSPatch(spec.Patch.JSONPatch)
 	if err != nil {
 		return denied(err.Error(), defect), false
@@ -69,10 +73,19 @@ func tlsVerdict(ingress *networkingv1.Ingress, spec *v1alpha1.ProposalSpec, cert
 	if len(entry.Hosts) == 0 {
 		return denied(fmt.Sprintf("TLS entry %d names no hosts, so no Certificate can be said to cover it", patch.index), "name its hosts"), false
 	}
-	for i := range certificates {
-		if issues(&certificates[i], ingress.Namespace, patch.newSecret, entry.Hosts) {
+	covered := false
+	for i := range all {
+		if !issues(&all[i], ingress.Namespace, patch.newSecret, entry.Hosts) {
+			continue
+		}
+		if ofOneIssuer(&all[i], writersOf(all, ingress.Namespace, patch.oldSecret)) {
 			return v1alpha1.Verdict{}, true
 		}
+		covered = true
+	}
+	if covered {
+		return denied(fmt.Sprintf("the Certificate that writes Secret %q does not name the issuer of the one that writes Secret %q, so it may be one that clients do not trust", patch.newSecret, patch.oldSecret),
+			"have both Certificates name one issuer"), false
 	}
 	return denied(fmt.Sprintf("no Ready Certificate in namespace %s writes Secret %q and covers %s", ingress.Namespace, patch.newSecret, strings.Join(entry.Hosts, ", ")),
 		"wait for the Certificate to become Ready"), false
@@ -83,7 +96,7 @@ func issues(certificate *unstructured.Unstructured, namespace, secret string, ho
 	if certificate.GetNamespace() != namespace {
 		return false
 	}
-	if name, _, err := unstructured.NestedString(certificate.Object, "spec", "secretName"); err != nil || name != secret {
+	if !writes(certificate, secret) {
 		return false
 	}
 	names, _, err := unstructured.NestedStringSlice(certificate.Object, "spec", "dnsNames")
@@ -91,6 +104,30 @@ func issues(certificate *unstructured.Unstructured, namespace, secret string, ho
 		return false
 	}
 	return hostname.CoversAll(names, hosts)
+}
+
+func writes(certificate *unstructured.Unstructured, secret string) bool {
+	name, _, err := unstructured.NestedString(certificate.Object, "spec", "secretName")
+	return err == nil && name == secret
+}
+
+// writersOf returns the Certificates of a namespace that write a Secret.
+func writersOf(all []unstructured.Unstructured, namespace, secret string) []*unstructured.Unstructured {
+	var writers []*unstructured.Unstructured
+	for i := range all {
+		if all[i].GetNamespace() == namespace && writes(&all[i], secret) {
+			writers = append(writers, &all[i])
+		}
+	}
+	return writers
+}
+
+// ofOneIssuer tells whether a Certificate names the issuer of all others, of which
+// there is one at least.
+func ofOneIssuer(certificate *unstructured.Unstructured, others []*unstructured.Unstructured) bool {
+	return len(others) > 0 && !slices.ContainsFunc(others, func(other *unstructured.Unstructured) bool {
+		return !certificates.SameIssuer(certificate, other)
+	})
 }
 
 // isReady tells whether the Certificate is Ready as it stands: a condition that

@@ -197,6 +197,19 @@ func TestTargetScopeDenies(t *testing.T) {
 		"TLS: Certificate for another host": {
 			kind: tls, spoil: func(in *Input) { in.Certificates[0] = certificate("new-tls", "True", "example.com", "*.b.example.com") }, words: "no Ready Certificate",
 		},
+		"TLS: Certificate of another issuer":         {kind: tls, spoil: issuer("name", "letsencrypt"), words: "does not name the issuer"},
+		"TLS: Certificate of another kind of issuer": {kind: tls, spoil: issuer("kind", "ClusterIssuer"), words: "does not name the issuer"},
+		"TLS: Certificate of another group's issuer": {kind: tls, spoil: issuer("group", "example.com"), words: "does not name the issuer"},
+		"TLS: Secret served that no Certificate writes": {
+			kind: tls, spoil: func(in *Input) { in.Certificates = in.Certificates[:1] }, words: "does not name the issuer",
+		},
+		"TLS: Secret served that another issuer's Certificate writes too": {
+			kind: tls, words: "does not name the issuer",
+			spoil: func(in *Input) {
+				in.Certificates = append(in.Certificates, certificate("old-tls", "True", "a.example.com"))
+				in.Certificates[2].Object["spec"].(map[string]any)["issuerRef"] = map[string]any{"name": "letsencrypt"}
+			},
+		},
 		"TLS: Certificate in another namespace": {
 			kind: tls, spoil: func(in *Input) { in.Certificates[0].SetNamespace("bank") }, words: "no Ready Certificate",
 		},
@@ -230,7 +243,23 @@ func TestACertificateIsReadyAsItStands(t *testing.T) {
 	}
 }
 
-// conditions are pairs of a type and a status, of the only Certificate.
+// issuer changes a field of the issuerRef of the new Certificate.
+func issuer(field, value string) func(*Input) {
+	return func(in *Input) {
+		in.Certificates[0].Object["spec"].(map[string]any)["issuerRef"].(map[string]any)[field] = value
+	}
+}
+
+func TestAnIssuerIsTheSameHoweverItIsSpelled(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionPatchIngressTLS)
+	issuer("kind", "Issuer")(&in)
+	issuer("group", "cert-manager.io")(&in)
+	if decision := Evaluate(in); !decision.Allowed {
+		t.Errorf("refused: %s", decision.Message())
+	}
+}
+
+// conditions are pairs of a type and a status, of the new Certificate.
 func conditions(pairs ...string) func(*Input) {
 	list := []any{}
 	for i := 0; i < len(pairs); i += 2 {

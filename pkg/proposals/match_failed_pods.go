@@ -12,7 +12,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -23,8 +25,8 @@ const leftFor = time.Hour
 // leftBare deletes what is left of a failed pod without a controller. Nobody makes
 // another.
 func leftBare(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
-	pod, exists := leftPod(view, finding, finding.Spec.Subject)
-	if !exists || !inputs.BarePod(pod) {
+	pod, exists := leftPod(view, finding.Spec.Subject)
+	if !exists || !inputs.BarePod(pod) || !leftForLong(view, finding.Spec.Since.Time) {
 		return fix{}, false
 	}
 	return fix{
@@ -33,8 +35,8 @@ func leftBare(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	}, true
 }
 
-// leftOfJob deletes the last failed pod of a Job that has given up. With others left
-// the finding would stay. The Job's count of failures is kept in its status, and has
+// leftOfJob deletes the last failed pod of a Job that has given up. With others left,
+// and of a Job that is found without any, the finding would stay. The Job's count of failures is kept in its status, and has
 // this pod already once the pod has lost the finalizer by which the Job counts
 // (KEP-2307); and a Job that failed makes no more pods.
 func leftOfJob(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
@@ -42,7 +44,7 @@ func leftOfJob(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 		return fix{}, false
 	}
 	target := finding.Spec.Related[0].ObjectReference
-	pod, exists := leftPod(view, finding, target)
+	pod, exists := leftPod(view, target)
 	if !exists || slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer) {
 		return fix{}, false
 	}
@@ -51,10 +53,12 @@ func leftOfJob(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 		return fix{}, false
 	}
 	job, exists := inputs.Jobs.Get(view, live.Key{Namespace: pod.Namespace, Name: owner.Name})
-	gaveUp := exists && job.UID == owner.UID && slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
-		return c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue
-	})
-	if !gaveUp {
+	if !exists || job.UID != owner.UID || workloads.DeletesItsPods(job) {
+		return fix{}, false
+	}
+	// The finding of a CronJob is since its first failure.
+	at, gaveUp := workloads.Ended(job, batchv1.JobFailed)
+	if !gaveUp || !leftForLong(view, at) {
 		return fix{}, false
 	}
 	return fix{
@@ -64,13 +68,16 @@ func leftOfJob(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	}, true
 }
 
-// leftPod returns a failed pod that a finding is about, once it has been left for long.
-func leftPod(view *live.View, finding *v1alpha1.Finding, of v1alpha1.ObjectReference) (*corev1.Pod, bool) {
+// leftPod returns a failed pod that a finding is about.
+func leftPod(view *live.View, of v1alpha1.ObjectReference) (*corev1.Pod, bool) {
 	pod, exists := inputs.Pods.Get(view, live.Key{Namespace: of.Namespace, Name: of.Name})
 	if !exists || pod.UID != of.UID || pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodFailed {
 		return nil, false
 	}
-	free := finding.Spec.Since.Add(leftFor)
-	view.RecheckAt(free)
-	return pod, !view.Now().Before(free)
+	return pod, true
+}
+
+// leftForLong tells whether what failed at a time has been left for long.
+func leftForLong(view *live.View, failed time.Time) bool {
+	return analyzers.Past(view, failed.Add(leftFor))
 }

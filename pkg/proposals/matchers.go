@@ -55,16 +55,17 @@ func matchers() map[[2]string]matcher {
 }
 
 // freshPod deletes the stuck pod of ordinal zero, so that its controller makes a
-// new one on the same volume: one that runs, and only is not Ready. What crashes,
-// waits for something or is still being set up would do the same again, or begin
-// anew, and on a node that does not answer nothing is replaced.
+// new one on the same volume: one that runs, was Ready, and only is not any more. What
+// crashes, waits for something or is still being set up would do the same again, or
+// begin anew, as a database that recovers would; and on a node that does not answer
+// nothing is replaced.
 func freshPod(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	for _, related := range finding.Spec.Related {
 		if related.Kind != "Pod" {
 			continue
 		}
 		pod, exists := inputs.Pods.Get(view, live.Key{Namespace: related.Namespace, Name: related.Name})
-		if !exists || pod.UID != related.UID || pod.DeletionTimestamp != nil || !workloads.Runs(view, pod) {
+		if !exists || pod.UID != related.UID || pod.DeletionTimestamp != nil || !workloads.Runs(view, pod) || workloads.NeverReady(pod) {
 			return fix{}, false
 		}
 		return fix{

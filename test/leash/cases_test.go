@@ -316,9 +316,7 @@ func tlsRows() []row {
 	return append(rows,
 		row{name: "no Secret", kind: ingress, propose: secret(""), want: policy.TargetScope,
 			send: jsonPatch(operation{"replace", "/spec/tls/1/secretName", ""})},
-		row{name: "the Secret that it has", kind: ingress, propose: secret("old-tls"), want: policy.TargetScope, knows: func(in *policy.Input) {
-			in.Certificates = append(in.Certificates, certificate(in.Proposal.Namespace, "old-tls"))
-		}},
+		row{name: "the Secret that it has", kind: ingress, propose: secret("old-tls"), want: policy.TargetScope},
 		row{name: "a Secret that no Ready Certificate writes", kind: ingress, propose: secret("other-tls"), want: policy.TargetScope,
 			onlyGo: "admission does not see Certificates"},
 		row{name: "no change at all", kind: ingress, send: jsonPatch(), want: policy.TargetScope},

@@ -43,7 +43,7 @@ func newInput(t *testing.T, kind v1alpha1.ActionKind, object client.Object, prop
 	apiVersion, targetKind := gvk.ToAPIVersionAndKind()
 	in := policy.Input{
 		Stage: policy.StageExecution, Now: start.Add(time.Minute), AcceptedAt: start, Decision: v1alpha1.DecisionApprove,
-		Target: whole(t, object), OwnNamespace: harness.Namespace, Certificates: []unstructured.Unstructured{certificate(namespace, "new-tls")},
+		Target: whole(t, object), OwnNamespace: harness.Namespace, Certificates: []unstructured.Unstructured{certificate(namespace, "new-tls"), certificate(namespace, "old-tls")},
 		Proposal: policy.Proposal{Namespace: namespace, Name: "fix", UID: "proposal-uid", Spec: v1alpha1.ProposalSpec{
 			Finding: v1alpha1.FindingReference{Name: "finding", UID: "finding-uid", Since: metav1.NewTime(start.Add(-time.Hour))},
 			Tier:    v1alpha1.TierFix, ActionKind: kind, Rationale: "because", Source: v1alpha1.SourceRule, DiagnosticClass: "WorkloadStateDrift",
@@ -120,7 +120,7 @@ func certificate(namespace, secret string) unstructured.Unstructured {
 	return unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
 		"metadata": map[string]any{"namespace": namespace, "name": secret},
-		"spec":     map[string]any{"secretName": secret, "dnsNames": []any{"*.example.com"}},
+		"spec":     map[string]any{"secretName": secret, "dnsNames": []any{"*.example.com"}, "issuerRef": map[string]any{"name": "ca"}},
 		"status":   map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "True"}}},
 	}}
 }

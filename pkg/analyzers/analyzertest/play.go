@@ -59,8 +59,14 @@ func (p *Play) Step(span time.Duration) {
 // Pod creates or updates a pod.
 func (p *Play) Pod(pod *corev1.Pod) {
 	p.t.Helper()
-	Store(p.t, p.Cluster, []live.Object{pod})
-	livetest.Settle(p.t, p.Engine, p.Cluster, inputs.Pods)
+	Set(p, inputs.Pods, pod)
+}
+
+// Set creates or updates objects of a kind.
+func Set[T live.Object](p *Play, kind live.Kind[T], objects ...live.Object) {
+	p.t.Helper()
+	Store(p.t, p.Cluster, objects)
+	livetest.Settle(p.t, p.Engine, p.Cluster, kind)
 }
 
 // Event creates or updates an Event, which must be one that is kept.

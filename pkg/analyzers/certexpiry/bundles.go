@@ -19,9 +19,27 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
-// noticeAtMost bounds how long before its end what no Certificate renews is nearly
-// over: of what is valid for ten years, a tenth is a year.
-const noticeAtMost = 30 * 24 * time.Hour
+const (
+	day = 24 * time.Hour
+	// noticeAtMost bounds how long before its end what no Certificate renews is nearly
+	// over: of what is valid for ten years, a tenth is a year.
+	noticeAtMost = 30 * day
+	// What lives for at most a quarter of a year, or not much longer, is renewed by
+	// operators, and some do so a week before the end: CloudNativePG its certificates for
+	// 90 days, when it looks after them (expiringCheckThreshold). They have a day for it.
+	quarter         = 100 * day
+	noticeOfQuarter = 6 * day
+)
+
+// notice is how long before its end what no Certificate renews is nearly over: a tenth
+// of its lifetime, within bounds.
+func notice(begins, ends time.Time) time.Duration {
+	lifetime := ends.Sub(begins)
+	if lifetime < quarter {
+		return min(lifetime/tenth, noticeOfQuarter)
+	}
+	return min(lifetime/tenth, noticeAtMost)
+}
 
 // bundle is one caBundle of a configuration.
 type bundle struct {
@@ -87,7 +105,7 @@ func judge(view *live.View, object metav1.Object, apiVersion, kind string, bundl
 		return nil
 	}
 	ends, now := first[0].until, view.Now()
-	late := ends.Add(-min(ends.Sub(first[0].begins)/tenth, noticeAtMost))
+	late := ends.Add(-notice(first[0].begins, ends))
 	urgent := ends.Add(-soon)
 	if urgent.Before(late) {
 		urgent = late // of what lives for days, two of them are nothing

@@ -19,6 +19,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/certificates"
 	"github.com/srenix/srenix/pkg/live"
 )
 
@@ -40,9 +41,9 @@ const (
 	// BundleExpired means that it holds nothing that is valid.
 	BundleExpired = "CABundleExpired"
 
-	standardGrace = 15 * time.Minute
+	standardGrace = certificates.RenewalGrace
 	// soon is how long before its end a certificate is nearly over, whatever its lifetime.
-	soon = 48 * time.Hour
+	soon = certificates.Soon
 	// A tenth of the lifetime: so late may a renewal be, and so little may be left.
 	tenth = 10
 )
@@ -120,28 +121,19 @@ func (a analyzer) notReady(view *live.View, certificate *unstructured.Unstructur
 	return ready.LastTransition, analyzers.Past(view, ready.LastTransition.Add(a.grace))
 }
 
-// expiry tells how a certificate that was issued stands in time. What is to be
-// renewed later is not late yet, however little is left: who renews a year's
-// certificate two weeks before its end wants it so.
+// expiry tells how a certificate that was issued stands in time.
 func (a analyzer) expiry(view *live.View, certificate *unstructured.Unstructured) (v1alpha1.FindingSpec, bool) {
-	begins, ends := inputs.TimeAt(certificate, "status", "notBefore"), inputs.TimeAt(certificate, "status", "notAfter")
+	ends, lifetime := inputs.TimeAt(certificate, "status", "notAfter"), certificates.Lifetime(certificate)
 	if ends.IsZero() {
 		return v1alpha1.FindingSpec{}, false
-	}
-	lifetime := ends.Sub(begins)
-	if begins.IsZero() || lifetime <= 0 {
-		lifetime = 0
 	}
 	name, now := certificate.GetName(), view.Now()
 	left := lifetime / tenth
 	if soon < lifetime/2 {
 		left = max(left, soon) // of a certificate for hours, two days are nothing
 	}
-	late, overdue := ends.Add(-left), time.Time{}
+	late, overdue := certificates.Late(certificate, left, a.grace), time.Time{}
 	if renewal := inputs.TimeAt(certificate, "status", "renewalTime"); !renewal.IsZero() {
-		if tried := renewal.Add(a.grace); late.Before(tried) {
-			late = tried
-		}
 		overdue = renewal.Add(lifetime / tenth)
 	}
 	for _, at := range []time.Time{ends, late, overdue} {

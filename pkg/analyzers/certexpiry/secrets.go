@@ -35,7 +35,7 @@ func secret(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	if !known {
 		return nil, nil
 	}
-	late := ends.Add(-min(ends.Sub(begins)/tenth, noticeAtMost))
+	late := ends.Add(-notice(begins, ends))
 	urgent := ends.Add(-soon)
 	if urgent.Before(late) {
 		urgent = late

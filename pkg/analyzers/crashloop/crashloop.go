@@ -1,7 +1,8 @@
 // Copyright The srenix Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package crashloop finds workloads with a container that ends again and again. It
+// Package crashloop finds workloads with a container that ends again and again, or that
+// cannot be created. It
 // goes by the states that the kubelet reports, and does not forget a loop while the
 // container runs for a moment between two waits.
 package crashloop
@@ -28,6 +29,8 @@ const (
 	Name = "CrashLoop"
 	// Crashing means that a container of a workload ends again and again.
 	Crashing = "ContainerCrashing"
+	// NotCreated means that the runtime does not create a container of a workload.
+	NotCreated = "ContainerNotCreated"
 
 	standardStable   = 10 * time.Minute
 	standardCritical = 10
@@ -74,6 +77,9 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Reasons: []analyzers.Reason{{
 			Name: Crashing, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning, v1alpha1.SeverityCritical},
 			Summary: "A container of a workload ends again and again.",
+		}, {
+			Name: NotCreated, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning},
+			Summary: "A container of a workload cannot be created.",
 		}},
 		Rules: workloads.Rules(a.workload, inputs.Namespaces.Ref()),
 	}, nil
@@ -86,19 +92,20 @@ type crash struct {
 }
 
 func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
+	found := a.uncreated(view, w)
 	// A Job counts the restarts of its pods as tries, and fails after its backoffLimit.
 	if w.Reference.Kind == "Job" || w.Reference.Kind == "CronJob" {
-		return nil, nil
+		return found, nil
 	}
 	crashes, began := a.crashes(view, w)
 	if !began {
-		return nil, nil
+		return found, nil
 	}
 	since := view.FirstObserved(row)
 	if len(crashes) == 0 || !analyzers.Past(view, since.Add(a.grace)) {
-		return nil, nil
+		return found, nil
 	}
-	return []v1alpha1.FindingSpec{a.finding(view, w, crashes, since)}, nil
+	return append(found, a.finding(view, w, crashes, since)), nil
 }
 
 // crashes returns the containers that are in a loop, by pod and in the order of

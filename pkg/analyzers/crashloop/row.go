@@ -22,19 +22,27 @@ const (
 	looping
 )
 
-// Reasons of waits and ends (k8s.io/kubernetes, pkg/kubelet/kuberuntime; the last
-// two are what containerd and CRI-O say of a container that never ran).
+// Reasons of waits and ends (k8s.io/kubernetes, pkg/kubelet/kuberuntime). startError
+// and containerCannotDo are what containerd and CRI-O say of a container that never
+// ran; the last two are what containerd and the kubelet say of one whose end nobody
+// saw, as after its node restarted.
 const (
 	backOff           = "CrashLoopBackOff"
 	runError          = "RunContainerError"
 	outOfMemory       = "OOMKilled"
 	startError        = "StartError"
 	containerCannotDo = "ContainerCannotRun"
+	lost              = "Unknown"
+	lostByKubelet     = "ContainerStatusUnknown"
 )
 
 // backedOff is the shortest pause before a start which shows that the kubelet backed
 // off. Its first restart comes at once, and after that it waits 10 s and longer.
 const backedOff = 5 * time.Second
+
+// fewest restarts make a loop of a container that runs. After a single one a
+// long start can be an image that was pulled or a node that came back.
+const fewest = 2
 
 // judge tells how the restarts of a container stand and, if that changes by itself,
 // when. Between two waits a container in a loop runs for a moment: how long the run
@@ -59,7 +67,7 @@ func (a analyzer) judge(pod *corev1.Pod, status *corev1.ContainerStatus, now tim
 		if !now.Before(until) {
 			return well, time.Time{}
 		}
-		if a.brief(last) && running.StartedAt.Sub(last.FinishedAt.Time) >= backedOff {
+		if status.RestartCount >= fewest && a.brief(last) && running.StartedAt.Sub(last.FinishedAt.Time) >= backedOff {
 			return looping, until
 		}
 		return restarted, until
@@ -86,12 +94,12 @@ func over(pod *corev1.Pod, status *corev1.ContainerStatus) bool {
 }
 
 // brief tells whether a run was too short to count as running well. One that never
-// began has the epoch as its start.
+// began has the epoch as its start. One that went down with its node did not crash.
 func (a analyzer) brief(end *corev1.ContainerStateTerminated) bool {
 	switch {
 	case end.Reason == startError || end.Reason == containerCannotDo:
 		return true
-	case end.FinishedAt.IsZero():
+	case end.FinishedAt.IsZero() || end.Reason == lost || end.Reason == lostByKubelet:
 		return false // nobody can tell
 	case end.StartedAt.Unix() <= 0:
 		return true

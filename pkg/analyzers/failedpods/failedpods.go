@@ -29,7 +29,8 @@ const (
 	Name = "FailedPods"
 	// PodFailed means that a pod without a controller failed.
 	PodFailed = "PodFailed"
-	// JobPodsFailed means that a Job failed for good, and its failed pods are there to tell why.
+	// JobPodsFailed means that a Job failed for good: its failed pods are there to tell
+	// why, or the controller of Jobs has deleted them itself.
 	JobPodsFailed = "JobPodsFailed"
 	// EvictedPods means that pods which their nodes ended, and others replaced, pile up.
 	EvictedPods = "EvictedPods"
@@ -130,33 +131,55 @@ func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingS
 		jobs = []*batchv1.Job{own}
 	}
 	job, since, pods := workloads.LastFailure(view, jobs)
-	if len(pods) == 0 || !analyzers.Past(view, since.Add(a.grace)) {
+	if job == nil {
 		return nil
 	}
 	if w.Reference.Kind == "CronJob" {
-		since = view.FirstObserved(JobPodsFailed) // the next failure is the same trouble
+		since = view.Began(JobPodsFailed, since) // the next failure is the same trouble, and has no grace of its own
 	}
+	clearedAway := len(pods) == 0 && !workloads.DeletesItsPods(job)
+	if clearedAway || !analyzers.Past(view, since.Add(a.grace)) {
+		return nil
+	}
+	return []v1alpha1.FindingSpec{failure(w, job, pods, since)}
+}
+
+func failure(w workloads.Workload, job *batchv1.Job, pods []*corev1.Pod, since time.Time) v1alpha1.FindingSpec {
 	var related []v1alpha1.RelatedObject
 	for _, pod := range pods {
 		related = append(related, v1alpha1.RelatedObject{Relation: "failed pod", ObjectReference: workloads.PodReference(pod)})
 	}
-	message := fmt.Sprintf("%s failed, and is not tried again", w)
+	who := w.String()
 	if w.Reference.Kind == "CronJob" {
-		message = fmt.Sprintf("The last Job of %s failed, and is not tried again", w)
+		who = "The last Job of " + who
 	}
-	return []v1alpha1.FindingSpec{{
-		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related,
-		Message: fmt.Sprintf("%s. Of its pod %s: %s.", message, pods[0].Name, why(pods[0])),
-		Remediation: v1alpha1.Remediation{
-			Text: "Read what its pods wrote and mend that. A Job that failed is not started again: make another.",
-			Commands: []string{
-				fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", pods[0].Name, pods[0].Namespace),
-				fmt.Sprintf("kubectl describe job %s -n %s", job.Name, job.Namespace),
-				"kubectl describe " + w.Argument(),
-			},
+	how := whyOfJob(job)
+	remediation := v1alpha1.Remediation{
+		Text: "Its pods are gone, and what they wrote is where the cluster's logs are kept, if anywhere. Mend why it failed. A Job that failed is not started again: make another.",
+		Commands: []string{
+			fmt.Sprintf("kubectl get events -n %s --field-selector involvedObject.kind=Job,involvedObject.name=%s", job.Namespace, job.Name),
 		},
-		Since: metav1.NewTime(since),
-	}}
+	}
+	if len(pods) > 0 {
+		how = "Of its pod " + pods[0].Name + ": " + why(pods[0])
+		if w.Reference.Kind == "CronJob" {
+			how = "Of its pods: " + why(pods[0]) // the next Job has others, in the same trouble
+		}
+		remediation = v1alpha1.Remediation{
+			Text:     "Read what its pods wrote and mend that. A Job that failed is not started again: make another.",
+			Commands: []string{fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", pods[0].Name, pods[0].Namespace)},
+		}
+	}
+	remediation.Commands = append(remediation.Commands, fmt.Sprintf("kubectl describe job %s -n %s", job.Name, job.Namespace))
+	if w.Reference.Kind == "CronJob" {
+		remediation.Commands = append(remediation.Commands, "kubectl describe "+w.Argument())
+	}
+	return v1alpha1.FindingSpec{
+		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related,
+		Message:     fmt.Sprintf("%s failed, and is not tried again. %s.", who, how),
+		Remediation: remediation,
+		Since:       metav1.NewTime(since),
+	}
 }
 
 // namespace tells whether pods that their nodes ended, and others replaced, pile up.

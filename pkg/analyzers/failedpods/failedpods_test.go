@@ -4,22 +4,80 @@
 package failedpods
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/jsonpath"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 )
 
-func TestGoldens(t *testing.T) {
+func made(t *testing.T) analyzers.Analyzer {
+	t.Helper()
 	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	analyzertest.Run(t, analyzer)
+	return analyzer
+}
+
+func TestGoldens(t *testing.T) { analyzertest.Run(t, made(t)) }
+
+// However often its Jobs fail, a CronJob has one trouble: it lasts from the first that
+// fails until one succeeds, and no later failure begins a grace of its own.
+func TestACronJobIsFoundFromOneFailureToTheNext(t *testing.T) {
+	for _, every := range []time.Duration{time.Minute, 30 * time.Minute} {
+		t.Run(every.String(), func(t *testing.T) {
+			golden := analyzertest.Read(t, "testdata/found-last-job-of-a-cron-job-gave-up.yaml")
+			cronJob, failed, pod := golden.Objects[0], golden.Objects[1].(*batchv1.Job), golden.Objects[2].(*corev1.Pod)
+			began := golden.Now
+			play := analyzertest.NewPlay(t, made(t), began, cronJob)
+			end := func(n int, how batchv1.JobConditionType) {
+				job, left := failed.DeepCopy(), pod.DeepCopy()
+				job.Name, job.UID = fmt.Sprintf("report-%d", n), types.UID(fmt.Sprintf("job-%d", n))
+				job.Status.Conditions = []batchv1.JobCondition{{Type: how, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(play.Clock.Now())}}
+				analyzertest.Set(play, inputs.Jobs, job)
+				if how == batchv1.JobFailed {
+					left.Name, left.UID = job.Name+"-a", types.UID(job.Name+"-a")
+					left.OwnerReferences[0].Name, left.OwnerReferences[0].UID = job.Name, job.UID
+					play.Pod(left)
+				}
+			}
+			for n := range 8 {
+				end(n, batchv1.JobFailed)
+				for passed := time.Duration(0); passed < every; passed += time.Minute {
+					found := play.Found()
+					if want := play.Clock.Now().Sub(began) >= standardGrace; (len(found) == 1) != want {
+						t.Fatalf("%s after the first failure: found %d", play.Clock.Now().Sub(began), len(found))
+					}
+					for _, finding := range found {
+						if !finding.Since.Time.Equal(began) {
+							t.Fatalf("%s after the first failure: since %s, want %s", play.Clock.Now().Sub(began), finding.Since, began)
+						}
+					}
+					play.Step(time.Minute)
+				}
+			}
+			end(100, batchv1.JobComplete)
+			if found := play.Found(); len(found) != 0 {
+				t.Fatalf("found after one succeeded: %+v", found)
+			}
+			play.Step(time.Minute)
+			end(101, batchv1.JobFailed)
+			if found := play.Found(); len(found) != 0 {
+				t.Fatalf("found at once though one succeeded in between: %+v", found)
+			}
+		})
+	}
 }
 
 // What the command deletes are the pods of that reason, and no others that failed.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
@@ -61,6 +62,22 @@ func why(pod *corev1.Pod) string {
 		return fmt.Sprintf("it says %s", inputs.Sentence(pod.Status.Reason))
 	}
 	return "it does not say why"
+}
+
+// whyOfJob tells why a Job failed that has no pods left, as a sentence without its dot.
+func whyOfJob(job *batchv1.Job) string {
+	for _, condition := range job.Status.Conditions {
+		if condition.Type != batchv1.JobFailed || condition.Status != corev1.ConditionTrue {
+			continue
+		}
+		switch said := inputs.Sentence(condition.Message); {
+		case said != "" && condition.Reason != "":
+			return fmt.Sprintf("It says: %s (%s)", said, condition.Reason)
+		case said != "" || condition.Reason != "":
+			return "It says: " + said + condition.Reason
+		}
+	}
+	return "It does not say why"
 }
 
 // failedAt is when the last container of a failed pod ended, or else when it stopped

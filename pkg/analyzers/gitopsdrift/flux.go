@@ -105,19 +105,42 @@ func (a analyzer) reconciled(view *live.View, object reconciled) []v1alpha1.Find
 	return append(a.stalled(view, object, a.notReady(view, object)), a.stuck(view, object)...)
 }
 
+// What an object is observed to do while it is not Ready: fail at what it tries, not get
+// at what it is to apply, or wait for others.
+const (
+	failing = "failing"
+	untried = "untried"
+	waiting = "waiting"
+)
+
+// artifactFailed is the reason of what has no artifact of its source to apply.
+const artifactFailed = "ArtifactFailed"
+
+// fetching is how long an attempt may take to get at its artifact: the controllers try
+// that nine times, at most half a minute apart (fluxcd/pkg, http/fetch).
+const fetching = 5 * time.Minute
+
+// standing tells what an object does that is not Ready, and how bad that is. What failed
+// before its artifact was gone goes on failing.
+func (r reconciled) standing(view *live.View) (condition string, severity v1alpha1.Severity) {
+	if !strings.HasSuffix(r.cause.Reason, "Failed") {
+		return waiting, v1alpha1.SeverityWarning
+	}
+	if _, failed := view.Observed(failing); r.cause.Reason == artifactFailed && !failed {
+		return untried, v1alpha1.SeverityCritical
+	}
+	return failing, v1alpha1.SeverityCritical
+}
+
 // notReady judges the condition Ready. Each attempt sets it to Unknown, and to
 // False again where it fails (kustomize-controller, reconcile): its times tell
 // about attempts, so the beginning is when it was first seen to fail.
 func (a analyzer) notReady(view *live.View, object reconciled) []v1alpha1.FindingSpec {
-	const failing = "failing"
 	switch {
 	case object.ready.Status == "True" || object.ready.Status == "":
 		return nil
 	case object.ready.Status == "False" && !object.unobserved():
-		condition, severity := "waiting", v1alpha1.SeverityWarning
-		if strings.HasSuffix(object.cause.Reason, "Failed") {
-			condition, severity = failing, v1alpha1.SeverityCritical
-		}
+		condition, severity := object.standing(view)
 		since := view.Began(condition, object.ready.LastTransition)
 		if !past(view, since.Add(a.grace)) || object.ready.Reason == dependencyNotReady && waitsFor(view, object.kind, object.Unstructured, map[live.Key]bool{}) {
 			return nil
@@ -125,15 +148,28 @@ func (a analyzer) notReady(view *live.View, object reconciled) []v1alpha1.Findin
 		return []v1alpha1.FindingSpec{object.finding(NotReady, severity, since,
 			fmt.Sprintf("%s is not Ready (%s): %s.", object, object.cause.Reason, said(object.cause.Message)))}
 	}
-	// An attempt is under way. That it is not the first shows where the trouble is
-	// older than it.
-	const slack = time.Minute // between the controller's clock and this one
-	since := view.FirstObserved(failing)
-	if !object.ready.LastTransition.After(since.Add(slack)) || !past(view, since.Add(a.grace)) {
-		return nil
+	// An attempt is under way.
+	if since, is := a.again(view, object); is {
+		return []v1alpha1.FindingSpec{object.finding(NotReady, v1alpha1.SeverityCritical, since,
+			fmt.Sprintf("%s is not Ready: reconciling it has failed, and is being tried again.", object))}
 	}
-	return []v1alpha1.FindingSpec{object.finding(NotReady, v1alpha1.SeverityCritical, since,
-		fmt.Sprintf("%s is not Ready: reconciling it has failed, and is being tried again.", object))}
+	return nil
+}
+
+// again tells whether an attempt is not the first, and since when those before it have
+// failed for longer than the grace.
+func (a analyzer) again(view *live.View, object reconciled) (since time.Time, is bool) {
+	began := object.ready.LastTransition
+	if _, before := view.Observed(untried); before && !past(view, began.Add(fetching)) {
+		// It may not get at its artifact this time either. Then nothing has changed.
+		since = view.FirstObserved(untried)
+		return since, !began.Before(since.Add(a.grace))
+	}
+	// What was not tried before is tried for the first time. Of others the trouble is
+	// older than the attempt.
+	const slack = time.Minute // between the controller's clock and this one
+	since = view.FirstObserved(failing)
+	return since, began.After(since.Add(slack)) && past(view, since.Add(a.grace))
 }
 
 // stalled makes of not being Ready, if that is found, that Flux does nothing about it

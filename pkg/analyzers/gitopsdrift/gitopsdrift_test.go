@@ -109,6 +109,96 @@ func TestAFindingStaysWhileFluxTriesAgainAndAgain(t *testing.T) {
 	}
 }
 
+// What waits for its source has not failed: once it can be tried, it has as long as any
+// first attempt.
+func TestAFirstAttemptAfterALateSourceIsNoTrouble(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-kustomization-health-check-failed.yaml")
+	late := func(t *testing.T, waits time.Duration) (*analyzertest.Play, func(status, reason string)) {
+		object := golden.Objects[0].(*unstructured.Unstructured).DeepCopy()
+		play := analyzertest.NewPlay(t, made(t), golden.Now)
+		turn := func(status, reason string) {
+			condition := map[string]any{
+				"type": "Ready", "status": status, "reason": reason, "message": "m", "observedGeneration": int64(2),
+				"lastTransitionTime": play.Clock.Now().UTC().Format(time.RFC3339),
+			}
+			if err := unstructured.SetNestedSlice(object.Object, []any{condition}, "status", "conditions"); err != nil {
+				t.Fatal(err)
+			}
+			analyzertest.Set(play, inputs.Kustomizations, object.DeepCopy())
+		}
+		turn("False", "ArtifactFailed")
+		play.Step(waits)
+		return play, turn
+	}
+	none := func(t *testing.T, play *analyzertest.Play, when string) {
+		t.Helper()
+		if found := play.Found(); len(found) != 0 {
+			t.Fatalf("found %s: %+v", when, found)
+		}
+	}
+	one := func(t *testing.T, play *analyzertest.Play, since time.Time, when string) {
+		t.Helper()
+		if found := play.Found(); len(found) != 1 || !found[0].Since.Time.Equal(since) {
+			t.Fatalf("found %s is %+v, want one since %s", when, found, since)
+		}
+	}
+	t.Run("within the grace", func(t *testing.T) {
+		play, turn := late(t, standardGrace-2*time.Minute)
+		turn("Unknown", "Progressing")
+		for range 40 {
+			none(t, play, "while it is tried for the first time")
+			play.Step(time.Minute)
+		}
+	})
+	t.Run("after it was found", func(t *testing.T) {
+		play, turn := late(t, time.Hour)
+		one(t, play, golden.Now, "without a source")
+		turn("Unknown", "Progressing")
+		play.Step(fetching)
+		for range 40 {
+			none(t, play, "while it is tried for the first time")
+			play.Step(time.Minute)
+		}
+		turn("False", "HealthCheckFailed")
+		one(t, play, golden.Now.Add(time.Hour+fetching), "when that attempt has failed")
+		turn("Unknown", "Progressing")
+		one(t, play, golden.Now.Add(time.Hour+fetching), "while it is tried again")
+	})
+	t.Run("after what it depends on was ready", func(t *testing.T) {
+		play, turn := late(t, 0)
+		turn("False", "DependencyNotReady")
+		play.Step(time.Hour)
+		one(t, play, golden.Now, "while it waits for what does not exist")
+		turn("Unknown", "Progressing")
+		for range 40 {
+			none(t, play, "while it is tried for the first time")
+			play.Step(time.Minute)
+		}
+	})
+	t.Run("and it does not get at its artifact", func(t *testing.T) {
+		play, turn := late(t, time.Hour)
+		for range 5 {
+			turn("Unknown", "Progressing")
+			play.Step(time.Minute)
+			one(t, play, golden.Now, "while it tries to get at its artifact")
+			turn("False", "ArtifactFailed")
+			play.Step(2 * time.Minute)
+			one(t, play, golden.Now, "while it has none")
+		}
+	})
+	t.Run("and it failed before the source went away", func(t *testing.T) {
+		play, turn := late(t, 0)
+		turn("False", "BuildFailed")
+		play.Step(time.Hour)
+		turn("False", "ArtifactFailed")
+		one(t, play, golden.Now, "without a source")
+		play.Step(time.Minute)
+		turn("Unknown", "Progressing")
+		play.Step(time.Hour)
+		one(t, play, golden.Now, "while it is tried again")
+	})
+}
+
 func TestJunkIsNotTroubleAndHarmsNothing(t *testing.T) {
 	long := strings.Repeat("ä", 100_000)
 	junk := []any{nil, "", long, true, int64(-1), 1.5, []any{nil, int64(1), []any{}, map[string]any{"type": int64(1)}}, map[string]any{"ü": nil, "status": []any{}}}

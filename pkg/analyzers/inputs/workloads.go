@@ -62,9 +62,10 @@ func trimTemplate(template *corev1.PodTemplateSpec) {
 }
 
 // trimJobTemplate keeps what tells whether two templates start the same, with
-// images: what a container waits for may be one.
+// images: what a container waits for may be one; and whether pods that fail stay.
 func trimJobTemplate(in *corev1.PodTemplateSpec) corev1.PodTemplateSpec {
 	out := corev1.PodTemplateSpec{Spec: trimPodSpec(&in.Spec)}
+	out.Spec.RestartPolicy = corev1.RestartPolicy(shared(string(in.Spec.RestartPolicy)))
 	for i := range out.Spec.Containers {
 		out.Spec.Containers[i].Image = in.Spec.Containers[i].Image
 	}

@@ -47,7 +47,7 @@ func (a analyzer) serviceAccount(view *live.View, subject live.Key) ([]v1alpha1.
 		Reason: Unbound, Severity: v1alpha1.SeverityWarning, Subject: reference("v1", "ServiceAccount", account),
 		Message: fmt.Sprintf("Pods mount the token of ServiceAccount %s, and no RoleBinding or ClusterRoleBinding gives it anything.", account.Name),
 		Remediation: v1alpha1.Remediation{
-			Text:     "If its pods use the API, give it what they need; else do not mount its token.",
+			Text:     "If its pods use the API, give it what they need, as the first command does. If they do not, do not bind it, and do not mount its token: " + unmount(account),
 			Commands: commands(view, account),
 		},
 		Since: metav1.NewTime(since),
@@ -55,7 +55,7 @@ func (a analyzer) serviceAccount(view *live.View, subject live.Key) ([]v1alpha1.
 	if slices.ContainsFunc(identities, func(key string) bool { return account.Annotations[key] != "" }) {
 		spec.Severity = v1alpha1.SeverityInfo
 		spec.Message = fmt.Sprintf("Pods mount the token of ServiceAccount %s, which a cloud knows, and no RoleBinding or ClusterRoleBinding gives it anything here.", account.Name)
-		spec.Remediation.Text = "An account that is for the cloud alone needs nothing here. If its pods use the API too, give it what they need."
+		spec.Remediation.Text = "If its pods use the API too, give it what they need, as the first command does. An account that is for the cloud alone needs nothing here: do not bind it, and do not mount its token: " + unmount(account)
 	}
 	return []v1alpha1.FindingSpec{spec}, nil
 }
@@ -95,6 +95,12 @@ func mounted(view *live.View, account *corev1.ServiceAccount) bool {
 	})
 }
 
+// unmount is the command of who does not want the token mounted, which is not to be run
+// beside the one that gives it something.
+func unmount(account *corev1.ServiceAccount) string {
+	return fmt.Sprintf("kubectl patch serviceaccount %s -n %s -p '{\"automountServiceAccountToken\":false}'", account.Name, account.Namespace)
+}
+
 // commands bind the account to the role of its name, if there is one, else to the
 // least of the roles that every cluster has.
 func commands(view *live.View, account *corev1.ServiceAccount) []string {
@@ -106,6 +112,5 @@ func commands(view *live.View, account *corev1.ServiceAccount) []string {
 	return []string{
 		bind,
 		fmt.Sprintf("kubectl get pods -n %s --field-selector spec.serviceAccountName=%s", namespace, name),
-		fmt.Sprintf("kubectl patch serviceaccount %s -n %s -p '{\"automountServiceAccountToken\":false}'", name, namespace),
 	}
 }

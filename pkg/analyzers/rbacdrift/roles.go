@@ -48,12 +48,17 @@ func judge(view *live.View, kind string, role metav1.Object, rules []rbacv1.Poli
 		if !slices.Contains(rule.Verbs, rbacv1.VerbAll) || len(rule.Resources) == 0 {
 			continue
 		}
-		if slices.Contains(rule.Resources, rbacv1.ResourceAll) && slices.Contains(rule.APIGroups, rbacv1.APIGroupAll) {
+		// What is named in full is bounded, whatever may be done with it.
+		named := ""
+		if len(rule.ResourceNames) > 0 {
+			named = " that it names"
+		}
+		if named == "" && slices.Contains(rule.Resources, rbacv1.ResourceAll) && slices.Contains(rule.APIGroups, rbacv1.APIGroupAll) {
 			everything = true
 		}
 		for _, group := range rule.APIGroups {
 			for _, resource := range rule.Resources {
-				wide = append(wide, qualified(resource, group))
+				wide = append(wide, qualified(resource, group)+named)
 			}
 		}
 	}

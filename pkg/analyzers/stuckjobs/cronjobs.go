@@ -5,7 +5,6 @@ package stuckjobs
 
 import (
 	"fmt"
-	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,16 +22,21 @@ func (a analyzer) cronJob(view *live.View, subject live.Key) ([]v1alpha1.Finding
 		return nil, nil
 	}
 	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(cronJob.UID))
-	found := append(indexes(view, reference("CronJob", cronJob), jobs), a.cannotStart(view, cronJob, jobs)...)
+	cannotStart := a.cannotStart(view, cronJob, jobs)
+	found := append(indexes(view, reference("CronJob", cronJob), jobs), cannotStart...)
 	if cronJob.Spec.Suspend != nil && *cronJob.Spec.Suspend {
 		return found, nil
 	}
-	return slices.Concat(found, a.neverSucceeded(view, cronJob, jobs), a.overdue(view, cronJob, jobs)), nil
+	found = append(found, a.neverSucceeded(view, cronJob, jobs)...)
+	if len(cannotStart) > 0 {
+		return found, nil // that Job is what holds it up
+	}
+	return append(found, a.overdue(view, cronJob, jobs)...), nil
 }
 
 // neverSucceeded tells whether a CronJob has failed, and never succeeded. Its Jobs
-// are not named: the next takes the place of the last. While failed pods of the last
-// one are there to tell why, the analyzer FailedPods does.
+// are not named: the next takes the place of the last. Unless failed pods of the last
+// one were cleared away, the analyzer FailedPods tells why.
 func (a analyzer) neverSucceeded(view *live.View, cronJob *batchv1.CronJob, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
 	if cronJob.Status.LastSuccessfulTime != nil {
 		return nil
@@ -50,7 +54,9 @@ func (a analyzer) neverSucceeded(view *live.View, cronJob *batchv1.CronJob, jobs
 		return nil
 	}
 	since := view.FirstObserved(NeverSucceeded)
-	if _, _, pods := workloads.LastFailure(view, jobs); len(pods) > 0 || !analyzers.Past(view, since.Add(a.grace)) {
+	last, _, pods := workloads.LastFailure(view, jobs)
+	told := len(pods) > 0 || last != nil && workloads.DeletesItsPods(last)
+	if told || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{

@@ -87,6 +87,15 @@ func (s schedule) next(cronJob *batchv1.CronJob, changed time.Time) time.Time {
 	return s.Next(from.Add(mostAhead)).Add(mostBehind)
 }
 
+// after returns the time by which a CronJob should have run once more after it was due.
+func (s schedule) after(due time.Time) time.Time {
+	next := s.Next(due)
+	if s.zoned || s.hourly() {
+		return next
+	}
+	return next.Add(mostBehind) // due may be that much too late already
+}
+
 // hourly tells whether a schedule is the same in every hour of every day.
 func (s schedule) hourly() bool {
 	const star = 1 << 63 // of package cron, for a field that excludes nothing

@@ -51,7 +51,7 @@ func (a analyzer) deployment(view *live.View, subject live.Key) ([]v1alpha1.Find
 	case has && progressing.Status == corev1.ConditionFalse:
 		return a.refused(view, d, progressing), nil
 	case has && progressing.Reason == available:
-		return nil, nil // it has rolled out, and lacks pods for another reason
+		return a.short(view, d), nil // it has rolled out, and what it lacks is no rollout
 	case has && deadline(d):
 		return a.abandoned(view, d, progressing), nil
 	case endless(d) && (d.Status.UpdatedReplicas < desired(d.Spec.Replicas) || d.Status.UpdatedReplicas < d.Status.Replicas):
@@ -77,6 +77,23 @@ func (a analyzer) refused(view *live.View, d *appsv1.Deployment, condition appsv
 	}
 	spec := finding(reference("Deployment", d), "does not roll out, because its new ReplicaSet cannot be made", Cause{Kind: Refused, Text: words(condition.Message)})
 	spec.Since = condition.LastTransitionTime
+	return []v1alpha1.FindingSpec{spec}
+}
+
+// short is about a Deployment that has rolled out and of which a pod that is gone, or
+// one more that is wanted, cannot be made: a node was drained, and a quota or a webhook
+// does not let the next pod in.
+func (a analyzer) short(view *live.View, d *appsv1.Deployment) []v1alpha1.FindingSpec {
+	failure, has := conditionOf(d, appsv1.DeploymentReplicaFailure)
+	if !has || failure.Status != corev1.ConditionTrue || d.Status.Replicas >= desired(d.Spec.Replicas) {
+		return nil
+	}
+	since := view.Began("pods cannot be made", failure.LastTransitionTime.Time)
+	if !analyzers.Past(view, since.Add(a.grace)) {
+		return nil
+	}
+	spec := finding(reference("Deployment", d), "has rolled out and lacks pods", Why(view, d))
+	spec.Since = metav1.NewTime(since)
 	return []v1alpha1.FindingSpec{spec}
 }
 

@@ -25,7 +25,8 @@ const (
 	Name = "StuckRollout"
 	// DeadlineExceeded means that a Deployment has not got on within its progressDeadlineSeconds.
 	DeadlineExceeded = "RolloutDeadlineExceeded"
-	// Stuck means that pods of the last revision stay, and nothing has moved for the grace.
+	// Stuck means that pods of the last revision stay, or others cannot be made, and
+	// nothing has moved for the grace.
 	Stuck = "RolloutStuck"
 	// Unobserved means that a controller has not looked at a workload since it was changed.
 	Unobserved = "GenerationUnobserved"
@@ -46,7 +47,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Name: Name,
 		Reasons: []analyzers.Reason{
 			{Name: DeadlineExceeded, Severities: critical, Summary: "A Deployment has not got on with its rollout within its progressDeadlineSeconds, and why."},
-			{Name: Stuck, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A rollout does not move, and pods of the last revision stay."},
+			{Name: Stuck, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A rollout does not move and pods of the last revision stay, or pods cannot be made after it."},
 			{Name: Unobserved, Severities: critical, Summary: "A workload was changed, and its controller has not looked at it."},
 		},
 		Rules: []analyzers.Rule{

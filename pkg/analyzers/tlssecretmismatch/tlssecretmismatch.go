@@ -20,6 +20,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/certificates"
 	"github.com/srenix/srenix/pkg/hostname"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -34,8 +35,6 @@ const (
 	// certificate that the entry serves.
 	HostNotCovered = "HostNotCovered"
 
-	// soon is how long before its end a certificate counts as nearly over.
-	soon = 48 * time.Hour
 	// standardGrace is for hosts and certificates that are changed one after the other.
 	standardGrace = 10 * time.Minute
 )
@@ -76,8 +75,8 @@ type Mismatch struct {
 	// Served and Better are the Certificates that write the Secret named and the one
 	// that should be.
 	Served, Better *unstructured.Unstructured
-	// Ends is when the certificate served is over.
-	Ends time.Time
+	// NearlyOver is when the certificate served became so, and Ends when it is over.
+	NearlyOver, Ends time.Time
 }
 
 // Secrets are the names of the Secret served and the better one.
@@ -101,18 +100,17 @@ func mismatches(view *live.View, s server) []Mismatch {
 		if served == nil || ends.IsZero() || len(entry.Hosts) == 0 {
 			continue
 		}
-		if begins := ends.Add(-soon); view.Now().Before(begins) {
-			view.RecheckAt(begins)
+		nearlyOver := certificates.NearlyOver(served)
+		if !analyzers.Past(view, nearlyOver) {
 			continue
 		}
 		view.RecheckAt(ends)
-		better := betterThan(view, s.subject.Namespace, entry, ends)
+		better := betterThan(view, entry, served, ends)
 		if better == nil || known[discriminator(entry)] {
 			continue
 		}
 		known[discriminator(entry)] = true
-		view.RecheckAt(inputs.TimeAt(better, "status", "notAfter").Add(-soon))
-		found = append(found, Mismatch{Index: i, Served: served, Better: better, Ends: ends})
+		found = append(found, Mismatch{Index: i, Served: served, Better: better, NearlyOver: nearlyOver, Ends: ends})
 	}
 	return found
 }
@@ -143,7 +141,7 @@ func (a analyzer) judge(view *live.View, s server) []v1alpha1.FindingSpec {
 
 func betterSecret(view *live.View, s server, m Mismatch) v1alpha1.FindingSpec {
 	served, better := m.Secrets()
-	severity, what, since := v1alpha1.SeverityWarning, "nearly over", m.Ends.Add(-soon)
+	severity, what, since := v1alpha1.SeverityWarning, "nearly over", m.NearlyOver
 	if !view.Now().Before(m.Ends) {
 		severity, what, since = v1alpha1.SeverityCritical, "over", m.Ends
 	}
@@ -154,7 +152,7 @@ func betterSecret(view *live.View, s server, m Mismatch) v1alpha1.FindingSpec {
 			{Relation: "certificate served", ObjectReference: certificate(m.Served)},
 			{Relation: "better certificate", ObjectReference: certificate(m.Better)},
 		},
-		Message: fmt.Sprintf("%s %s serves %s with Secret %s, whose certificate is %s (%s). Certificate %s is Ready, covers the same hosts and is valid longer; it is in Secret %s.",
+		Message: fmt.Sprintf("%s %s serves %s with Secret %s, whose certificate is %s (%s). Certificate %s is Ready, of the same issuer, covers the same hosts and is valid longer; it is in Secret %s.",
 			s.subject.Kind, s.subject.Name, list(entry.Hosts), served, what, m.Ends.UTC().Format(time.RFC3339), m.Better.GetName(), better),
 		Remediation: v1alpha1.Remediation{
 			Text: "Point the entry at the better Secret, or mend the Certificate that is served.",
@@ -233,15 +231,16 @@ func serving(view *live.View, namespace, secret string) (*unstructured.Unstructu
 }
 
 // betterThan returns the Ready Certificate, of another Secret, that covers the
-// hosts of an entry and is valid longest, longer than the one served.
-func betterThan(view *live.View, namespace string, entry networkingv1.IngressTLS, ends time.Time) *unstructured.Unstructured {
+// hosts of an entry and is valid longest, longer than the one served. It is of the same
+// issuer: who trusts that of the one served need not trust another.
+func betterThan(view *live.View, entry networkingv1.IngressTLS, served *unstructured.Unstructured, ends time.Time) *unstructured.Unstructured {
 	var best *unstructured.Unstructured
-	for _, candidate := range inputs.Certificates.List(view, namespace, nil) {
+	for _, candidate := range inputs.Certificates.List(view, served.GetNamespace(), nil) {
 		secret, until := secretOf(candidate), inputs.TimeAt(candidate, "status", "notAfter")
 		ready, _ := inputs.ConditionOf(candidate, "Ready")
 		switch {
 		case secret == "" || secret == entry.SecretName || candidate.GetDeletionTimestamp() != nil || ready.Status != "True":
-		case !until.After(ends) || !view.Now().Before(until.Add(-soon)):
+		case !certificates.SameIssuer(candidate, served) || !until.After(ends) || analyzers.Past(view, certificates.NearlyOver(candidate)):
 		case !hostname.CoversAll(inputs.TextsAt(candidate, "spec", "dnsNames"), entry.Hosts):
 		case best == nil || until.After(inputs.TimeAt(best, "status", "notAfter")) ||
 			until.Equal(inputs.TimeAt(best, "status", "notAfter")) && candidate.GetName() < best.GetName():

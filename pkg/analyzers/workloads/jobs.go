@@ -50,6 +50,18 @@ func LastFailure(view *live.View, jobs []*batchv1.Job) (last *batchv1.Job, at ti
 	return last, at, pods
 }
 
+// DeletesItsPods tells whether the controller of Jobs deleted the pods of a failed Job
+// when it failed, as it does with those that still run (k8s.io/kubernetes,
+// pkg/controller/job): with the restartPolicy OnFailure a container that fails is
+// restarted in its pod, and a deadline ends pods that had not failed. Pods of other
+// Jobs are there until somebody clears them away.
+func DeletesItsPods(job *batchv1.Job) bool {
+	return job.Spec.Template.Spec.RestartPolicy == corev1.RestartPolicyOnFailure ||
+		slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+			return c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue && c.Reason == batchv1.JobReasonDeadlineExceeded
+		})
+}
+
 // Corrected tells whether what a container waits for is another thing in the template
 // of a CronJob than in the Job that it made before: its image, or else what it takes
 // from ConfigMaps and Secrets. A Job keeps the template that it was made with.

@@ -38,6 +38,21 @@ func Runs(view *live.View, pod *corev1.Pod) bool {
 	return !exists || !inputs.NodeLost(node)
 }
 
+// NeverReady tells whether a pod that is not Ready has not been since it started: the
+// kubelet writes the condition first when it takes the pod up (k8s.io/kubernetes,
+// pkg/kubelet/status), and after that only when it turns.
+func NeverReady(pod *corev1.Pod) bool {
+	ready := inputs.ConditionOfPod(pod, corev1.PodReady)
+	if ready.Status == corev1.ConditionTrue {
+		return false
+	}
+	started := pod.Status.StartTime
+	if started == nil {
+		started = &pod.CreationTimestamp
+	}
+	return ready.LastTransitionTime.IsZero() || !ready.LastTransitionTime.After(started.Time)
+}
+
 // runs judges a container that has had trouble: only of those there are statuses.
 func runs(view *live.View, status corev1.ContainerStatus) bool {
 	running := status.State.Running

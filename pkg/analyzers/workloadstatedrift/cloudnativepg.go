@@ -53,27 +53,33 @@ var (
 
 func (a analyzer) cluster(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	cluster, exists := inputs.PostgresClusters.Get(view, subject)
-	if !exists || cluster.GetDeletionTimestamp() != nil || hibernated(cluster) || cluster.GetAnnotations()[reconciliation] == "disabled" {
+	if !exists || cluster.GetDeletionTimestamp() != nil {
 		return nil, nil
 	}
-	// Who fences the primary has stopped the cluster, and the operator waits.
-	fenced := fencedInstances(cluster)
-	if slices.Contains(fenced, "*") || slices.Contains(fenced, inputs.TextAt(cluster, "status", "currentPrimary")) {
+	if hibernated(cluster) || stopped(cluster) {
+		rests(view, cluster)
 		return nil, nil
 	}
+	specs := a.phase(view, cluster)
 	switchover, stuck := a.switchover(view, cluster)
 	phase := inputs.TextAt(cluster, "status", "phase")
 	switch {
 	case stuck && (phase == phaseHealthy || slices.Contains(changing, phase)):
 		return []v1alpha1.FindingSpec{switchover}, nil // one trouble
+	case stuck:
+		return append(specs, switchover), nil
 	case phase == phaseHealthy:
-		return a.followers(view, cluster, fenced), nil
-	}
-	specs := a.phase(view, cluster, phase)
-	if stuck {
-		specs = append(specs, switchover)
+		return a.followers(view, cluster), nil
 	}
 	return specs, nil
+}
+
+// stopped tells whether somebody keeps the operator from a cluster, or has fenced the
+// primary, which stops the cluster and has the operator wait.
+func stopped(cluster *unstructured.Unstructured) bool {
+	fenced := fencedInstances(cluster)
+	return cluster.GetAnnotations()[reconciliation] == "disabled" ||
+		slices.Contains(fenced, "*") || slices.Contains(fenced, inputs.TextAt(cluster, "status", "currentPrimary"))
 }
 
 // switchover tells whether the cluster has had another primary than it should have
@@ -97,21 +103,45 @@ func (a analyzer) switchover(view *live.View, cluster *unstructured.Unstructured
 	return about(cluster, SwitchoverStuck, v1alpha1.SeverityCritical, since, message), true
 }
 
+// What a cluster is observed to do: it rests while nothing is found about its phase,
+// whatever its condition Ready says then.
+const (
+	rest   = "rest"
+	unrest = "unrest"
+)
+
+// rests notes that a cluster is not Ready, and that this is no trouble.
+func rests(view *live.View, cluster *unstructured.Unstructured) {
+	if ready, _ := inputs.ConditionOf(cluster, "Ready"); ready.Status == "False" {
+		view.FirstObserved(rest)
+	}
+}
+
+// restless tells since when a cluster has been in phases that are not quiet, whichever.
+// Ready tells it where nobody has looked before: it is False in quiet phases too, and
+// does not turn between them and others.
+func restless(view *live.View, cluster *unstructured.Unstructured, phase string) time.Time {
+	_, rested := view.Observed(rest)
+	_, known := view.Observed(unrest)
+	var told time.Time
+	if ready, _ := inputs.ConditionOf(cluster, "Ready"); ready.Status == "False" && !rested && !known && !slices.Contains(steps, phase) {
+		told = ready.LastTransition
+	}
+	return view.Began(unrest, told)
+}
+
 // phase judges a phase that is not healthy.
-func (a analyzer) phase(view *live.View, cluster *unstructured.Unstructured, phase string) []v1alpha1.FindingSpec {
+func (a analyzer) phase(view *live.View, cluster *unstructured.Unstructured) []v1alpha1.FindingSpec {
+	phase := inputs.TextAt(cluster, "status", "phase")
 	if phase == "" || slices.Contains(quiet, phase) {
+		rests(view, cluster)
 		return nil
 	}
 	severity := v1alpha1.SeverityWarning
 	if slices.Contains(failures, phase) {
 		severity = v1alpha1.SeverityCritical
 	}
-	// Ready tells since when it is not healthy, whatever the phases were in between.
-	ready, _ := inputs.ConditionOf(cluster, "Ready")
-	since := ready.LastTransition
-	if ready.Status != "False" || since.IsZero() || slices.Contains(steps, phase) {
-		since = view.FirstObserved(ClusterNotHealthy + "/" + phase)
-	}
+	since := restless(view, cluster, phase)
 	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
@@ -124,9 +154,9 @@ func (a analyzer) phase(view *live.View, cluster *unstructured.Unstructured, pha
 }
 
 // followers judges whether a healthy cluster has all its instances.
-func (a analyzer) followers(view *live.View, cluster *unstructured.Unstructured, fenced []string) []v1alpha1.FindingSpec {
+func (a analyzer) followers(view *live.View, cluster *unstructured.Unstructured) []v1alpha1.FindingSpec {
 	known := inputs.NumberAt(cluster, "status", "instances") > 0
-	want := inputs.NumberAt(cluster, "spec", "instances") - int64(len(fenced))
+	want := inputs.NumberAt(cluster, "spec", "instances") - int64(len(fencedInstances(cluster)))
 	if have := inputs.NumberAt(cluster, "status", "readyInstances"); !known || have >= want {
 		return nil
 	}

@@ -20,13 +20,16 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
-const (
-	// startGrace is the least time that pods have to become Ready for the first time.
-	startGrace = 15 * time.Minute
-	// atOnce is within which time of its start a pod's Ready condition is written first:
-	// if it is as old as the pod, the pod never was Ready.
-	atOnce = 5 * time.Second
-)
+// startGrace is the least time that pods have to become Ready for the first time.
+const startGrace = 15 * time.Minute
+
+// graceOf is how long a pod that is not Ready has to become so.
+func (a analyzer) graceOf(pod *corev1.Pod) time.Duration {
+	if workloads.NeverReady(pod) {
+		return max(a.grace, startGrace)
+	}
+	return a.grace
+}
 
 // deployment tells whether all pods of a Deployment stopped being Ready that has rolled
 // out. Until then its own deadline counts, and StuckRollout tells.
@@ -73,14 +76,11 @@ func (a analyzer) noneReady(view *live.View, of v1alpha1.ObjectReference, pods [
 		if condition.Status == corev1.ConditionTrue || condition.LastTransitionTime.IsZero() || !workloads.Runs(view, pod) {
 			return nil
 		}
-		turned, grace := condition.LastTransitionTime.Time, a.grace
-		if started := pod.Status.StartTime; started == nil || turned.Before(started.Add(atOnce)) {
-			grace = max(grace, startGrace)
-		}
+		turned := condition.LastTransitionTime.Time
 		if turned.After(since) {
 			since = turned // the last one is what makes it all of them
 		}
-		if over := turned.Add(grace); over.After(end) {
+		if over := turned.Add(a.graceOf(pod)); over.After(end) {
 			end = over
 		}
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod that is not Ready", ObjectReference: workloads.PodReference(pod)})

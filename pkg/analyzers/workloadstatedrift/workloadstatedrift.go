@@ -133,7 +133,7 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 	if since.IsZero() {
 		since = zero.CreationTimestamp.Time
 	}
-	if !analyzers.Past(view, since.Add(a.grace)) {
+	if !analyzers.Past(view, since.Add(a.graceOf(zero))) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{{

@@ -4,6 +4,7 @@
 package workloadstatedrift
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -52,6 +53,51 @@ func TestJunkIsNotTroubleAndHarmsNothing(t *testing.T) {
 	}
 	for _, spec := range analyzertest.Analyze(t, made(t), time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC), 24*time.Hour, objects) {
 		t.Errorf("%s: %s", spec.Subject.Name, spec.Message)
+	}
+}
+
+// Ready is False in a quiet phase too, and does not turn when the phase does: what comes
+// after a long quiet phase has its own grace.
+func TestWhatComesAfterAQuietPhaseHasItsOwnGrace(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/miss-postgres-upgrading-cluster.yaml")
+	began := golden.Now
+	in := func(phase string) *unstructured.Unstructured {
+		object := golden.Objects[0].(*unstructured.Unstructured).DeepCopy()
+		ready := map[string]any{"type": "Ready", "status": "False", "reason": "ClusterIsNotReady", "lastTransitionTime": began.Format(time.RFC3339)}
+		if err := errors.Join(
+			unstructured.SetNestedField(object.Object, phase, "status", "phase"),
+			unstructured.SetNestedSlice(object.Object, []any{ready}, "status", "conditions"),
+		); err != nil {
+			t.Fatal(err)
+		}
+		return object
+	}
+	for _, phase := range []string{"Waiting for user action", "Switchover in progress", "Failing over"} {
+		t.Run(phase, func(t *testing.T) {
+			play := analyzertest.NewPlay(t, made(t), began, in("Upgrading cluster"))
+			play.Step(20 * time.Minute)
+			turned := play.Clock.Now()
+			analyzertest.Set(play, inputs.PostgresClusters, in(phase))
+			play.Step(2 * time.Minute)
+			play.Restart()
+			// Of two phases that are not quiet, the second goes on with the first.
+			analyzertest.Set(play, inputs.PostgresClusters, in("Waiting for the instances to become active"))
+			play.Step(2 * time.Minute)
+			if found := play.Found(); len(found) != 0 {
+				t.Fatalf("found within the grace: %+v", found)
+			}
+			analyzertest.Set(play, inputs.PostgresClusters, in(phase))
+			play.Step(time.Minute)
+			if found := play.Found(); len(found) != 1 || !found[0].Since.Time.Equal(turned) {
+				t.Fatalf("found after the grace is %+v, want one since %s", found, turned)
+			}
+			analyzertest.Set(play, inputs.PostgresClusters, in("Creating a new replica"))
+			play.Step(20 * time.Minute)
+			analyzertest.Set(play, inputs.PostgresClusters, in(phase))
+			if found := play.Found(); len(found) != 0 {
+				t.Fatalf("found at once after another quiet phase: %+v", found)
+			}
+		})
 	}
 }
 
