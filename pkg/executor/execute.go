@@ -129,6 +129,9 @@ func (r *reconciler) overtaken(approval *opsv1alpha1.Approval, intent *opsv1alph
 	if _, err := r.verifier.VerifyAt(approval.Spec.Token, intent.Spec.Time.Time); err != nil {
 		return expired(err.Error() + ", before anything was done: approve anew with " + approveCommand(approval)), true
 	}
+	if record := endedBy(contest, approval); record != nil {
+		return r.recorded(approval, record), true
+	}
 	if other := first(rivals); other != nil {
 		return other.end(), true
 	}

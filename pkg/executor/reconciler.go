@@ -148,6 +148,9 @@ func (r *reconciler) advance(ctx context.Context, approval *opsv1alpha1.Approval
 	if past.intent != "" {
 		return r.settle(ctx, approval, past)
 	}
+	if record := endedBy(past.events, approval); record != nil {
+		return r.conclude(ctx, approval, past, r.recorded(approval, record))
+	}
 	switch approval.Status.Phase {
 	case opsv1alpha1.PhaseAwaitingSecondApproval:
 		return r.await(ctx, approval, past)
