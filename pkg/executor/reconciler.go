@@ -55,6 +55,13 @@ type gatherer interface {
 	Gather(ctx context.Context, request evidence.Request) policy.Input
 }
 
+// keys tells whether the verifier's keys could be read, and when. A
+// *token.JWKSSource does.
+type keys interface {
+	Err() error
+	ReadAt() time.Time
+}
+
 // reconciler brings approvals to their end, each call as far as it can go now.
 type reconciler struct {
 	// client reads from and writes to kube-apiserver without a cache.
@@ -64,8 +71,7 @@ type reconciler struct {
 
 	chain    *audit.Chain
 	verifier *token.Verifier
-	// keys tells whether the verifier's keys could be read.
-	keys     interface{ Err() error }
+	keys     keys
 	evidence gatherer
 	evaluate func(policy.Input) policy.Decision
 	actions  map[srenix.ActionKind]action
