@@ -128,28 +128,33 @@ func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *brea
 	return nil
 }
 
-// holdBack leaves an approval pending while the breaker of its kind is open, and
+// holdBack leaves an approval pending while the breaker of its kind is open.
+func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approval, past *history, open *breaker) (ctrl.Result, error) {
+	return r.hold(ctx, approval, past, "BreakerOpen", fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s",
+		approval.Spec.Snapshot.ActionKind, open, open.closeCommand()))
+}
+
+// hold leaves an approval pending for a reason that has to go away first, and
 // gives a claim back under which nothing was done. Should its token expire
 // meanwhile, that ends it.
-func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approval, past *history, open *breaker) (ctrl.Result, error) {
+func (r *reconciler) hold(ctx context.Context, approval *opsv1alpha1.Approval, past *history, reason, message string) (ctrl.Result, error) {
 	if _, err := r.verifyToken(approval); err != nil {
 		return r.concludeToken(ctx, approval, past, err)
 	}
-	kind := approval.Spec.Snapshot.ActionKind
-	message := fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s", kind, open, open.closeCommand())
 	known := meta.FindStatusCondition(approval.Status.Conditions, opsv1alpha1.ConditionAccepted)
 	if known == nil || known.Message != message || approval.Status.Phase != opsv1alpha1.PhasePending {
 		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 			status.Phase = opsv1alpha1.PhasePending
 			status.Message = message
 			status.Execution = nil
-			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionFalse, "BreakerOpen", message)
+			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionFalse, reason, message)
 		})
 		if err != nil {
 			return ctrl.Result{}, err
 		}
-		klog.FromContext(ctx).Info("Approval held back by an open breaker", "actionKind", kind, "failures", open.failures, "namespaces", len(open.namespaces), "newest", klog.KObj(open.newest))
-		r.announce(approval, false, warning, "BreakerOpen", string(kind), message)
+		kind := string(approval.Spec.Snapshot.ActionKind)
+		klog.FromContext(ctx).Info("Approval held back", "reason", reason, "actionKind", kind, "message", message)
+		r.announce(approval, false, warning, reason, kind, message)
 	}
 	return ctrl.Result{RequeueAfter: waitRetry}, nil
 }

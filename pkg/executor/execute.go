@@ -75,6 +75,9 @@ func (r *reconciler) execute(ctx context.Context, approval *opsv1alpha1.Approval
 	if open != nil {
 		return r.holdBack(ctx, approval, past, open)
 	}
+	if r.leash.Err() != nil {
+		return r.unleashed(ctx, approval, past)
+	}
 	return r.act(context.WithoutCancel(ctx), approval, past, ruling)
 }
 

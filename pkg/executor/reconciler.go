@@ -76,6 +76,8 @@ type reconciler struct {
 	evaluate func(policy.Input) policy.Decision
 	actions  map[srenix.ActionKind]action
 
+	// leash tells why nothing may be carried out; nil if it may.
+	leash  interface{ Err() error }
 	config config.ExecutorConfiguration
 	// identity is this process, and no other one ever.
 	identity string
@@ -183,6 +185,9 @@ func (r *reconciler) begin(ctx context.Context, approval *opsv1alpha1.Approval, 
 		return r.conclude(ctx, approval, past, refused("NotCarriedOut",
 			fmt.Sprintf("the action kind %q is not carried out by this version of srenix", kind)))
 	}
+	if r.leash.Err() != nil {
+		return r.unleashed(ctx, approval, past)
+	}
 	open, err := r.openBreaker(ctx, kind, approval.Namespace)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -205,6 +210,11 @@ func (r *reconciler) resume(ctx context.Context, approval *opsv1alpha1.Approval,
 			if wait := record.ClaimedAt.Add(TakeoverAfter).Sub(r.clock.Now()); wait > 0 {
 				return ctrl.Result{RequeueAfter: wait}, nil
 			}
+		}
+		if r.leash.Err() != nil {
+			return r.unleashed(ctx, approval, past)
+		}
+		if record != nil {
 			klog.FromContext(ctx).Info("Taking over a claim under which nothing was done", "executor", record.Executor)
 		}
 		if err := r.claim(ctx, approval); err != nil {
