@@ -24,8 +24,8 @@ import (
 const pageSize = 500
 
 // BreakerAcknowledged is the annotation of a failed Approval by which a person
-// says to have looked at it: it, and whatever failed before it, opens no breaker.
-// Its value is the name of the audit event that records the failure, the last of
+// says to have looked at it: it, and whatever failed before it in its namespace,
+// opens no breaker. Its value is the name of the audit event that records the failure, the last of
 // the status, so that nobody acknowledges what has not happened yet.
 const BreakerAcknowledged = "ops.srenix.io/breaker-acknowledged"
 
@@ -103,19 +103,24 @@ func (r *reconciler) outcomes(ctx context.Context, kind srenix.ActionKind) ([]op
 }
 
 // opened looks for as many failures in a row as the threshold, in as many
-// namespaces as are needed, back to the newest that is acknowledged. A success
-// ends a row, and does not close what an earlier one has opened: it may be of an
-// action that was under way by then.
+// namespaces as are needed, in each back to the newest that is acknowledged: who
+// looks after one namespace says nothing of what failed in others. A success ends
+// a row, and does not close what an earlier one has opened: it may be of an action
+// that was under way by then.
 func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *breaker {
 	var row *breaker
+	behind := map[string]bool{}
 	for i := range newestFirst {
 		approval := &newestFirst[i]
 		switch {
 		case helped(approval):
 			row = nil
 			continue
+		case behind[approval.Namespace]:
+			continue
 		case acknowledged(approval):
-			return nil
+			behind[approval.Namespace] = true
+			continue
 		case row == nil:
 			row = &breaker{newest: approval, namespaces: map[string]bool{}}
 		}
