@@ -102,15 +102,27 @@ func (g *gathering) readDecisions(ctx context.Context, claims *token.Claims) {
 	}
 }
 
-// endedByExecutor tells whether the executor refused an approval after its
-// acceptance, because its token had expired by then, for one. The webhook's
-// refusals do not count: whoever holds a used token can provoke those.
+// endedByExecutor tells whether the executor ended an approval after its
+// acceptance: its token had expired by then, for one, or its proposal was gone.
+// It has had its end, and does not rise again with a proposal of the same digest.
+// What others record does not count: whoever holds a used token can provoke the
+// webhook's refusals.
 func endedByExecutor(accepted *opsv1alpha1.AuditEventSpec, later []opsv1alpha1.AuditEvent) bool {
 	return slices.ContainsFunc(later, func(event opsv1alpha1.AuditEvent) bool {
 		references := &event.Spec.References
-		return event.Spec.Type == opsv1alpha1.AuditApprovalDenied && audit.ByExecutor(&event.Spec) &&
+		return ends(event.Spec.Type) && audit.ByExecutor(&event.Spec) &&
 			references.JTI == accepted.References.JTI && references.ApprovalUID == accepted.References.ApprovalUID
 	})
+}
+
+// ends tells whether nothing is carried out any more for an approval of which an
+// executor records this.
+func ends(t opsv1alpha1.AuditType) bool {
+	switch t {
+	case opsv1alpha1.AuditApprovalDenied, opsv1alpha1.AuditSuperseded, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled:
+		return true
+	}
+	return false
 }
 
 // stillStands tells whether an accepted approval is stored and is what the chain

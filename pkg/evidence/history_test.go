@@ -101,6 +101,33 @@ func TestOtherDecisionsThatCount(t *testing.T) {
 			_, claims := w.accept(t, "bob")
 			w.recordBy(t, "executor/pod", opsv1alpha1.AuditApprovalDenied, claims)
 		}, nil},
+		"one that the executor superseded since": {func(t *testing.T, w *world) {
+			_, claims := w.accept(t, "bob")
+			w.recordBy(t, "executor/pod", opsv1alpha1.AuditSuperseded, claims)
+		}, nil},
+		"one whose action failed since": {func(t *testing.T, w *world) {
+			_, claims := w.accept(t, "bob")
+			w.recordBy(t, "executor/pod", opsv1alpha1.AuditActionIntended, claims)
+			w.recordBy(t, "executor/pod", opsv1alpha1.AuditActionFailed, claims)
+		}, nil},
+		"one of which nobody can tell whether it was carried out": {func(t *testing.T, w *world) {
+			_, claims := w.accept(t, "bob")
+			w.recordBy(t, "executor/pod", opsv1alpha1.AuditActionIntended, claims)
+			w.recordBy(t, "executor/pod", opsv1alpha1.AuditActionUnsettled, claims)
+		}, nil},
+		"one that somebody else than an executor says to be superseded": {func(t *testing.T, w *world) {
+			_, claims := w.accept(t, "bob")
+			w.record(t, opsv1alpha1.AuditSuperseded, claims)
+		}, []string{"bob Approve"}},
+		"one whose like of another UID was superseded": {func(t *testing.T, w *world) {
+			_, claims := w.accept(t, "bob")
+			w.recordBy(t, "executor/pod", opsv1alpha1.AuditSuperseded, claims, func(r *opsv1alpha1.AuditReferences) { r.ApprovalUID = "before" })
+		}, []string{"bob Approve"}},
+		"one beside another person's that was superseded": {func(t *testing.T, w *world) {
+			w.accept(t, "bob")
+			_, claims := w.accept(t, "carol")
+			w.recordBy(t, "executor/pod", opsv1alpha1.AuditSuperseded, claims)
+		}, []string{"bob Approve"}},
 		"one whose token somebody tried again since": {func(t *testing.T, w *world) {
 			_, claims := w.accept(t, "bob")
 			w.record(t, opsv1alpha1.AuditApprovalDenied, claims)
@@ -149,6 +176,36 @@ func TestOtherDecisionsThatCount(t *testing.T) {
 			in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
 			if diff := cmp.Diff(test.want, approvers(in.Approvals)); diff != "" {
 				t.Errorf("(-want +have):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A runbook was approved by one person and superseded, because its proposal went.
+// It comes back with the same digest, and one other yes does not release it.
+func TestAnEndedApprovalOfARunbookDoesNotCount(t *testing.T) {
+	for name, test := range map[string]struct {
+		ends     bool
+		awaiting bool
+	}{
+		"it still waits":    {false, false},
+		"it was superseded": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			spec := &w.proposal.Spec
+			spec.Tier, spec.ActionKind = v1alpha1.TierRunbook, v1alpha1.ActionRunbook
+			spec.Runbook = &v1alpha1.RunbookReference{Title: "unseal", Investigation: "vault", Digest: "sha256:text"}
+			w.seal(t)
+			_, first := w.accept(t, "bob")
+			if test.ends {
+				w.recordBy(t, "executor/pod", opsv1alpha1.AuditSuperseded, first)
+			}
+			w.clock.SetTime(start.Add(31 * time.Minute))
+			signed, claims := w.accept(t, "alice")
+			decision := policy.Evaluate(w.gatherer().Gather(t.Context(), w.request(policy.StageExecution, signed, claims)))
+			if !decision.Allowed || decision.Awaiting != test.awaiting {
+				t.Errorf("allowed %t, awaiting another %t: %s", decision.Allowed, decision.Awaiting, decision.Message())
 			}
 		})
 	}

@@ -24,8 +24,8 @@ import (
 const pageSize = 500
 
 // BreakerAcknowledged is the annotation of a failed Approval by which a person
-// says to have looked at it: it, and whatever failed before it, opens no breaker.
-// Its value is the name of the audit event that records the failure, the last of
+// says to have looked at it: it, and whatever failed before it in its namespace,
+// opens no breaker. Its value is the name of the audit event that records the failure, the last of
 // the status, so that nobody acknowledges what has not happened yet.
 const BreakerAcknowledged = "ops.srenix.io/breaker-acknowledged"
 
@@ -103,19 +103,24 @@ func (r *reconciler) outcomes(ctx context.Context, kind srenix.ActionKind) ([]op
 }
 
 // opened looks for as many failures in a row as the threshold, in as many
-// namespaces as are needed, back to the newest that is acknowledged. A success
-// ends a row, and does not close what an earlier one has opened: it may be of an
-// action that was under way by then.
+// namespaces as are needed, in each back to the newest that is acknowledged: who
+// looks after one namespace says nothing of what failed in others. A success ends
+// a row, and does not close what an earlier one has opened: it may be of an action
+// that was under way by then.
 func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *breaker {
 	var row *breaker
+	behind := map[string]bool{}
 	for i := range newestFirst {
 		approval := &newestFirst[i]
 		switch {
 		case helped(approval):
 			row = nil
 			continue
+		case behind[approval.Namespace]:
+			continue
 		case acknowledged(approval):
-			return nil
+			behind[approval.Namespace] = true
+			continue
 		case row == nil:
 			row = &breaker{newest: approval, namespaces: map[string]bool{}}
 		}
@@ -128,28 +133,33 @@ func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *brea
 	return nil
 }
 
-// holdBack leaves an approval pending while the breaker of its kind is open, and
+// holdBack leaves an approval pending while the breaker of its kind is open.
+func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approval, past *history, open *breaker) (ctrl.Result, error) {
+	return r.hold(ctx, approval, past, "BreakerOpen", fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s",
+		approval.Spec.Snapshot.ActionKind, open, open.closeCommand()))
+}
+
+// hold leaves an approval pending for a reason that has to go away first, and
 // gives a claim back under which nothing was done. Should its token expire
 // meanwhile, that ends it.
-func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approval, past *history, open *breaker) (ctrl.Result, error) {
+func (r *reconciler) hold(ctx context.Context, approval *opsv1alpha1.Approval, past *history, reason, message string) (ctrl.Result, error) {
 	if _, err := r.verifyToken(approval); err != nil {
 		return r.concludeToken(ctx, approval, past, err)
 	}
-	kind := approval.Spec.Snapshot.ActionKind
-	message := fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s", kind, open, open.closeCommand())
 	known := meta.FindStatusCondition(approval.Status.Conditions, opsv1alpha1.ConditionAccepted)
 	if known == nil || known.Message != message || approval.Status.Phase != opsv1alpha1.PhasePending {
 		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 			status.Phase = opsv1alpha1.PhasePending
 			status.Message = message
 			status.Execution = nil
-			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionFalse, "BreakerOpen", message)
+			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionFalse, reason, message)
 		})
 		if err != nil {
 			return ctrl.Result{}, err
 		}
-		klog.FromContext(ctx).Info("Approval held back by an open breaker", "actionKind", kind, "failures", open.failures, "namespaces", len(open.namespaces), "newest", klog.KObj(open.newest))
-		r.announce(approval, false, warning, "BreakerOpen", string(kind), message)
+		kind := string(approval.Spec.Snapshot.ActionKind)
+		klog.FromContext(ctx).Info("Approval held back", "reason", reason, "actionKind", kind, "message", message)
+		r.announce(approval, false, warning, reason, kind, message)
 	}
 	return ctrl.Result{RequeueAfter: waitRetry}, nil
 }

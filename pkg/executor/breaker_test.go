@@ -63,10 +63,12 @@ func (w *world) finishedIn(namespace string, index int, kind srenix.ActionKind, 
 	return approval
 }
 
+var namespaces = map[byte]string{'s': "shop", 'b': "bank", 'c': "club"}
+
 func TestBreaker(t *testing.T) {
 	for name, test := range map[string]struct {
 		history string
-		// in has the namespace of each: s shop, where it is approved, b bank. All are in shop if it is empty.
+		// in has the namespace of each: s shop, where it is approved, b bank, c club. All are in shop if it is empty.
 		in    string
 		other bool
 		open  bool
@@ -95,6 +97,9 @@ func TestBreaker(t *testing.T) {
 		"a success elsewhere does not end a namespace's own":   {history: "FFVF", in: "ssbs", open: true},
 		"acknowledged where the last one was":                  {history: "FFA", in: "bsb"},
 		"an acknowledgment elsewhere leaves a namespace's own": {history: "FFFA", in: "sssb", open: true},
+		"an acknowledgment leaves a row of other namespaces":   {history: "FFFA", in: "sbsc", open: true},
+		"and takes what is its own out of a row":               {history: "FFFA", in: "sbsb"},
+		"an older acknowledgment leaves newer ones elsewhere":  {history: "FAFF", in: "bcsb", open: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, srenix.ActionDeletePod)
@@ -104,8 +109,8 @@ func TestBreaker(t *testing.T) {
 			}
 			for index, how := range test.history {
 				namespace := "shop"
-				if test.in != "" && test.in[index] == 'b' {
-					namespace = "bank"
+				if test.in != "" {
+					namespace = namespaces[test.in[index]]
 				}
 				w.finishedIn(namespace, index, kind, how)
 			}
@@ -136,7 +141,7 @@ func TestTheBreakerTellsHowToCloseIt(t *testing.T) {
 			w := newWorld(t, srenix.ActionDeletePod)
 			var last *opsv1alpha1.Approval
 			for index, how := range test.history {
-				ended := w.finishedIn(map[byte]string{'s': "shop", 'b': "bank"}[test.in[index]], index, srenix.ActionDeletePod, how)
+				ended := w.finishedIn(namespaces[test.in[index]], index, srenix.ActionDeletePod, how)
 				if how == 'F' {
 					last = ended
 				}

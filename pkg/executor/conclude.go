@@ -5,6 +5,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/token"
 )
 
 // Types of Kubernetes events, of which the library has no names for events.k8s.io.
@@ -62,6 +64,17 @@ func superseded(message string) ending {
 		phase: opsv1alpha1.PhaseSuperseded, condition: opsv1alpha1.ConditionExecuted, value: metav1.ConditionFalse,
 		reason: "Superseded", message: message, audit: opsv1alpha1.AuditSuperseded,
 	}
+}
+
+// recorded is the end that the chain has already.
+func (r *reconciler) recorded(approval *opsv1alpha1.Approval, record *opsv1alpha1.AuditEventSpec) ending {
+	if record.Type == opsv1alpha1.AuditSuperseded {
+		return superseded(record.Message)
+	}
+	if _, err := r.verifier.VerifyAt(approval.Spec.Token, record.Time.Time); errors.Is(err, token.ErrExpired) {
+		return expired(record.Message)
+	}
+	return refused("DeniedBefore", record.Message)
 }
 
 // conclude ends an approval for which nothing was done, and nothing will be.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,7 +19,9 @@ import (
 	"github.com/srenix/srenix/pkg/policy"
 )
 
-var actingKinds = []srenix.ActionKind{srenix.ActionDeletePod, srenix.ActionPatchDeploymentAnnotation}
+// actingKinds are one for each way in which an action is looked for. The other
+// deletions differ from that of a Pod in their type alone.
+var actingKinds = []srenix.ActionKind{srenix.ActionDeletePod, srenix.ActionPatchDeploymentAnnotation, srenix.ActionPatchIngressTLS}
 
 // checkOnce checks what must hold at the end, wherever anybody crashed: at most
 // one action, and an approval that tells the truth about it.
@@ -222,29 +225,42 @@ func TestAnIntentWhoseApprovalWasDeletedIsSettledByTheNext(t *testing.T) {
 	}
 }
 
-// Somebody else restarts the Deployment while the executor is away: whether it
-// had restarted it before cannot be seen any more.
+// Somebody else writes what the action does while the executor is away: whether it
+// had done so before cannot be seen any more.
 func TestWhatNobodyCanTellIsNotDoneAgain(t *testing.T) {
-	for _, acted := range []bool{false, true} {
-		t.Run(fmt.Sprintf("acted %t", acted), func(t *testing.T) {
-			w, approval := stoppedAfterIntent(t, srenix.ActionPatchDeploymentAnnotation, acted)
+	for kind, overwrite := range map[srenix.ActionKind]func(*world){
+		srenix.ActionPatchDeploymentAnnotation: func(w *world) {
 			change(w, newTarget(srenix.ActionPatchDeploymentAnnotation).(*appsv1.Deployment), func(deployment *appsv1.Deployment) {
 				metav1.SetMetaDataAnnotation(&deployment.Spec.Template.ObjectMeta, policy.RestartedAtAnnotation, "2026-03-01T13:14:15Z")
-				deployment.Generation += 2
+				deployment.Generation++
 			})
-			second := w.newProcess("executor-1")
-			second.run(approval)
-			if have := w.get(approval).Status; have.Phase != opsv1alpha1.PhaseFailed || !w.has(approval, opsv1alpha1.AuditActionUnsettled) || !strings.Contains(have.Message, "cannot be told") {
-				t.Errorf("the approval is %s: %s", have.Phase, have.Message)
-			}
-			next := w.approve("joe@example.com")
-			second.run(next)
-			if have := w.get(next).Status; have.Phase != opsv1alpha1.PhaseDenied || !strings.Contains(have.Message, "by hand") {
-				t.Errorf("the next approval is %s: %s", have.Phase, have.Message)
-			}
-			if acted != (len(w.acts) == 1) {
-				t.Errorf("acted %d times: %v", len(w.acts), w.acts)
-			}
-		})
+		},
+		srenix.ActionPatchIngressTLS: func(w *world) {
+			change(w, newTarget(srenix.ActionPatchIngressTLS).(*networkingv1.Ingress), func(ingress *networkingv1.Ingress) {
+				ingress.Spec.TLS[0].SecretName = "third-tls"
+				ingress.Generation++
+			})
+		},
+	} {
+		for _, acted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/acted %t", kind, acted), func(t *testing.T) {
+				w, approval := stoppedAfterIntent(t, kind, acted)
+				overwrite(w)
+				second := w.newProcess("executor-1")
+				second.run(approval)
+				have := w.get(approval).Status
+				if have.Phase != opsv1alpha1.PhaseFailed || !w.has(approval, opsv1alpha1.AuditActionUnsettled) || !strings.Contains(have.Message, "changed by somebody meanwhile") {
+					t.Errorf("the approval is %s: %s", have.Phase, have.Message)
+				}
+				next := w.approve("joe@example.com")
+				second.run(next)
+				if have := w.get(next).Status; have.Phase != opsv1alpha1.PhaseDenied || !strings.Contains(have.Message, "by hand") {
+					t.Errorf("the next approval is %s: %s", have.Phase, have.Message)
+				}
+				if acted != (len(w.acts) == 1) {
+					t.Errorf("acted %d times: %v", len(w.acts), w.acts)
+				}
+			})
+		}
 	}
 }

@@ -65,6 +65,11 @@ func (r *reconciler) currentDigest(ctx context.Context, approval *opsv1alpha1.Ap
 	return proposal.Spec.Digest, nil
 }
 
+// keysArrive is how long after an approval the keys must have been read for an
+// unknown one to be none. They may be in memory from before its rotation, a replica
+// may just be publishing them again, and clocks may differ.
+const keysArrive = 15 * time.Second
+
 // errTokenRefused wraps why a token does not count. Any other error of
 // verifyToken means that this cannot be told now.
 var errTokenRefused = errors.New("the token does not count")
@@ -83,6 +88,8 @@ func (r *reconciler) verifyToken(approval *opsv1alpha1.Approval) (*token.Claims,
 	switch {
 	case errors.Is(err, token.ErrUnknownKey) && r.keys.Err() != nil:
 		return nil, fmt.Errorf("reading the keys that tokens are verified with: %w", r.keys.Err())
+	case errors.Is(err, token.ErrUnknownKey) && r.keys.ReadAt().Before(approval.CreationTimestamp.Add(keysArrive)):
+		return nil, fmt.Errorf("the token's key may be newer than the published keys, which were read at %s: %w", r.keys.ReadAt().UTC().Format(time.RFC3339), err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errTokenRefused, err)
 	case claims.ID != jtiOf(approval):

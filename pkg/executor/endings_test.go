@@ -14,6 +14,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 )
 
 // TestEndsWithoutActing has everything that must keep an approval from being
@@ -250,5 +251,36 @@ func TestReleasesARunbookWithTheSecondApproval(t *testing.T) {
 	}
 	if len(w.acts) != 0 {
 		t.Errorf("a runbook was executed: %v", w.acts)
+	}
+}
+
+// An executor recorded an end and stopped before the status said so. Meanwhile
+// everything is again as it was when the approval was accepted.
+func TestTheEndThatTheChainHasHolds(t *testing.T) {
+	for name, test := range map[string]struct {
+		recorded opsv1alpha1.AuditType
+		by       string
+		after    time.Duration
+		want     opsv1alpha1.ApprovalPhase
+		acts     int
+	}{
+		"superseded":            {recorded: opsv1alpha1.AuditSuperseded, by: component + "/before", want: opsv1alpha1.PhaseSuperseded},
+		"denied":                {recorded: opsv1alpha1.AuditApprovalDenied, by: component + "/before", want: opsv1alpha1.PhaseDenied},
+		"expired":               {recorded: opsv1alpha1.AuditApprovalDenied, by: component + "/before", after: time.Hour, want: opsv1alpha1.PhaseExpired},
+		"denied by the webhook": {recorded: opsv1alpha1.AuditApprovalDenied, by: "apiserver/a", want: opsv1alpha1.PhaseSucceeded, acts: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, srenix.ActionPatchDeploymentAnnotation)
+			approval := w.approve(approver)
+			w.pass(test.after)
+			entry := (&reconciler{}).entry(approval, test.recorded, "said before", nil, approver)
+			if _, err := audit.NewChain(w.store, test.by, w.clock, nil).Append(t.Context(), entry); err != nil {
+				t.Fatal(err)
+			}
+			w.newProcess("executor-1").run(approval)
+			if have := w.get(approval).Status; have.Phase != test.want || len(w.acts) != test.acts || test.acts == 0 && have.Message != "said before" {
+				t.Errorf("acted %d times, and the approval is %s: %s", len(w.acts), have.Phase, have.Message)
+			}
+		})
 	}
 }

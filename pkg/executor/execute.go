@@ -75,6 +75,9 @@ func (r *reconciler) execute(ctx context.Context, approval *opsv1alpha1.Approval
 	if open != nil {
 		return r.holdBack(ctx, approval, past, open)
 	}
+	if r.leash.Err() != nil {
+		return r.unleashed(ctx, approval, past)
+	}
 	return r.act(context.WithoutCancel(ctx), approval, past, ruling)
 }
 
@@ -127,7 +130,10 @@ func (r *reconciler) overtaken(approval *opsv1alpha1.Approval, intent *opsv1alph
 		return deniedByPerson(denial.References.Approver, denial.References.Approval), true
 	}
 	if _, err := r.verifier.VerifyAt(approval.Spec.Token, intent.Spec.Time.Time); err != nil {
-		return expired(err.Error() + ", before anything was done: approve anew with " + approveCommand(approval)), true
+		return tokenEnd(approval, err), true
+	}
+	if record := endedBy(contest, approval); record != nil {
+		return r.recorded(approval, record), true
 	}
 	if other := first(rivals); other != nil {
 		return other.end(), true
@@ -229,13 +235,18 @@ func (r *reconciler) giveUp(ctx context.Context, approval *opsv1alpha1.Approval,
 // concludeToken ends an approval whose token does not count, or leaves it if
 // that cannot be told.
 func (r *reconciler) concludeToken(ctx context.Context, approval *opsv1alpha1.Approval, past *history, err error) (ctrl.Result, error) {
-	switch {
-	case errors.Is(err, token.ErrExpired):
-		return r.conclude(ctx, approval, past, expired(err.Error()+", before anything was done: approve anew with "+approveCommand(approval)))
-	case errors.Is(err, errTokenRefused):
-		return r.conclude(ctx, approval, past, refused("InvalidToken", err.Error()))
+	if errors.Is(err, errTokenRefused) {
+		return r.conclude(ctx, approval, past, tokenEnd(approval, err))
 	}
 	return ctrl.Result{}, err
+}
+
+// tokenEnd is how an approval ends whose token does not count.
+func tokenEnd(approval *opsv1alpha1.Approval, err error) ending {
+	if errors.Is(err, token.ErrExpired) {
+		return expired(err.Error() + ", before anything was done: approve anew with " + approveCommand(approval))
+	}
+	return refused("InvalidToken", err.Error())
 }
 
 func supersededBy(digest string) string {

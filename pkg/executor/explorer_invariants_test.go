@@ -28,6 +28,7 @@ const (
 	runbooksAreTxt invariant = "4: a runbook is never executed"
 	chainVerifies  invariant = "5: the audit chain always verifies"
 	tokensWorkOnce invariant = "6: a used token is never accepted again"
+	takesTwoPeople invariant = "7: what two people have to approve is neither done nor released by one"
 )
 
 // violation is an invariant that does not hold, how, and where.
@@ -98,6 +99,9 @@ func (e *explorer) acted(p, q *position, i int, asked *request) *violation {
 	if problem := e.unapproved(p, approval, asked, actor.began); problem != "" {
 		return broken(approvedFirst, q, "%s was carried out: %s", shortName(approval.Name), problem)
 	}
+	if problem := e.lacksASecond(p, named.Digest); problem != "" {
+		return broken(takesTwoPeople, q, "%s was carried out: %s", shortName(approval.Name), problem)
+	}
 	return nil
 }
 
@@ -115,7 +119,7 @@ func firstDecision(p *position, approval string) types.UID {
 // for itself at what is stored.
 func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked *request, began circumstances) string {
 	named, snapshot := &approval.Spec.Proposal, &approval.Spec.Snapshot
-	accepted, intended, failed := int64(-1), int64(-1), int64(-1)
+	accepted, intended, failed, ended := int64(-1), int64(-1), int64(-1), int64(-1)
 	var intent *opsv1alpha1.AuditEventSpec
 	for _, event := range p.stored.events() {
 		if event.Spec.References.Approval != approval.Name {
@@ -130,6 +134,11 @@ func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked
 			intent, intended = &event.Spec, event.Spec.Index
 		case opsv1alpha1.AuditActionFailed:
 			failed = event.Spec.Index
+		case opsv1alpha1.AuditApprovalDenied, opsv1alpha1.AuditSuperseded:
+			// Refusals by the webhook are those of its token, tried again.
+			if audit.ByExecutor(&event.Spec) && event.Spec.References.ApprovalUID == approval.UID {
+				ended = event.Spec.Index
+			}
 		}
 	}
 	switch {
@@ -145,6 +154,8 @@ func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked
 		return fmt.Sprintf("its intent is %s old, when others may settle it", p.clock.Sub(intent.Time.Time))
 	case failed >= 0:
 		return fmt.Sprintf("audit event %d says that nothing was done for it, and that nothing is tried again", failed)
+	case ended >= 0:
+		return fmt.Sprintf("audit event %d says that it was ended", ended)
 	case began.open:
 		return "its kind had failed too often already when the execution began"
 	case !began.rights:
@@ -176,14 +187,19 @@ func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked
 	return ""
 }
 
-// appended checks an audit event: that it continues the chain, and that it
-// accepts no token that was used before the judgment began.
+// appended checks an audit event: that it continues the chain, accepts no token
+// that was used before the judgment began, and releases nothing too soon.
 func (e *explorer) appended(p, q *position, i int, event *opsv1alpha1.AuditEvent) *violation {
 	before := p.stored.events()
 	if err := e.links(before, event); err != nil {
 		return broken(chainVerifies, q, "%v", err)
 	}
 	spec := &event.Spec
+	if spec.Type == opsv1alpha1.AuditRunbookReleased {
+		if problem := e.lacksASecond(p, spec.References.Digest); problem != "" {
+			return broken(takesTwoPeople, q, "%s released a runbook: %s", shortName(spec.References.Approval), problem)
+		}
+	}
 	if !audit.IsDecision(spec.Type) {
 		return nil
 	}

@@ -29,6 +29,8 @@ const (
 var (
 	janeMints, janeApproves = mints("jane mints", replicaA, jane, srenix.DecisionApprove), approves("jane approves", replicaA, jane, "jane mints")
 	joeMints, joeApproves   = mints("joe mints", replicaB, joe, srenix.DecisionApprove), approves("joe approves", replicaB, joe, "joe mints")
+	janeMintsAgain          = mints("jane mints another", replicaB, jane, srenix.DecisionApprove)
+	janeApprovesAgain       = approves("jane approves with another", replicaB, jane, "jane mints another")
 	joeMintsNo, joeDenies   = mints("joe mints a no", replicaB, joe, srenix.DecisionDeny), denies("joe denies", replicaB, joe, "joe mints a no")
 
 	janeApproved = []string{"jane mints", "jane approves"}
@@ -121,6 +123,11 @@ func scenarios() []scenario {
 		events:  []event{clockMoves(interval, 1)},
 		crashes: 1, switches: 2, short: true,
 	}, {
+		name: "a runbook of which one approval is ended", kind: srenix.ActionRunbook, executors: 1,
+		script: []personal{janeMints, janeApproves, joeMints, joeApproves}, prologue: janeApproved,
+		events:  []event{clockMoves(interval, 1), heals(), comesBackAsItWas()},
+		crashes: 1, switches: 0, short: true,
+	}, {
 		name: "past the webhook", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves}, prologue: []string{"jane mints"},
 		events:   []event{goesAround("jane mints", srenix.DecisionApprove, 2), deletes("jane mints", 1)},
@@ -154,9 +161,19 @@ func scenarios() []scenario {
 		name: "two approvers are needed", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves, joeMints, joeApproves}, prologue: []string{"jane mints"},
 		events: []event{clockMoves(interval, 1)},
-		configure: func(c *config.SrenixConfiguration) {
-			c.Policy.Approvers = map[srenix.ActionKind]int32{restart: 2}
-		},
+		two:    true, configure: twoApprovers,
+		switches: 1,
+	}, {
+		name: "one of two is ended, and the proposal comes back", kind: restart, executors: 1,
+		script: []personal{janeMints, janeApproves, joeMints, joeApproves}, prologue: janeApproved,
+		events: []event{clockMoves(interval, 1), heals(), comesBackAsItWas()},
+		two:    true, configure: twoApprovers,
+		crashes: 1, switches: 0,
+	}, {
+		name: "one of two approves again", kind: restart, executors: 1,
+		script: []personal{janeMints, janeApproves, janeMintsAgain, janeApprovesAgain}, prologue: []string{"jane mints"},
+		events: []event{clockMoves(interval, 1)},
+		two:    true, configure: twoApprovers,
 		switches: 1,
 	}, {
 		name: "the breaker", kind: restart, executors: 1,
@@ -167,4 +184,8 @@ func scenarios() []scenario {
 		},
 		crashes: 2, switches: unlimited, states: 50000,
 	}}
+}
+
+func twoApprovers(c *config.SrenixConfiguration) {
+	c.Policy.Approvers = map[srenix.ActionKind]int32{srenix.ActionPatchDeploymentAnnotation: 2}
 }

@@ -40,7 +40,9 @@ type scenario struct {
 	// switches away from a process that could go on.
 	switches int
 	// revokes tells that the approver's rights may go.
-	revokes   bool
+	revokes bool
+	// two tells that two people have to approve it, because it is configured so.
+	two       bool
 	configure func(*config.SrenixConfiguration)
 	// short scenarios are walked through with -short, too.
 	short bool
@@ -159,6 +161,19 @@ func heals() event {
 func comesBack() event {
 	return event{"the finding comes back, and the proposal has another digest", 1, func(e *explorer, p *position) bool {
 		p.stored = p.stored.store(e.cluster.later())
+		return true
+	}}
+}
+
+// comesBackAsItWas is the same episode once more: who took the finding away had
+// seen too little, and its proposal is what it was before. It happens between
+// runs: one in the middle may see it either way.
+func comesBackAsItWas() event {
+	return event{"the finding comes back, and the proposal as it was", 1, func(e *explorer, p *position) bool {
+		if p.stored.get(keyOf(e.cluster.proposal)) != nil || p.firstBusy() >= 0 {
+			return false
+		}
+		p.stored = p.stored.store(e.cluster.proposal.DeepCopy()).store((&world{}).finding())
 		return true
 	}}
 }

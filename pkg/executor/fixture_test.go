@@ -14,8 +14,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -80,7 +83,7 @@ func newWorld(t *testing.T, kind srenix.ActionKind) *world {
 		return []string{object.(*srenix.ClusterFinding).Spec.Reason}
 	}).WithObjects(
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", UID: "shop-uid"}},
-		newTarget(kind), w.proposal.DeepCopy(), w.finding(),
+		newTarget(kind), w.proposal.DeepCopy(), w.finding(), certificate(),
 	).Build()
 	return w
 }
@@ -92,8 +95,10 @@ func smallScheme(t *testing.T) *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Namespace{}, &corev1.Pod{})
 	scheme.AddKnownTypes(appsv1.SchemeGroupVersion, &appsv1.Deployment{})
-	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
-	metav1.AddToGroupVersion(scheme, appsv1.SchemeGroupVersion)
+	scheme.AddKnownTypes(networkingv1.SchemeGroupVersion, &networkingv1.Ingress{})
+	for _, version := range []schema.GroupVersion{corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion} {
+		metav1.AddToGroupVersion(scheme, version)
+	}
 	if err := errors.Join(srenix.AddToScheme(scheme), opsv1alpha1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
@@ -106,12 +111,27 @@ func (w *world) finding() *srenix.Finding {
 
 func newTarget(kind srenix.ActionKind) client.Object {
 	metadata := metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: targetUID}
-	if kind == srenix.ActionPatchDeploymentAnnotation {
+	switch kind {
+	case srenix.ActionPatchDeploymentAnnotation:
 		deployment := &appsv1.Deployment{ObjectMeta: metadata}
 		deployment.Spec.Template.Labels = map[string]string{"app": "web"}
 		return deployment
+	case srenix.ActionPatchIngressTLS:
+		ingress := &networkingv1.Ingress{ObjectMeta: metadata}
+		ingress.Spec.TLS = []networkingv1.IngressTLS{{Hosts: []string{"web.example.com"}, SecretName: "old-tls"}}
+		return ingress
 	}
 	return &corev1.Pod{ObjectMeta: metadata}
+}
+
+// certificate is Ready, and writes the Secret that the Ingress should name.
+func certificate() *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+		"metadata": map[string]any{"namespace": "shop", "name": "web"},
+		"spec":     map[string]any{"secretName": "new-tls", "dnsNames": []any{"web.example.com"}},
+		"status":   map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "True"}}},
+	}}
 }
 
 func (w *world) newProposal(kind srenix.ActionKind) *srenix.Proposal {
@@ -130,6 +150,11 @@ func (w *world) newProposal(kind srenix.ActionKind) *srenix.Proposal {
 	switch kind {
 	case srenix.ActionPatchDeploymentAnnotation:
 		proposal.Spec.Patch = &srenix.Patch{SetAnnotation: &srenix.SetAnnotation{Name: policy.RestartedAtAnnotation}}
+	case srenix.ActionPatchIngressTLS:
+		const path = "/spec/tls/0/secretName"
+		proposal.Spec.Patch = &srenix.Patch{JSONPatch: []srenix.JSONPatchOperation{
+			{Op: "test", Path: path, Value: "old-tls"}, {Op: "replace", Path: path, Value: "new-tls"},
+		}}
 	case srenix.ActionRunbook:
 		proposal.Spec.Runbook = &srenix.RunbookReference{Title: "unseal", Investigation: "vault", Digest: "sha256:text"}
 		proposal.Spec.Tier = srenix.TierRunbook

@@ -4,10 +4,12 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -15,7 +17,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 )
 
 const (
@@ -24,6 +30,10 @@ const (
 	// leashDeadline is how long a starting executor waits for it: kube-apiserver
 	// enforces a policy some moments after it was applied.
 	leashDeadline = 30 * time.Second
+	// leashPeriod is how often it is looked for again, and leashRetry how often
+	// while it is not there.
+	leashPeriod = 3 * time.Minute
+	leashRetry  = 10 * time.Second
 )
 
 // errNoLeash means that kube-apiserver does not hold this executor to the five actions.
@@ -31,34 +41,122 @@ var errNoLeash = errors.New("the second leash does not hold this executor")
 
 // requireLeash makes sure that kube-apiserver enforces the second leash on this
 // identity. A leash that matches nobody would be noticed by nobody.
-func (c *Config) requireLeash(ctx context.Context, api client.Client, metrics *metrics, deadline time.Duration) error {
-	err := checkLeash(ctx, api, c.Namespace, deadline)
-	metrics.setLeash(err == nil)
+func (c *Config) requireLeash(ctx context.Context, api client.Client, metrics *metrics, deadline time.Duration) (*leash, error) {
+	second := &leash{api: api, namespace: c.Namespace, optional: c.AllowWithoutSecondLeash, metrics: metrics}
+	err := second.await(ctx, deadline)
+	second.set(ctx, err)
+	if second.Err() != nil {
+		return nil, fmt.Errorf("%w; apply ValidatingAdmissionPolicy %s and its binding of artifacts/, and run as a service account named %s; "+
+			"or go on without it by --allow-without-second-leash", err, leashName, controllerName)
+	}
+	return second, nil
+}
+
+// leash looks for the second leash for as long as the executor runs, on a standby
+// too: whoever may delete admission policies can take it away at any time.
+type leash struct {
+	api       client.Client
+	namespace string
+	// optional lets the executor act without it.
+	optional bool
+	metrics  *metrics
+
+	mu    sync.Mutex
+	asked bool
+	err   error
+}
+
+var (
+	_ manager.Runnable               = &leash{}
+	_ manager.LeaderElectionRunnable = &leash{}
+)
+
+// Err is nil while the executor may act.
+func (l *leash) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.optional {
+		return nil
+	}
+	return l.err
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (l *leash) NeedLeaderElection() bool { return false }
+
+// Start implements manager.Runnable.
+func (l *leash) Start(ctx context.Context) error {
+	wait.UntilWithContext(ctx, l.look, leashPeriod)
+	return nil
+}
+
+// look looks once, and while the leash is gone until it is back.
+func (l *leash) look(ctx context.Context) {
+	err := l.await(ctx, leashDeadline)
+	if ctx.Err() != nil {
+		return
+	}
+	if l.set(ctx, err); err == nil {
+		return
+	}
+	// It ends without an error, or with ctx.
+	_ = wait.PollUntilContextCancel(ctx, leashRetry, false, func(ctx context.Context) (bool, error) {
+		if l.ask(ctx) != nil {
+			return false, nil
+		}
+		l.set(ctx, nil)
+		return true, nil
+	})
+}
+
+// set takes note of whether the leash holds, and says so where that has changed.
+func (l *leash) set(ctx context.Context, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	changed := !l.asked || (l.err == nil) != (err == nil)
+	l.asked, l.err = true, err
+	l.metrics.setLeash(err == nil)
+	switch {
+	case !changed:
+	case err == nil:
+		klog.FromContext(ctx).Info("kube-apiserver holds this executor by the second leash", "policy", leashName)
+	case l.optional:
+		klog.FromContext(ctx).Error(err, "Going on all the same, as --allow-without-second-leash says: nothing but this program's own code keeps it to what was approved")
+	default:
+		klog.FromContext(ctx).Error(err, "Nothing is carried out until kube-apiserver holds this executor", "policy", leashName)
+	}
+}
+
+// await gives the leash some time to be enforced.
+func (l *leash) await(ctx context.Context, deadline time.Duration) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, time.Second, deadline, true, func(ctx context.Context) (bool, error) {
+		last = l.ask(ctx)
+		return last == nil, nil
+	})
 	if err == nil {
 		return nil
 	}
-	if c.AllowWithoutSecondLeash {
-		klog.FromContext(ctx).Error(err, "Going on all the same, as --allow-without-second-leash says: nothing but this program's own code keeps it to what was approved")
-		return nil
-	}
-	return fmt.Errorf("%w; apply ValidatingAdmissionPolicy %s and its binding of artifacts/, and run as a service account named %s; "+
-		"or go on without it by --allow-without-second-leash", err, leashName, controllerName)
+	return cmp.Or(last, err)
 }
 
-// checkLeash asks, on dry run, for what the executor's roles allow and only the
-// leash forbids: a Lease of another name in its own namespace.
-func checkLeash(ctx context.Context, api client.Client, namespace string, deadline time.Duration) error {
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, time.Second, deadline, true, func(ctx context.Context) (bool, error) {
-		forbidden := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: controllerName + "-leash-check"}}
-		last = api.Create(ctx, forbidden, client.DryRunAll)
-		return apierrors.IsForbidden(last) && strings.Contains(last.Error(), leashName), nil
-	})
+// ask asks, on dry run, for what the executor's roles allow and only the leash
+// forbids: a Lease of another name in its own namespace.
+func (l *leash) ask(ctx context.Context) error {
+	forbidden := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: controllerName + "-leash-check"}}
+	err := l.api.Create(ctx, forbidden, client.DryRunAll)
 	switch {
 	case err == nil:
-		return nil
-	case last == nil:
 		return fmt.Errorf("%w: kube-apiserver would let it create a Lease that is not its own", errNoLeash)
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), leashName):
+		return nil
 	}
-	return fmt.Errorf("%w, as far as can be told: asked for what only the leash forbids, kube-apiserver said: %w", errNoLeash, last)
+	return fmt.Errorf("%w, as far as can be told: asked for what only the leash forbids, kube-apiserver said: %w", errNoLeash, err)
+}
+
+// unleashed leaves an approval pending while the second leash is gone.
+func (r *reconciler) unleashed(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
+	return r.hold(ctx, approval, past, "SecondLeashMissing", fmt.Sprintf(
+		"%s is not carried out while kube-apiserver does not hold the executor to what it may do: apply ValidatingAdmissionPolicy %s and its binding again, and it goes on by itself",
+		approval.Spec.Snapshot.ActionKind, leashName))
 }

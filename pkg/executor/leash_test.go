@@ -6,18 +6,30 @@ package executor
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
+
+// held is a leash that is always there.
+type held struct{}
+
+func (held) Err() error { return nil }
 
 func TestAnExecutorNeedsItsSecondLeash(t *testing.T) {
 	leases := schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"}
@@ -51,13 +63,137 @@ func TestAnExecutorNeedsItsSecondLeash(t *testing.T) {
 				t.Fatal(err)
 			}
 			config := &Config{Namespace: "srenix-system", AllowWithoutSecondLeash: test.allow}
-			err = config.requireLeash(t.Context(), api, metrics, 1500*time.Millisecond)
+			second, err := config.requireLeash(t.Context(), api, metrics, 1500*time.Millisecond)
 			if (err == nil) != test.starts || err != nil && !errors.Is(err, errNoLeash) {
 				t.Errorf("it starts: %t, want %t: %v", err == nil, test.starts, err)
+			}
+			if test.starts && second.Err() != nil {
+				t.Errorf("it starts and does nothing: %v", second.Err())
 			}
 			if holds := testutil.ToFloat64(metrics.leash); holds != test.holds {
 				t.Errorf("the metric says %v, want %v", holds, test.holds)
 			}
 		})
+	}
+}
+
+// The leash is taken away while the executor runs, and comes back.
+func TestTheSecondLeashIsLookedForAgain(t *testing.T) {
+	for name, optional := range map[string]bool{"needed": false, "optional": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				metrics, err := newMetrics(prometheus.NewRegistry())
+				if err != nil {
+					t.Fatal(err)
+				}
+				taken := false
+				api := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+					Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
+						if taken {
+							return nil
+						}
+						return apierrors.NewForbidden(schema.GroupResource{}, "x", errors.New("by "+leashName))
+					},
+				})
+				log := &lines{}
+				ctx, stop := context.WithCancel(klog.NewContext(t.Context(), logr.New(log)))
+				defer stop()
+				second, err := (&Config{Namespace: "srenix-system", AllowWithoutSecondLeash: optional}).requireLeash(ctx, api, metrics, leashDeadline)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ended := make(chan error)
+				go func() { ended <- second.Start(ctx) }()
+				for _, then := range []struct {
+					taken  bool
+					within time.Duration
+					said   int
+				}{
+					{false, 2 * leashPeriod, 1},
+					{true, leashPeriod + leashDeadline + time.Second, 2},
+					{true, time.Hour, 2},
+					{false, leashRetry + time.Second, 3},
+					{false, time.Hour, 3},
+					{true, leashPeriod + leashDeadline + time.Second, 4},
+				} {
+					taken = then.taken
+					time.Sleep(then.within)
+					synctest.Wait()
+					if holds := testutil.ToFloat64(metrics.leash); (holds == 1) == then.taken {
+						t.Errorf("taken away: %t, and the metric says %v", then.taken, holds)
+					}
+					if (second.Err() != nil) != (then.taken && !optional) {
+						t.Errorf("taken away: %t, and it says %v", then.taken, second.Err())
+					}
+					if log.said != then.said {
+						t.Errorf("it has said %d things, want %d", log.said, then.said)
+					}
+				}
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// lines counts what is logged.
+type lines struct{ said int }
+
+func (l *lines) Init(logr.RuntimeInfo)          {}
+func (l *lines) Enabled(int) bool               { return true }
+func (l *lines) Info(int, string, ...any)       { l.said++ }
+func (l *lines) Error(error, string, ...any)    { l.said++ }
+func (l *lines) WithValues(...any) logr.LogSink { return l }
+func (l *lines) WithName(string) logr.LogSink   { return l }
+
+// fickle is a leash that is gone while err is set.
+type fickle struct{ err error }
+
+func (f *fickle) Err() error { return f.err }
+
+func TestNothingIsClaimedWithoutTheSecondLeash(t *testing.T) {
+	w := newWorld(t, srenix.ActionPatchDeploymentAnnotation)
+	approval, p, second := w.approve(approver), w.newProcess("executor-0"), &fickle{err: errNoLeash}
+	p.leash = second
+	p.run(approval)
+	stored := w.get(approval)
+	if stored.Status.Phase != opsv1alpha1.PhasePending || stored.Status.Execution != nil || !strings.Contains(stored.Status.Message, leashName) || len(w.acts) != 0 {
+		t.Errorf("without a leash: acted %v, %+v", w.acts, stored.Status)
+	}
+	second.err = nil
+	p.run(approval)
+	w.checkOnce(approval)
+	if len(w.acts) != 1 {
+		t.Errorf("with the leash again it acted %d times", len(w.acts))
+	}
+}
+
+// It is taken away at each moment of an execution: what has no intent by then has none later.
+func TestAClaimIsGivenBackWithoutTheSecondLeash(t *testing.T) {
+	const kind = srenix.ActionPatchDeploymentAnnotation
+	for call := range callsOf(t, kind) {
+		w := newWorld(t, kind)
+		approval, p, second := w.approve(approver), w.newProcess("executor-0"), &fickle{}
+		intended := false
+		p.leash, p.pauseAt, p.pause = second, call, func() {
+			intended = w.has(approval, opsv1alpha1.AuditActionIntended)
+			second.err = errNoLeash
+		}
+		p.run(approval)
+		status := w.get(approval).Status
+		switch {
+		case intended:
+			w.checkOnce(approval)
+		case len(w.acts) == 0 && (status.Phase != opsv1alpha1.PhasePending || status.Execution != nil):
+			t.Errorf("call %d: nothing was done, and it is %s: %s", call, status.Phase, status.Message)
+		}
+		second.err = nil
+		p.run(approval)
+		w.checkOnce(approval)
+		if len(w.acts) != 1 {
+			t.Errorf("call %d: acted %d times", call, len(w.acts))
+		}
 	}
 }

@@ -71,7 +71,7 @@ func (w *world) newProcess(identity string) *process {
 			Reader: connection, Access: connection, Chain: chain, Verifier: verifier,
 			Config: &w.config.Policy, OwnNamespace: "srenix-system", Clock: w.clock,
 		}),
-		evaluate: policy.Evaluate, actions: newActions(), config: w.config.Executor,
+		evaluate: policy.Evaluate, actions: newActions(), leash: held{}, config: w.config.Executor,
 		identity: identity, clock: w.clock, recorder: recorder{w}, metrics: metrics,
 	}
 	return p
@@ -178,6 +178,11 @@ func (p *process) connect() client.Client {
 				if err := c.Patch(ctx, object, patch, options...); err != nil {
 					return asTestFailed(err)
 				}
+				// Both actions that patch change the spec.
+				object.SetGeneration(object.GetGeneration() + 1)
+				if err := c.Update(ctx, object); err != nil {
+					return err
+				}
 				data, _ := patch.Data(object)
 				w.acted("patch " + string(data))
 				return nil
@@ -226,6 +231,7 @@ func (w *world) dryRun(ctx context.Context, object client.Object, patch client.P
 	if err := copied.Patch(ctx, object, patch); err != nil {
 		return asTestFailed(err)
 	}
+	object.SetGeneration(object.GetGeneration() + 1)
 	if w.mutates != nil {
 		w.mutates(object.(*unstructured.Unstructured).Object)
 	}

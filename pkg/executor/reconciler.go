@@ -55,6 +55,13 @@ type gatherer interface {
 	Gather(ctx context.Context, request evidence.Request) policy.Input
 }
 
+// keys tells whether the verifier's keys could be read, and when. A
+// *token.JWKSSource does.
+type keys interface {
+	Err() error
+	ReadAt() time.Time
+}
+
 // reconciler brings approvals to their end, each call as far as it can go now.
 type reconciler struct {
 	// client reads from and writes to kube-apiserver without a cache.
@@ -64,12 +71,13 @@ type reconciler struct {
 
 	chain    *audit.Chain
 	verifier *token.Verifier
-	// keys tells whether the verifier's keys could be read.
-	keys     interface{ Err() error }
+	keys     keys
 	evidence gatherer
 	evaluate func(policy.Input) policy.Decision
 	actions  map[srenix.ActionKind]action
 
+	// leash tells why nothing may be carried out; nil if it may.
+	leash  interface{ Err() error }
 	config config.ExecutorConfiguration
 	// identity is this process, and no other one ever.
 	identity string
@@ -148,6 +156,9 @@ func (r *reconciler) advance(ctx context.Context, approval *opsv1alpha1.Approval
 	if past.intent != "" {
 		return r.settle(ctx, approval, past)
 	}
+	if record := endedBy(past.events, approval); record != nil {
+		return r.conclude(ctx, approval, past, r.recorded(approval, record))
+	}
 	switch approval.Status.Phase {
 	case opsv1alpha1.PhaseAwaitingSecondApproval:
 		return r.await(ctx, approval, past)
@@ -174,6 +185,9 @@ func (r *reconciler) begin(ctx context.Context, approval *opsv1alpha1.Approval, 
 		return r.conclude(ctx, approval, past, refused("NotCarriedOut",
 			fmt.Sprintf("the action kind %q is not carried out by this version of srenix", kind)))
 	}
+	if r.leash.Err() != nil {
+		return r.unleashed(ctx, approval, past)
+	}
 	open, err := r.openBreaker(ctx, kind, approval.Namespace)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -196,6 +210,11 @@ func (r *reconciler) resume(ctx context.Context, approval *opsv1alpha1.Approval,
 			if wait := record.ClaimedAt.Add(TakeoverAfter).Sub(r.clock.Now()); wait > 0 {
 				return ctrl.Result{RequeueAfter: wait}, nil
 			}
+		}
+		if r.leash.Err() != nil {
+			return r.unleashed(ctx, approval, past)
+		}
+		if record != nil {
 			klog.FromContext(ctx).Info("Taking over a claim under which nothing was done", "executor", record.Executor)
 		}
 		if err := r.claim(ctx, approval); err != nil {

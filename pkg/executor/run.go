@@ -132,8 +132,12 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.requireLeash(ctx, direct, metrics, leashDeadline); err != nil {
+	second, err := c.requireLeash(ctx, direct, metrics, leashDeadline)
+	if err != nil {
 		return nil, err
+	}
+	if err := mgr.Add(second); err != nil {
+		return nil, fmt.Errorf("setting the look at the second leash up: %w", err)
 	}
 	keys := token.NewJWKSSource(ctx, direct, c.Namespace, c.Clock)
 	verifier := token.NewVerifier(keys, cluster, c.Clock)
@@ -147,6 +151,7 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 		}),
 		evaluate: policy.Evaluate,
 		actions:  newActions(),
+		leash:    second,
 		config:   c.Configuration.Executor, identity: c.Identity, clock: c.Clock,
 		recorder: mgr.GetEventRecorder(controllerName), metrics: metrics,
 	}, nil

@@ -21,7 +21,7 @@ func actionKindAllowlist(f *facts) v1alpha1.Verdict {
 	if !slices.Contains(config.BuiltInActionKinds(), spec.ActionKind) {
 		return denied(fmt.Sprintf("%q is not an action that srenix can do", spec.ActionKind), "only these exist: "+list(config.BuiltInActionKinds()))
 	}
-	if only := f.Config.AllowedActionKinds; len(only) > 0 && !slices.Contains(only, spec.ActionKind) {
+	if only := f.Config.AllowedActionKinds; only != nil && !slices.Contains(only, spec.ActionKind) {
 		return denied(fmt.Sprintf("%s is not allowed in this cluster", spec.ActionKind), "an administrator can add it to policy.allowedActionKinds")
 	}
 	if problem := tierProblem(spec); problem != "" {

@@ -59,6 +59,10 @@ func TestActionKindAllowlistDenies(t *testing.T) {
 			spoil: func(in *Input) { in.Config.AllowedActionKinds = []v1alpha1.ActionKind{v1alpha1.ActionDeleteJob} },
 			words: "policy.allowedActionKinds",
 		},
+		"any kind, by an empty list in the configuration": {
+			spoil: func(in *Input) { in.Config.AllowedActionKinds = []v1alpha1.ActionKind{} },
+			words: "policy.allowedActionKinds",
+		},
 		"a kind that does not exist": {
 			spoil: func(in *Input) { in.Proposal.Spec.ActionKind = "DeleteNamespace" }, words: "DeleteNamespace",
 			layers: []Layer{ActionKindAllowlist, TargetScope},

@@ -61,10 +61,10 @@ func TestEveryFailedRequestIsTold(t *testing.T) {
 		requests int
 	}{
 		"ensure on an empty cluster": {
-			func(*testing.T) client.WithWatch { return fake.NewClientBuilder().Build() }, func(ctx context.Context, s *KeyStore) error { return s.Ensure(ctx) }, 3,
+			func(*testing.T) client.WithWatch { return fake.NewClientBuilder().Build() }, func(ctx context.Context, s *KeyStore) error { return s.Ensure(ctx) }, 4,
 		},
 		"ensure":       {filled, func(ctx context.Context, s *KeyStore) error { return s.Ensure(ctx) }, 3},
-		"mend":         {spoiled, func(ctx context.Context, s *KeyStore) error { return s.Ensure(ctx) }, 4},
+		"mend":         {spoiled, func(ctx context.Context, s *KeyStore) error { return s.Ensure(ctx) }, 5},
 		"rotate":       {filled, func(ctx context.Context, s *KeyStore) error { return s.Rotate(ctx) }, 7},
 		"maintain":     {filled, func(ctx context.Context, s *KeyStore) error { return s.Maintain(ctx) }, 11},
 		"current keys": {filled, func(ctx context.Context, s *KeyStore) error { _, err := s.Current(ctx); return err }, 1},
@@ -131,6 +131,55 @@ func TestReplicaThatComesSecondTakesTheKeyOfTheFirst(t *testing.T) {
 	}
 	if _, published := NewJWKSSource(t.Context(), cluster, namespace, clock).Key(want); !published {
 		t.Error("the key is not published")
+	}
+}
+
+// A replica has read the Secret, and publishes what it says after another one has
+// rotated: the new key must not be gone until somebody looks again.
+func TestAnOlderReplicaDoesNotTakeANewKeyBack(t *testing.T) {
+	rotating, cluster, clock := newStore(t)
+	rotated, overwritten := false, false
+	older := NewKeyStore(failing(cluster, func(verb string, object client.Object) error {
+		if _, published := object.(*corev1.ConfigMap); !published {
+			return nil
+		}
+		overwritten = overwritten || verb == "update"
+		if rotated {
+			return nil
+		}
+		rotated = true
+		return rotating.Rotate(t.Context())
+	}), namespace, clock)
+	if err := older.Ensure(t.Context()); err != nil || !rotated || !overwritten {
+		t.Fatalf("rotated: %t, overwritten: %t, error: %v", rotated, overwritten, err)
+	}
+	kid, _, err := current(t, rotating).signing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, published := NewJWKSSource(t.Context(), cluster, namespace, clock).Key(kid); !published {
+		t.Error("the key that signs now is not published")
+	}
+}
+
+func TestASecretThatGoesWhileItIsPublishedIsTold(t *testing.T) {
+	rotating, cluster, clock := newStore(t)
+	older := NewKeyStore(failing(cluster, func(verb string, object client.Object) error {
+		if _, published := object.(*corev1.ConfigMap); published && verb == "update" {
+			secret := &corev1.Secret{}
+			if err := cluster.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: SigningKeysSecret}, secret); err != nil {
+				return err
+			}
+			return cluster.Delete(t.Context(), secret)
+		}
+		return nil
+	}), namespace, clock)
+	setData(t, cluster, &corev1.ConfigMap{}, JWKSConfigMap, `{"keys":[]}`)
+	if err := older.Ensure(t.Context()); !apierrors.IsNotFound(err) {
+		t.Errorf("the Secret is gone, and the error is %v", err)
+	}
+	if err := rotating.Ensure(t.Context()); err != nil {
+		t.Errorf("making another one: %v", err)
 	}
 }
 

@@ -67,6 +67,13 @@ func (c *cachedKeys) Err() error {
 	return c.err
 }
 
+// ReadAt tells when the keys in memory were read; zero if they never were.
+func (c *cachedKeys) ReadAt() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.readAt
+}
+
 // fresh returns keys no older than age if they can be read, else those in
 // memory while they count. It never returns nil. The lock is held.
 func (c *cachedKeys) fresh(age time.Duration) *keySet {

@@ -65,11 +65,7 @@ func (s *KeyStore) Ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	set, err := s.decode(secret)
-	if err != nil {
-		return err
-	}
-	return s.publish(ctx, set.public)
+	return s.publish(ctx, secret)
 }
 
 // Current returns the keys as a source that keeps itself fresh until ctx ends.
@@ -119,14 +115,14 @@ func (s *KeyStore) Rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.publish(ctx, set.public); err != nil {
+	if _, err := s.write(ctx, set.public); err != nil {
 		return err
 	}
 	if err := s.client.Update(ctx, secret); err != nil {
 		return fmt.Errorf("storing the rotated signing keys: %w", err)
 	}
 	// A replica that started in between may have published the old set again.
-	return s.publish(ctx, set.public)
+	return s.publish(ctx, secret)
 }
 
 // rotateAfter is how long a key signs.
@@ -190,31 +186,60 @@ func (s *KeyStore) create(ctx context.Context) (*corev1.Secret, error) {
 	return secret, nil
 }
 
-// publish writes the JWKS where it is not what it should be.
-func (s *KeyStore) publish(ctx context.Context, public map[string]ed25519.PublicKey) error {
+// publishAttempts bounds how often keys are published anew because the Secret
+// changed meanwhile, which it does once in thirty days.
+const publishAttempts = 5
+
+// publish makes the JWKS what the Secret says. It looks at the Secret again after
+// it has written: another replica may have rotated the keys since, and published
+// one that what was written lacks.
+func (s *KeyStore) publish(ctx context.Context, secret *corev1.Secret) error {
+	for range publishAttempts {
+		set, err := s.decode(secret)
+		if err != nil {
+			return err
+		}
+		written, err := s.write(ctx, set.public)
+		if err != nil || !written {
+			return err
+		}
+		latest, err := s.read(ctx)
+		if err != nil {
+			return fmt.Errorf("reading the signing keys again, after publishing them: %w", err)
+		}
+		if latest.UID == secret.UID && latest.ResourceVersion == secret.ResourceVersion {
+			return nil
+		}
+		secret = latest
+	}
+	return fmt.Errorf("publishing the public keys: the signing keys changed %d times meanwhile", publishAttempts)
+}
+
+// write writes the JWKS where it is not what it should be, and tells whether it had to.
+func (s *KeyStore) write(ctx context.Context, public map[string]ed25519.PublicKey) (bool, error) {
 	data, err := MarshalJWKS(public)
 	if err != nil {
-		return err
+		return false, err
 	}
 	want := map[string]string{JWKSKey: string(data)}
 	published := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: JWKSConfigMap}, Data: want}
 	if err = s.client.Create(ctx, published); err == nil {
-		return nil
+		return true, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("publishing the public keys: %w", err)
+		return false, fmt.Errorf("publishing the public keys: %w", err)
 	}
 	if err := s.client.Get(ctx, client.ObjectKeyFromObject(published), published); err != nil {
-		return fmt.Errorf("reading the published keys: %w", err)
+		return false, fmt.Errorf("reading the published keys: %w", err)
 	}
 	if published.Data[JWKSKey] == want[JWKSKey] {
-		return nil
+		return false, nil
 	}
 	published.Data = want
 	if err := s.client.Update(ctx, published); err != nil {
-		return fmt.Errorf("publishing the public keys: %w", err)
+		return false, fmt.Errorf("publishing the public keys: %w", err)
 	}
-	return nil
+	return true, nil
 }
 
 func newSeed() (string, error) {

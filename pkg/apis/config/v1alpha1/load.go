@@ -122,6 +122,10 @@ func Validate(c *SrenixConfiguration) field.ErrorList {
 	for _, kind := range BuiltInActionKinds() {
 		known[kind] = true
 	}
+	if only := c.Policy.AllowedActionKinds; only != nil && len(only) == 0 {
+		errs = append(errs, field.Invalid(policy.Child("allowedActionKinds"), only,
+			"an empty list says neither all nor none: name the action kinds that are allowed, leave the field out to allow all that are compiled in, or set policy.approvalsPerHour to 0 to allow no approvals"))
+	}
 	for i, kind := range c.Policy.AllowedActionKinds {
 		if !known[kind] {
 			errs = append(errs, field.NotSupported(policy.Child("allowedActionKinds").Index(i), kind, BuiltInActionKinds()))

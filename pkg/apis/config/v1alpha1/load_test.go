@@ -45,6 +45,7 @@ func TestWhatWidensOrMakesNoSenseIsRefused(t *testing.T) {
 		"wrong version":             {"apiVersion: config.srenix.io/v1\nkind: SrenixConfiguration\n", "config.srenix.io/v1"},
 		"not YAML":                  {header + "policy: [", "yaml"},
 		"unknown action":            {header + "policy: {allowedActionKinds: [DeleteCluster]}", "DeleteCluster"},
+		"an empty list of actions":  {header + "policy: {allowedActionKinds: []}", "leave the field out"},
 		"fewer approvers":           {header + "policy: {approvers: {Runbook: 1}}", "at least 2"},
 		"shorter interval":          {header + "policy: {approvalInterval: 29m}", "30m"},
 		"more approvals":            {header + "policy: {approvalsPerHour: 11}", "between 0 and 10"},

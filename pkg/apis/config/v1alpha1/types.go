@@ -37,7 +37,7 @@ type AnalyzerConfiguration struct {
 
 // PolicyConfiguration narrows what is allowed.
 type PolicyConfiguration struct {
-	// allowedActionKinds restricts layer 1 to these; empty means all that are compiled in.
+	// allowedActionKinds restricts layer 1 to these; absent means all that are compiled in, and an empty list is refused.
 	AllowedActionKinds []srenix.ActionKind `json:"allowedActionKinds,omitempty"`
 	// protectedNamespaces are added to the built-in list of layer 3.
 	ProtectedNamespaces []string `json:"protectedNamespaces,omitempty"`
