@@ -40,6 +40,9 @@ type action interface {
 	newTarget() client.Object
 	// value is what the action writes for this token that is not in the proposal.
 	value(claims *token.Claims) string
+	// request is what do sends, for the audit chain: a JSON patch, or options of a
+	// deletion.
+	request(order order) (any, error)
 	// do acts and returns what the API server answered. With client.DryRunAll
 	// among the options it only asks: the object is then what would be stored,
 	// whole, and nil for a deletion.

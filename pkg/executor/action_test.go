@@ -76,10 +76,7 @@ func TestDeletionsCarryPreconditions(t *testing.T) {
 func TestIngressPatch(t *testing.T) {
 	ingress := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: targetUID}}
 	ingress.Spec.TLS = []networkingv1.IngressTLS{{SecretName: "other"}, {SecretName: "old-tls"}}
-	scheme := smallScheme(t)
-	scheme.AddKnownTypes(networkingv1.SchemeGroupVersion, &networkingv1.Ingress{})
-	metav1.AddToGroupVersion(scheme, networkingv1.SchemeGroupVersion)
-	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(ingress).Build()
+	c := fake.NewClientBuilder().WithScheme(smallScheme(t)).WithObjects(ingress).Build()
 	act := patchIngressTLS{}
 	target := act.newTarget()
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(ingress), target); err != nil {

@@ -4,13 +4,11 @@
 package executor
 
 import (
-	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
-// deleteJob deletes a Job, and in the background its pods. By default they would
-// be orphaned (k8s.io/kubernetes, pkg/registry/batch/job).
 func deleteJob() action {
-	return deletion{new: func() client.Object { return &batchv1.Job{} }, propagation: metav1.DeletePropagationBackground}
+	return deletion{kind: srenix.ActionDeleteJob, propagation: metav1.DeletePropagationBackground}
 }

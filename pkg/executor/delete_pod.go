@@ -4,12 +4,11 @@
 package executor
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
-// deletePod deletes a Pod with its own grace period.
 func deletePod() action {
-	return deletion{new: func() client.Object { return &corev1.Pod{} }, propagation: metav1.DeletePropagationBackground}
+	return deletion{kind: srenix.ActionDeletePod, propagation: metav1.DeletePropagationBackground}
 }

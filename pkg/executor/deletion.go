@@ -10,29 +10,26 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/token"
 )
 
 // deletion deletes one object, so that its controller makes a fresh one.
 type deletion struct {
-	new         func() client.Object
+	kind        srenix.ActionKind
 	propagation metav1.DeletionPropagation
 }
 
 var _ action = deletion{}
 
-func (d deletion) newTarget() client.Object { return d.new() }
+func (d deletion) newTarget() client.Object { return newWhole(d.kind) }
 
 func (d deletion) do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error) {
-	resourceVersion := order.object.GetResourceVersion()
-	options := []client.DeleteOption{
-		client.Preconditions{UID: &order.target.UID, ResourceVersion: &resourceVersion},
-		client.PropagationPolicy(d.propagation),
-	}
+	options := d.options(order)
 	if dryRun {
 		options = append(options, client.DryRunAll)
 	}
-	object := d.new()
+	object := newWhole(d.kind)
 	object.SetNamespace(order.target.Namespace)
 	object.SetName(order.target.Name)
 	if err := c.Delete(ctx, object, options...); err != nil {
@@ -42,6 +39,19 @@ func (d deletion) do(ctx context.Context, c client.Client, order order, dryRun b
 		return nil, nil
 	}
 	return order.object, nil
+}
+
+// request implements action.
+func (d deletion) request(order order) (any, error) {
+	return (&client.DeleteOptions{}).ApplyOptions(d.options(order)).AsDeleteOptions(), nil
+}
+
+func (d deletion) options(order order) []client.DeleteOption {
+	resourceVersion := order.object.GetResourceVersion()
+	return []client.DeleteOption{
+		client.Preconditions{UID: &order.target.UID, ResourceVersion: &resourceVersion},
+		client.PropagationPolicy(d.propagation),
+	}
 }
 
 // value implements action.

@@ -90,6 +90,10 @@ func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, pa
 	approver, kind := ruling.claims.Subject, approval.Spec.Snapshot.ActionKind
 	entry := r.entry(approval, opsv1alpha1.AuditActionIntended, fmt.Sprintf("%s is about to be carried out by %s", kind, r.identity), verdictsOf(ruling.Decision), approver)
 	entry.Intent = &opsv1alpha1.AuditIntent{Generation: ruling.order.object.GetGeneration(), Value: ruling.order.value}
+	var err error
+	if entry.Hashes, err = hashesOf(r.actions[kind], ruling.order, ruling.order.object); err != nil {
+		return ctrl.Result{}, err
+	}
 	intent, err := r.chain.Append(ctx, entry)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -161,7 +165,9 @@ func (r *reconciler) attempt(ctx context.Context, approval *opsv1alpha1.Approval
 		object, err := act.do(sending, r.client, ruling.order, false)
 		cancel()
 		if err == nil {
-			return r.recordDone(ctx, approval, past, result{summary: act.summary(ruling.order), reason: "Acted", object: object})
+			return r.recordDone(ctx, approval, past, result{
+				summary: act.summary(ruling.order), reason: "Acted", object: object, hashes: hashesOfDone(ctx, act, ruling.order, object),
+			})
 		}
 		if !refusedOutright(err) {
 			return ctrl.Result{}, err

@@ -4,16 +4,21 @@
 package executor
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/digest"
 	"github.com/srenix/srenix/pkg/policy"
 )
 
@@ -106,4 +111,69 @@ func TestWorksOnATargetForOneApprovalAtATime(t *testing.T) {
 	if phase := w.get(other).Status.Phase; phase != opsv1alpha1.PhaseSuperseded || len(w.acts) != 1 {
 		t.Errorf("the other approval is %s, and these actions were done: %v; want Superseded and one", phase, w.acts)
 	}
+}
+
+// Whoever has the request and the answer, as kube-apiserver's own audit log does,
+// can hold them against the chain.
+func TestIntentAndResultHaveTheHashesOfWhatWasSentAndAnswered(t *testing.T) {
+	for _, kind := range actingKinds {
+		t.Run(string(kind), func(t *testing.T) {
+			w := newWorld(t, kind)
+			approval, before := w.approve(approver), newWhole(kind)
+			if err := w.store.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "web"}, before); err != nil {
+				t.Fatal(err)
+			}
+			p := w.newProcess("executor-0")
+			if _, err := p.step(approval); err != nil {
+				t.Fatal(err)
+			}
+			var request, after any
+			if after = before; p.actions[kind].deletes() {
+				version := before.GetResourceVersion()
+				request = metav1.DeleteOptions{
+					Preconditions: &metav1.Preconditions{UID: ptr.To(targetUID), ResourceVersion: &version}, PropagationPolicy: ptr.To(metav1.DeletePropagationBackground),
+				}
+			} else {
+				stored := newWhole(kind)
+				if err := w.store.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "web"}, stored); err != nil {
+					t.Fatal(err)
+				}
+				after = stored
+				if err := json.Unmarshal([]byte(strings.TrimPrefix(w.acts[0], "patch ")), &request); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for record, target := range map[opsv1alpha1.AuditType]any{opsv1alpha1.AuditActionIntended: before, opsv1alpha1.AuditActionDone: after} {
+				want := map[string]string{hashOfRequest: hash(t, request), hashOfTarget: hash(t, target)}
+				if diff := cmp.Diff(want, w.recorded(approval, record).Hashes); diff != "" {
+					t.Errorf("%s (-want +have):\n%s", record, diff)
+				}
+			}
+		})
+	}
+}
+
+func hash(t *testing.T, of any) string {
+	t.Helper()
+	sum, err := digest.Of(of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+// recorded is the event of a type about an approval.
+func (w *world) recorded(approval *opsv1alpha1.Approval, kind opsv1alpha1.AuditType) *opsv1alpha1.AuditEventSpec {
+	w.t.Helper()
+	events, err := audit.ByJTI(w.t.Context(), w.store, jtiOf(approval))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for i := range events {
+		if events[i].Spec.Type == kind {
+			return &events[i].Spec
+		}
+	}
+	w.t.Fatalf("the chain has no %s", kind)
+	return nil
 }

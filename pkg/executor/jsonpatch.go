@@ -20,15 +20,19 @@ type operation struct {
 	Value any    `json:"value"`
 }
 
-// sendPatch applies operations to object, which names the target, if the target
-// still has the UID and the resourceVersion of the order. It returns what is
-// stored, or would be.
-func sendPatch(ctx context.Context, c client.Client, order order, object client.Object, dryRun bool, operations ...operation) (client.Object, error) {
-	guarded := append([]operation{
+// guarded makes operations that apply only if the target still has the UID and
+// the resourceVersion of the order.
+func guarded(order order, operations ...operation) []operation {
+	return append([]operation{
 		{Op: "test", Path: "/metadata/uid", Value: string(order.target.UID)},
 		{Op: "test", Path: "/metadata/resourceVersion", Value: order.object.GetResourceVersion()},
 	}, operations...)
-	data, err := json.Marshal(guarded)
+}
+
+// sendPatch applies operations to object, which names the target. It returns what
+// is stored, or would be.
+func sendPatch(ctx context.Context, c client.Client, order order, object client.Object, dryRun bool, operations []operation) (client.Object, error) {
+	data, err := json.Marshal(operations)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the patch of %s %s/%s: %w", order.target.Kind, order.target.Namespace, order.target.Name, err)
 	}

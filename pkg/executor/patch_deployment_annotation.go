@@ -30,7 +30,18 @@ func (patchDeploymentAnnotation) newTarget() client.Object {
 	return newWhole(srenix.ActionPatchDeploymentAnnotation)
 }
 
-func (patchDeploymentAnnotation) do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error) {
+func (a patchDeploymentAnnotation) do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error) {
+	operations, err := a.operations(order)
+	if err != nil {
+		return nil, err
+	}
+	return sendPatch(ctx, c, order, newWhole(srenix.ActionPatchDeploymentAnnotation), dryRun, operations)
+}
+
+// request implements action.
+func (a patchDeploymentAnnotation) request(order order) (any, error) { return a.operations(order) }
+
+func (patchDeploymentAnnotation) operations(order order) ([]operation, error) {
 	annotations, err := templateAnnotations(order.object)
 	if err != nil {
 		return nil, fmt.Errorf("restarting a Deployment: %w", err)
@@ -41,7 +52,7 @@ func (patchDeploymentAnnotation) do(ctx context.Context, c client.Client, order 
 	}
 	escaped := strings.NewReplacer("~", "~0", "/", "~1").Replace(policy.RestartedAtAnnotation)
 	operations = append(operations, operation{Op: "add", Path: annotationsPath + "/" + escaped, Value: order.value})
-	return sendPatch(ctx, c, order, newWhole(srenix.ActionPatchDeploymentAnnotation), dryRun, operations...)
+	return guarded(order, operations...), nil
 }
 
 // templateAnnotations are those of the pod template of a Deployment.

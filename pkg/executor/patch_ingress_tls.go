@@ -26,7 +26,18 @@ var _ action = patchIngressTLS{}
 
 func (patchIngressTLS) newTarget() client.Object { return newWhole(srenix.ActionPatchIngressTLS) }
 
-func (patchIngressTLS) do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error) {
+func (a patchIngressTLS) do(ctx context.Context, c client.Client, order order, dryRun bool) (client.Object, error) {
+	operations, err := a.operations(order)
+	if err != nil {
+		return nil, err
+	}
+	return sendPatch(ctx, c, order, newWhole(srenix.ActionPatchIngressTLS), dryRun, operations)
+}
+
+// request implements action.
+func (a patchIngressTLS) request(order order) (any, error) { return a.operations(order) }
+
+func (patchIngressTLS) operations(order order) ([]operation, error) {
 	if _, _, err := secretNameReplaced(order.patch); err != nil {
 		return nil, err
 	}
@@ -34,7 +45,7 @@ func (patchIngressTLS) do(ctx context.Context, c client.Client, order order, dry
 	for _, approved := range order.patch.JSONPatch {
 		operations = append(operations, operation{Op: approved.Op, Path: approved.Path, Value: approved.Value})
 	}
-	return sendPatch(ctx, c, order, newWhole(srenix.ActionPatchIngressTLS), dryRun, operations...)
+	return guarded(order, operations...), nil
 }
 
 // value implements action.

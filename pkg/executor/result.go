@@ -5,6 +5,7 @@ package executor
 
 import (
 	"context"
+	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/digest"
 )
 
 // result is an action that was carried out.
@@ -22,6 +24,41 @@ type result struct {
 	reason string
 	// object is the target as the API server answered or as it was seen; may be nil.
 	object client.Object
+	// hashes are those of the request and of object, for the audit chain; nil where
+	// what was found is not what was answered.
+	hashes map[string]string
+}
+
+// Keys of the hashes of intents and results.
+const (
+	hashOfRequest = "request"
+	hashOfTarget  = "target"
+)
+
+// hashesOf are the hashes of a request, and of the target as it is before or after
+// it. None of the five actions is on a Secret, or reads one.
+func hashesOf(act action, order order, target client.Object) (map[string]string, error) {
+	request, err := act.request(order)
+	if err != nil {
+		return nil, err
+	}
+	hashes := map[string]string{}
+	for key, value := range map[string]any{hashOfRequest: request, hashOfTarget: target} {
+		if hashes[key], err = digest.Of(value); err != nil {
+			return nil, fmt.Errorf("hashing the %s of an action: %w", key, err)
+		}
+	}
+	return hashes, nil
+}
+
+// hashesOfDone are hashesOf what was done: that it was has to be recorded without
+// them, too.
+func hashesOfDone(ctx context.Context, act action, order order, answered client.Object) map[string]string {
+	hashes, err := hashesOf(act, order, answered)
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "The record of an action lacks its hashes")
+	}
+	return hashes
 }
 
 func (r *result) evidence() map[string]string {
@@ -39,7 +76,9 @@ func (r *reconciler) recordDone(ctx context.Context, approval *opsv1alpha1.Appro
 	event := past.own(opsv1alpha1.AuditActionDone)
 	if event == nil {
 		var err error
-		if event, err = r.chain.Append(ctx, r.entry(approval, opsv1alpha1.AuditActionDone, result.summary, nil, approver)); err != nil {
+		entry := r.entry(approval, opsv1alpha1.AuditActionDone, result.summary, nil, approver)
+		entry.Hashes = result.hashes
+		if event, err = r.chain.Append(ctx, entry); err != nil {
 			return ctrl.Result{}, err
 		}
 		past.events = append(past.events, *event)
