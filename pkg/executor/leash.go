@@ -101,11 +101,11 @@ func (l *leash) look(ctx context.Context) {
 	}
 	// It ends without an error, or with ctx.
 	_ = wait.PollUntilContextCancel(ctx, leashRetry, false, func(ctx context.Context) (bool, error) {
-		if l.ask(ctx) != nil {
-			return false, nil
+		err := l.ask(ctx)
+		if err == nil {
+			l.set(ctx, nil)
 		}
-		l.set(ctx, nil)
-		return true, nil
+		return err == nil, nil
 	})
 }
 

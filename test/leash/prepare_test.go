@@ -36,8 +36,7 @@ type question struct {
 // ask puts a case to the leash in CEL.
 func (q *question) ask(ctx context.Context) (policy.Layer, error) {
 	_, err := q.send(ctx, cluster.executor, q.object)
-	switch {
-	case apierrors.IsAlreadyExists(err):
+	if apierrors.IsAlreadyExists(err) {
 		// Admission comes before storage, which has the object already.
 		return "", nil
 	}
