@@ -136,7 +136,7 @@ func (r *reconciler) overtaken(approval *opsv1alpha1.Approval, intent *opsv1alph
 	if _, err := r.verifier.VerifyAt(approval.Spec.Token, intent.Spec.Time.Time); err != nil {
 		return tokenEnd(approval, err), true
 	}
-	if record := endedBy(contest, approval); record != nil {
+	if record := endedBy(contest, approval); record != nil && record.Index < intent.Spec.Index {
 		return r.recorded(approval, record), true
 	}
 	if other := first(rivals); other != nil {

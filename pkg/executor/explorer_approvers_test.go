@@ -28,13 +28,25 @@ type yes struct {
 // needsTwo tells whether two people have to approve what the scenario is about.
 func (e *explorer) needsTwo() bool { return e.two || e.kind == srenix.ActionRunbook }
 
-// lacksASecond tells what is missing for something that takes two people, where
-// it does. It does not ask the policy, but looks for itself at who said yes.
-func (e *explorer) lacksASecond(p *position, digest string) string {
+// intentOf is the index of the intent that an approval is carried out under.
+func intentOf(p *position, approval string) int64 {
+	index := int64(-1)
+	for _, event := range p.stored.events() {
+		if event.Spec.Type == opsv1alpha1.AuditActionIntended && event.Spec.References.Approval == approval {
+			index = event.Spec.Index
+		}
+	}
+	return index
+}
+
+// lacksASecond tells what was missing, when the event with an index was appended,
+// for something that takes two people, where it does. It does not ask the policy,
+// but looks for itself at who said yes.
+func (e *explorer) lacksASecond(p *position, digest string, before int64) string {
 	if !e.needsTwo() {
 		return ""
 	}
-	counting := e.counting(p, digest)
+	counting := e.counting(p, digest, before)
 	for _, first := range counting {
 		for _, second := range counting {
 			if first.who != second.who && second.at.Sub(first.at) >= betweenTwo {
@@ -45,13 +57,13 @@ func (e *explorer) lacksASecond(p *position, digest string) string {
 	return fmt.Sprintf("no two people approved it %s apart; there are %v", betweenTwo, counting)
 }
 
-// counting are the acceptances of a digest whose Approvals are stored, were not
-// ended, and carry the token of whom they name.
-func (e *explorer) counting(p *position, digest string) []yes {
+// counting are the acceptances of a digest before an event whose Approvals are
+// stored, were not ended by then, and carry the token of whom they name.
+func (e *explorer) counting(p *position, digest string, before int64) []yes {
 	var counting []yes
 	for _, event := range p.stored.events() {
 		spec := &event.Spec
-		if spec.Type != opsv1alpha1.AuditApprovalAccepted || spec.References.Digest != digest || hasEnded(p, spec) {
+		if spec.Type != opsv1alpha1.AuditApprovalAccepted || spec.References.Digest != digest || spec.Index >= before || hasEnded(p, spec, before) {
 			continue
 		}
 		stored := p.approval(spec.References.Approval)
@@ -66,12 +78,12 @@ func (e *explorer) counting(p *position, digest string) []yes {
 	return counting
 }
 
-// hasEnded tells whether an executor has said of an accepted approval that
-// nothing comes of it, or that nobody knows.
-func hasEnded(p *position, accepted *opsv1alpha1.AuditEventSpec) bool {
+// hasEnded tells whether an executor had said of an accepted approval, before an
+// event, that nothing comes of it, or that nobody knows.
+func hasEnded(p *position, accepted *opsv1alpha1.AuditEventSpec, before int64) bool {
 	for _, event := range p.stored.events() {
 		spec := &event.Spec
-		if spec.Index < accepted.Index || spec.References.ApprovalUID != accepted.References.ApprovalUID || !strings.HasPrefix(spec.Component, "executor") {
+		if spec.Index < accepted.Index || spec.Index >= before || spec.References.ApprovalUID != accepted.References.ApprovalUID || !strings.HasPrefix(spec.Component, "executor") {
 			continue
 		}
 		switch spec.Type {

@@ -99,7 +99,7 @@ func (e *explorer) acted(p, q *position, i int, asked *request) *violation {
 	if problem := e.unapproved(p, approval, asked, actor.began); problem != "" {
 		return broken(approvedFirst, q, "%s was carried out: %s", shortName(approval.Name), problem)
 	}
-	if problem := e.lacksASecond(p, named.Digest); problem != "" {
+	if problem := e.lacksASecond(p, named.Digest, intentOf(p, approval.Name)); problem != "" {
 		return broken(takesTwoPeople, q, "%s was carried out: %s", shortName(approval.Name), problem)
 	}
 	return nil
@@ -135,8 +135,9 @@ func (e *explorer) unapproved(p *position, approval *opsv1alpha1.Approval, asked
 		case opsv1alpha1.AuditActionFailed:
 			failed = event.Spec.Index
 		case opsv1alpha1.AuditApprovalDenied, opsv1alpha1.AuditSuperseded:
-			// Refusals by the webhook are those of its token, tried again.
-			if audit.ByExecutor(&event.Spec) && event.Spec.References.ApprovalUID == approval.UID {
+			// Refusals by the webhook are those of its token, tried again; and those after
+			// the intent are of an executor that has lost its claim.
+			if intent == nil && audit.ByExecutor(&event.Spec) && event.Spec.References.ApprovalUID == approval.UID {
 				ended = event.Spec.Index
 			}
 		}
@@ -196,7 +197,7 @@ func (e *explorer) appended(p, q *position, i int, event *opsv1alpha1.AuditEvent
 	}
 	spec := &event.Spec
 	if spec.Type == opsv1alpha1.AuditRunbookReleased {
-		if problem := e.lacksASecond(p, spec.References.Digest); problem != "" {
+		if problem := e.lacksASecond(p, spec.References.Digest, spec.Index); problem != "" {
 			return broken(takesTwoPeople, q, "%s released a runbook: %s", shortName(spec.References.Approval), problem)
 		}
 	}

@@ -97,9 +97,10 @@ func (h *history) own(t opsv1alpha1.AuditType) *opsv1alpha1.AuditEvent {
 	return nil
 }
 
-// endedBy returns the record by which an executor ended this very Approval with
-// nothing done, or nil. Who appended it may have stopped before the status said
-// so, and by now the approval may look as good as it did before.
+// endedBy returns the first record by which an executor ended this very Approval
+// with nothing done, or nil. Who appended it may have stopped before the status
+// said so, and by now the approval may look as good as it did before. One that
+// comes after an intent is of an executor that had lost its claim, and ends nothing.
 func endedBy(events []opsv1alpha1.AuditEvent, approval *opsv1alpha1.Approval) *opsv1alpha1.AuditEventSpec {
 	for i := range events {
 		spec := &events[i].Spec

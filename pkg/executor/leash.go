@@ -101,11 +101,11 @@ func (l *leash) look(ctx context.Context) {
 	}
 	// It ends without an error, or with ctx.
 	_ = wait.PollUntilContextCancel(ctx, leashRetry, false, func(ctx context.Context) (bool, error) {
-		held := l.ask(ctx) == nil
-		if held {
+		err := l.ask(ctx)
+		if err == nil {
 			l.set(ctx, nil)
 		}
-		return held, nil
+		return err == nil, nil
 	})
 }
 
