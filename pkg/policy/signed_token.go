@@ -115,7 +115,7 @@ func bindingProblem(claims *token.Claims, decision v1alpha1.Decision, reason str
 		{"proposal (its UID differs)", binding.ProposalUID == proposal.UID},
 		{"digest", binding.Digest == spec.Digest},
 		{"decision", binding.Decision == decision},
-		{"reason", binding.ReasonDigest == token.ReasonDigest(reason)},
+		{"reason than the approval gives", binding.ReasonDigest == token.ReasonDigest(reason)},
 		{"tier", binding.Tier == spec.Tier},
 		{"action kind", binding.ActionKind == spec.ActionKind},
 		{"target", binding.TargetUID == spec.Target.UID},

@@ -172,9 +172,13 @@ func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
 
 func unexplained(t trouble) v1alpha1.FindingSpec {
 	w := t.needs[0]
+	why := "The kubelet does not say why"
+	if t.said != "" {
+		why = "The kubelet says: " + t.said
+	}
 	return v1alpha1.FindingSpec{
 		Reason: ContainerConfigError, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Discriminator: t.container,
-		Message: fmt.Sprintf("Container %s of %s cannot be made. The kubelet says: %s.", t.container, w, t.said),
+		Message: fmt.Sprintf("Container %s of %s cannot be made. %s.", t.container, w, why),
 		Remediation: v1alpha1.Remediation{
 			Text:     "Correct what the kubelet complains of, in the template or on the node. It tries again by itself.",
 			Commands: []string{"kubectl describe " + w.Argument(), "kubectl get pods -n " + w.Meta.Namespace},

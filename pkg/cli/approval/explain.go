@@ -21,7 +21,7 @@ func (p *proposals) explain(err error, name string) error {
 		apierrors.IsServiceUnavailable(err):
 		next = "The API srenix.io/v1alpha1 does not answer: is srenix installed in this cluster? See: kubectl get apiservice v1alpha1.srenix.io"
 	case apierrors.IsNotFound(err):
-		next = fmt.Sprintf("The finding that it would mend has probably cleared, perhaps because the proposal was approved already (kubectl get approvals -n %[1]s), or it is in another namespace than %[1]s. See what there is: kubectl get proposals -n %[1]s, or -A where you may", p.namespace)
+		next = fmt.Sprintf("The finding that it would mend has probably cleared, perhaps because the proposal was approved already (kubectl get approvals -n %[1]s), or a silence withholds it (kubectl get silences -n %[1]s), or it is in another namespace than %[1]s. See what there is: kubectl get proposals -n %[1]s, or -A where you may", p.namespace)
 	case apierrors.IsConflict(err):
 		next = fmt.Sprintf("Nothing was decided. Look again, and decide on what you see then: kubectl create approval --proposal %s -n %s", name, p.namespace)
 	case apierrors.IsUnauthorized(err):

@@ -227,7 +227,7 @@ func TestVerifyLogOfOneComponentOfSeveral(t *testing.T) {
 	}
 	one, other := file(t, jsonl(t, logs["apiserver"])), file(t, jsonl(t, logs["executor/executor-0"]))
 	hint := "and here are those of apiserver. Give the logs of all components and all their pods at once, each with -f, " +
-		"or check the cluster's chain: kubectl srenix audit export | kubectl srenix audit verify -f -\n"
+		"or check the cluster's chain: kubectl srenix audit export | kubectl srenix audit verify -f -. If those are all that there are, somebody has taken events out\n"
 	have := run(t, nil, "", "verify", "-f", one)
 	if have.Code != 1 || !strings.Contains(have.Stderr, "broken at audit event 2: event 3 stands in its place") || !strings.HasSuffix(have.Stderr, hint) {
 		t.Errorf("one: %+v", have)

@@ -402,7 +402,7 @@ func (s *seen) otherLogs() string {
 		names = append(names, cli.Plain(name))
 	}
 	return fmt.Sprintf("A component logs only the events that it has appended itself, and here are those of %s. Give the logs of all components and all their pods at once, each with -f, "+
-		"or check the cluster's chain: kubectl srenix audit export | kubectl srenix audit verify -f -", strings.Join(names, ", "))
+		"or check the cluster's chain: kubectl srenix audit export | kubectl srenix audit verify -f -. If those are all that there are, somebody has taken events out", strings.Join(names, ", "))
 }
 
 // timeOf is when an event was appended, if it is one of the two read last.
