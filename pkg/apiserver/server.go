@@ -82,7 +82,7 @@ func (c *Config) Complete(ctx context.Context) (*Server, error) {
 	}))
 	buildHandler := c.Generic.BuildHandlerChainFunc
 	c.Generic.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return strictBodies(buildHandler(handler, config))
+		return strictBodies(buildHandler(whenComplete(engine.Synced, c.Extra.Codecs, handler), config))
 	}
 	generic, err := c.Generic.Complete().New("srenix-apiserver", genericapiserver.NewEmptyDelegate())
 	if err != nil {

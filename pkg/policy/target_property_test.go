@@ -75,7 +75,7 @@ func TestAnyFlippedByteOfWhatIdentifiesATargetDenies(t *testing.T) {
 		for _, stage := range []Stage{StageStanding, StageApproval, StageExecution} {
 			t.Run(fmt.Sprintf("%s/%s", kind, stage), func(t *testing.T) {
 				base := good(t, stage, kind)
-				base.Certificates = []unstructured.Unstructured{certificate("new-tls", "True", "b.example.com")}
+				base.Certificates = []unstructured.Unstructured{certificate("new-tls", "True", "b.example.com"), certificate("old-tls", "False", "a.example.com")}
 				gvk, _ := TargetGVK(kind)
 				target := whole(base.Target, gvk).Object
 				target["metadata"] = map[string]any{"namespace": "shop", "name": "web", "uid": "target-uid"}
