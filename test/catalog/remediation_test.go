@@ -273,7 +273,8 @@ func idle(object *unstructured.Unstructured) {
 
 // standalone lets a pod be created without what else it needs in a cluster: its
 // priority, its account where nothing is stored, and its node, which is made if a
-// command may be about it. Without labels no controller adopts it.
+// command may be about it. Without labels no controller adopts it, and nobody
+// schedules it: of several of one name, the node's end of the one could take the next.
 func (c *cluster) standalone(t *testing.T, pod *unstructured.Unstructured, dryRun bool) {
 	t.Helper()
 	node, _, _ := unstructured.NestedString(pod.Object, "spec", "nodeName")
@@ -287,6 +288,9 @@ func (c *cluster) standalone(t *testing.T, pod *unstructured.Unstructured, dryRu
 	}
 	for _, field := range fields {
 		unstructured.RemoveNestedField(pod.Object, "spec", field)
+	}
+	if err := unstructured.SetNestedField(pod.Object, "nobody", "spec", "schedulerName"); err != nil {
+		t.Fatal(err)
 	}
 }
 
