@@ -83,7 +83,7 @@ func newWorld(t *testing.T, kind srenix.ActionKind) *world {
 		return []string{object.(*srenix.ClusterFinding).Spec.Reason}
 	}).WithObjects(
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", UID: "shop-uid"}},
-		newTarget(kind), w.proposal.DeepCopy(), w.finding(), certificate(),
+		newTarget(kind), w.proposal.DeepCopy(), w.finding(), certificate("old-tls"), certificate("new-tls"),
 	).Build()
 	return w
 }
@@ -124,12 +124,12 @@ func newTarget(kind srenix.ActionKind) client.Object {
 	return &corev1.Pod{ObjectMeta: metadata}
 }
 
-// certificate is Ready, and writes the Secret that the Ingress should name.
-func certificate() *unstructured.Unstructured {
+// certificate is Ready, and writes a Secret that the Ingress names, or should name.
+func certificate(secret string) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
-		"metadata": map[string]any{"namespace": "shop", "name": "web"},
-		"spec":     map[string]any{"secretName": "new-tls", "dnsNames": []any{"web.example.com"}},
+		"metadata": map[string]any{"namespace": "shop", "name": secret},
+		"spec":     map[string]any{"secretName": secret, "dnsNames": []any{"web.example.com"}, "issuerRef": map[string]any{"name": "ca"}},
 		"status":   map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "True"}}},
 	}}
 }
