@@ -26,7 +26,7 @@ var acting = []v1alpha1.ActionKind{
 // flips calls judge with the object as it reads after each flip of one bit of its
 // canonical form, where it can still be read. On average more than one bit of each
 // byte has to be judged.
-func flips(t *testing.T, object map[string]any, judge func(flipped map[string]any) (bound bool)) {
+func flips[T any](t *testing.T, object T, judge func(flipped T) (bound bool)) {
 	t.Helper()
 	encoded, err := json.Marshal(object)
 	if err != nil {
@@ -39,7 +39,8 @@ func flips(t *testing.T, object map[string]any, judge func(flipped map[string]an
 	judged := 0
 	for at := range canonical {
 		for bit := range 8 {
-			changed, flipped := bytes.Clone(canonical), map[string]any{}
+			var flipped T
+			changed := bytes.Clone(canonical)
 			changed[at] ^= 1 << bit
 			if json.Unmarshal(changed, &flipped) == nil && judge(flipped) {
 				judged++

@@ -18,6 +18,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 	"golang.org/x/time/rate"
+	"k8s.io/utils/clock"
 )
 
 // Options say which Vault is asked, and as whom.
@@ -36,6 +37,8 @@ type Options struct {
 	Timeout time.Duration
 	// RequestsPerSecond are the most that are sent; 0 means 10.
 	RequestsPerSecond float64
+	// Clock tells when tokens have run out and versions are deleted; the real one if nil.
+	Clock clock.PassiveClock
 }
 
 const (
@@ -67,6 +70,9 @@ func New(options Options) (*Client, error) {
 			return nil, fmt.Errorf("reading the authorities of Vault: %s holds no certificate", options.CAFile)
 		}
 	}
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
 	if options.RequestsPerSecond == 0 {
 		options.RequestsPerSecond = standardRate
 	}
@@ -95,6 +101,7 @@ func (c *Client) connect() (*api.Client, error) {
 type round struct {
 	client *api.Client
 	mounts map[Path]mount
+	now    time.Time
 }
 
 // mount is a KV engine, if Vault tells of one that is mounted just there.
@@ -120,7 +127,7 @@ func (c *Client) Look(ctx context.Context, paths []Path) (map[Path]Seen, error) 
 		return nil, err
 	}
 	defer session.leave()
-	r := &round{client: session.client, mounts: map[Path]mount{}}
+	r := &round{client: session.client, mounts: map[Path]mount{}, now: c.options.Clock.Now()}
 	failures, hidden := 0, false
 	for _, path := range paths {
 		now, err := r.look(ctx, path)
@@ -193,7 +200,7 @@ func (c *Client) login(ctx context.Context, client *api.Client) (*session, error
 	if err != nil {
 		return nil, fmt.Errorf("reading the token of the service account: %w", err)
 	}
-	began := time.Now()
+	began := c.options.Clock.Now()
 	login, err := client.Logical().WriteWithContext(ctx, "auth/"+c.options.KubernetesMount+"/login", map[string]any{
 		"role": c.options.KubernetesRole, "jwt": strings.TrimSpace(string(token)),
 	})
@@ -207,7 +214,7 @@ func (c *Client) login(ctx context.Context, client *api.Client) (*session, error
 	return &session{
 		client: client,
 		check: func(context.Context) error {
-			if given := time.Duration(login.Auth.LeaseDuration) * time.Second; given > 0 && time.Since(began) >= given {
+			if given := time.Duration(login.Auth.LeaseDuration) * time.Second; given > 0 && c.options.Clock.Since(began) >= given {
 				return fmt.Errorf("the token of role %s, which is good for %s, ran out before all was asked for: give the role a longer token_ttl", c.options.KubernetesRole, given)
 			}
 			return nil
@@ -281,11 +288,11 @@ func (r *round) version2(ctx context.Context, path Path) (Seen, error) {
 	if err != nil || state != Exists {
 		return Seen{State: state}, err
 	}
-	return Seen{State: newest(answer)}, nil
+	return Seen{State: newest(answer, r.now)}, nil
 }
 
-// newest tells what the newest version of a secret is, from its metadata.
-func newest(metadata map[string]any) State {
+// newest tells what the newest version of a secret is now, from its metadata.
+func newest(metadata map[string]any, now time.Time) State {
 	number, _ := metadata["current_version"].(json.Number)
 	versions, _ := metadata["versions"].(map[string]any)
 	version, exists := versions[number.String()].(map[string]any)
@@ -295,7 +302,7 @@ func newest(metadata map[string]any) State {
 	destroyed, _ := version["destroyed"].(bool)
 	at, _ := version["deletion_time"].(string)
 	deletion, err := time.Parse(time.RFC3339, at)
-	if destroyed || err == nil && !deletion.After(time.Now()) {
+	if destroyed || err == nil && !deletion.After(now) {
 		return Deleted
 	}
 	return Exists

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/vault/vaulttest"
 )
@@ -248,16 +249,23 @@ func TestATokenThatRunsOutHidesNothing(t *testing.T) {
 			f := vaulttest.New(t)
 			f.Secrets["secret/a"], f.Secrets["secret/b"] = map[string]any{"k": nil}, map[string]any{"k": nil}
 			f.Lease = time.Second
+			clock := testingclock.NewFakeClock(time.Now())
 			f.Broken = func(_ http.ResponseWriter, r *http.Request) bool {
 				if strings.HasSuffix(r.URL.Path, "/subkeys/b") {
 					if change != nil {
-						time.Sleep(f.Lease) // its time passes
+						clock.Step(f.Lease)
 					}
 					clear(f.Tokens)
 				}
 				return false
 			}
-			have, err := clientOf(t, f, change).Look(t.Context(), []Path{in("secret", "a"), in("secret", "b")})
+			timed := func(o *Options) {
+				o.Clock = clock
+				if change != nil {
+					change(o)
+				}
+			}
+			have, err := clientOf(t, f, timed).Look(t.Context(), []Path{in("secret", "a"), in("secret", "b")})
 			if err == nil || have != nil {
 				t.Errorf("have %v", have)
 			}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/srenix/srenix/pkg/live"
 )
 
@@ -42,10 +44,11 @@ func Start(t testing.TB, engine *live.Engine, source live.Source) {
 // Eventually waits for a condition, and fails the test if it does not come true.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(200 * time.Microsecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("still not so after %s: %s", patience, what)
-		}
+	err := wait.PollUntilContextTimeout(context.Background(), 200*time.Microsecond, patience, true, func(context.Context) (bool, error) {
+		return condition(), nil
+	})
+	if err != nil {
+		t.Fatalf("still not so after %s: %s", patience, what)
 	}
 }
 
