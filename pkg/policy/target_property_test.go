@@ -68,9 +68,7 @@ func identified(object map[string]any) map[string]any {
 	return is
 }
 
-// The target is read whole and reduced to what identifies it. (A target that is
-// being deleted is still the one that was approved: to delete it again changes
-// nothing, and its deletionTimestamp is not looked at.)
+// The target is read whole and reduced to what identifies it.
 func TestAnyFlippedByteOfWhatIdentifiesATargetDenies(t *testing.T) {
 	for _, kind := range acting {
 		for _, stage := range []Stage{StageStanding, StageApproval, StageExecution} {

@@ -115,6 +115,10 @@ func identityProblem(object runtime.Object, spec *v1alpha1.ProposalSpec) string 
 		return fmt.Sprintf("%s %s/%s is another object of the same name: its UID is %s, and the proposal is for %s",
 			spec.Target.Kind, spec.Target.Namespace, spec.Target.Name, is.GetUID(), spec.Target.UID)
 	}
+	// To delete it again could cut short the time that whoever deleted it gave it.
+	if is.GetDeletionTimestamp() != nil {
+		return fmt.Sprintf("%s %s/%s is being deleted already", spec.Target.Kind, spec.Target.Namespace, spec.Target.Name)
+	}
 	return ""
 }
 

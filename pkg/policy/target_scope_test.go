@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 
@@ -32,16 +33,17 @@ func TestTargetScopeDenies(t *testing.T) {
 	}
 	gone := []Layer{TargetScope, GitOpsManaged}
 	runDenials(t, TargetScope, map[string]denial{
-		"another kind of object":  {spoil: func(in *Input) { in.Proposal.Spec.Target.Kind = "Node" }, words: "Node"},
-		"another version":         {spoil: func(in *Input) { in.Proposal.Spec.Target.APIVersion = "v2" }, words: "v2"},
-		"no UID":                  {spoil: func(in *Input) { in.Proposal.Spec.Target.UID = "" }, words: "the target has no name or no UID", layers: []Layer{TargetScope, SignedToken}},
-		"no name":                 {spoil: func(in *Input) { in.Proposal.Spec.Target.Name = "" }, words: "the target has no name or no UID"},
-		"a target elsewhere":      {spoil: func(in *Input) { in.Proposal.Spec.Target.Namespace = "bank" }, words: "bank", layers: []Layer{TargetScope, NamespaceProtection}},
-		"a target that is gone":   {spoil: func(in *Input) { in.Target = nil }, words: "does not exist any more", layers: gone},
-		"a target made anew":      {spoil: func(in *Input) { in.Target.(*corev1.Pod).UID = "another" }, words: "another object of the same name"},
-		"another object was read": {spoil: func(in *Input) { in.Target.(*corev1.Pod).Name = "db" }, words: "shop/db"},
-		"one elsewhere was read":  {spoil: func(in *Input) { in.Target.(*corev1.Pod).Namespace = "bank" }, words: "another object was read: bank/web"},
-		"another type was read":   {spoil: func(in *Input) { in.Target = target(v1alpha1.ActionDeleteJob) }, words: "*v1.Job"},
+		"another kind of object":         {spoil: func(in *Input) { in.Proposal.Spec.Target.Kind = "Node" }, words: "Node"},
+		"another version":                {spoil: func(in *Input) { in.Proposal.Spec.Target.APIVersion = "v2" }, words: "v2"},
+		"no UID":                         {spoil: func(in *Input) { in.Proposal.Spec.Target.UID = "" }, words: "the target has no name or no UID", layers: []Layer{TargetScope, SignedToken}},
+		"no name":                        {spoil: func(in *Input) { in.Proposal.Spec.Target.Name = "" }, words: "the target has no name or no UID"},
+		"a target elsewhere":             {spoil: func(in *Input) { in.Proposal.Spec.Target.Namespace = "bank" }, words: "bank", layers: []Layer{TargetScope, NamespaceProtection}},
+		"a target that is gone":          {spoil: func(in *Input) { in.Target = nil }, words: "does not exist any more", layers: gone},
+		"a target made anew":             {spoil: func(in *Input) { in.Target.(*corev1.Pod).UID = "another" }, words: "another object of the same name"},
+		"a target that is being deleted": {spoil: func(in *Input) { in.Target.(*corev1.Pod).DeletionTimestamp = ptr.To(metav1.NewTime(start)) }, words: "is being deleted already"},
+		"another object was read":        {spoil: func(in *Input) { in.Target.(*corev1.Pod).Name = "db" }, words: "shop/db"},
+		"one elsewhere was read":         {spoil: func(in *Input) { in.Target.(*corev1.Pod).Namespace = "bank" }, words: "another object was read: bank/web"},
+		"another type was read":          {spoil: func(in *Input) { in.Target = target(v1alpha1.ActionDeleteJob) }, words: "*v1.Job"},
 		"another custom resource": {
 			kind:  v1alpha1.ActionDeleteCertificateRequest,
 			spoil: func(in *Input) { in.Target.(*unstructured.Unstructured).SetKind("Certificate") }, words: "CertificateRequest",
