@@ -163,6 +163,9 @@ func (s *Server) install(ctx context.Context) error {
 	}
 	verifier := token.NewVerifier(signing, cluster, s.extra.clock())
 	chain := audit.NewChain(kube, s.extra.Identity, s.extra.clock(), os.Stdout)
+	if err := legacyregistry.Registerer().Register(chain); err != nil {
+		return fmt.Errorf("registering the metrics of the audit chain: %w", err)
+	}
 
 	if err := s.installStorage(minter{
 		signer: token.NewSigner(signing, cluster, s.extra.clock()), chain: chain,
@@ -217,6 +220,9 @@ func (s *Server) installStorage(minter proposal.Minter, recorder proposal.Record
 	}
 	proposalREST, err := proposal.NewREST(options)
 	if err != nil {
+		return err
+	}
+	if err := countStanding(s.engine, legacyregistry.Registerer()); err != nil {
 		return err
 	}
 	if err := publish(s.engine, destinations{

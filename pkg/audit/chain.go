@@ -56,13 +56,15 @@ type Chain struct {
 	// unsure are events of one index, of which it is not known whether one was stored.
 	// Until that is known, the log may lack it.
 	unsure []*opsv1alpha1.AuditEventSpec
+
+	metrics chainMetrics
 }
 
 // NewChain returns a chain that reads and writes through c, which must not read
 // from a cache. Component is the program's name, with the pod's where there is
 // one. Every event appended is also written to jsonl, if that is not nil.
 func NewChain(c client.Client, component string, clock clock.PassiveClock, jsonl io.Writer) *Chain {
-	return &Chain{client: c, component: component, clock: clock, jsonl: jsonl, busy: make(chan struct{}, 1)}
+	return &Chain{client: c, component: component, clock: clock, jsonl: jsonl, busy: make(chan struct{}, 1), metrics: newChainMetrics()}
 }
 
 // Component is what the chain calls this program.
@@ -84,7 +86,12 @@ func (c *Chain) Append(ctx context.Context, entry Entry) (*opsv1alpha1.AuditEven
 // AppendIf records what decide returns, which is nothing if that is nil. What decide
 // has read of the chain is all that there is when its entry is appended: if another
 // writer was faster, it is asked again.
-func (c *Chain) AppendIf(ctx context.Context, decide func(context.Context) (*Entry, error)) (*opsv1alpha1.AuditEvent, error) {
+func (c *Chain) AppendIf(ctx context.Context, decide func(context.Context) (*Entry, error)) (event *opsv1alpha1.AuditEvent, err error) {
+	defer func() {
+		if err != nil {
+			c.metrics.failures.Inc()
+		}
+	}()
 	if err := c.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -162,13 +169,23 @@ func (c *Chain) try(ctx context.Context, decide func(context.Context) (*Entry, e
 
 // appended takes notice of an event that the chain has got from this process.
 func (c *Chain) appended(ctx context.Context, spec *opsv1alpha1.AuditEventSpec) {
-	c.head, c.unsure = spec, nil
+	c.unsure = nil
+	c.at(spec)
+	c.metrics.appended.WithLabelValues(string(spec.Type)).Inc()
 	if c.jsonl == nil {
 		return
 	}
 	if err := writeLine(c.jsonl, spec); err != nil {
 		// The chain has the event; the log is a copy, and a full pipe must not undo a decision.
 		klog.FromContext(ctx).Error(err, "The audit log lacks an event that the chain has", "index", spec.Index)
+	}
+}
+
+// at takes notice of where the chain ends; nil means that it has not been started.
+func (c *Chain) at(head *opsv1alpha1.AuditEventSpec) {
+	c.head = head
+	if head != nil {
+		c.metrics.head.Set(float64(head.Index))
 	}
 }
 

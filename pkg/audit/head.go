@@ -37,7 +37,7 @@ func (c *Chain) follow(ctx context.Context) (*opsv1alpha1.AuditEventSpec, error)
 			continue
 		}
 		if err == nil {
-			c.head = head
+			c.at(head)
 		}
 		return head, err
 	}

@@ -24,7 +24,47 @@ var (
 		"Audit events that were pruned at the beginning of the chain.", nil, nil)
 )
 
-// state is what the metrics tell.
+// chainMetrics tell what this process has to do with the chain.
+type chainMetrics struct {
+	appended *prometheus.CounterVec
+	failures prometheus.Counter
+	head     prometheus.Gauge
+}
+
+func newChainMetrics() chainMetrics {
+	return chainMetrics{
+		appended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "srenix_audit_appended_events_total",
+			Help: "Audit events that this process has appended to the chain, by type.",
+		}, []string{"type"}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "srenix_audit_append_failures_total",
+			Help: "Audit events that this process could not append, for whatever reason. What was to be recorded was refused.",
+		}),
+		head: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "srenix_audit_head_index",
+			Help: "Index of the last audit event, as this process last saw the chain.",
+		}),
+	}
+}
+
+var _ prometheus.Collector = &Chain{}
+
+// Describe implements prometheus.Collector.
+func (c *Chain) Describe(into chan<- *prometheus.Desc) {
+	for _, metric := range []prometheus.Collector{c.metrics.appended, c.metrics.failures, c.metrics.head} {
+		metric.Describe(into)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Chain) Collect(into chan<- prometheus.Metric) {
+	for _, metric := range []prometheus.Collector{c.metrics.appended, c.metrics.failures, c.metrics.head} {
+		metric.Collect(into)
+	}
+}
+
+// state is what the checkpointer's metrics tell.
 type state struct {
 	broken, size, signed, pruned float64
 	failed                       float64

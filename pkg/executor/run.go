@@ -32,7 +32,7 @@ import (
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/evidence"
-	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/policy/policymetrics"
 	"github.com/srenix/srenix/pkg/token"
 )
 
@@ -142,6 +142,10 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 	keys := token.NewJWKSSource(ctx, direct, c.Namespace, c.Clock)
 	verifier := token.NewVerifier(keys, cluster, c.Clock)
 	chain := audit.NewChain(direct, component+"/"+c.Pod, c.Clock, c.AuditLog)
+	verdicts := policymetrics.NewVerdicts()
+	if err := errors.Join(ctrlmetrics.Registry.Register(chain), ctrlmetrics.Registry.Register(verdicts)); err != nil {
+		return nil, fmt.Errorf("registering the metrics of the audit chain and the policy: %w", err)
+	}
 	return &reconciler{
 		client: direct, cached: mgr.GetCache(),
 		chain: chain, verifier: verifier, keys: keys,
@@ -149,7 +153,7 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 			Reader: direct, Access: direct, Chain: chain, Verifier: verifier,
 			Config: &c.Configuration.Policy, OwnNamespace: c.Namespace, Clock: c.Clock,
 		}),
-		evaluate: policy.Evaluate,
+		evaluate: verdicts.Evaluate,
 		actions:  newActions(),
 		leash:    second,
 		config:   c.Configuration.Executor, identity: c.Identity, clock: c.Clock,

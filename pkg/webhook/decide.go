@@ -76,14 +76,17 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 		}
 		d.in.Unknown[policy.SignedToken] = fmt.Errorf("reading the proposal as it stands: %w", d.viewErr)
 	}
-	d.outcome = policy.Evaluate(d.in)
+	d.outcome = h.metrics.verdicts.Evaluate(d.in)
 	if !d.outcome.Allowed {
+		h.metrics.decided(&d, outcomeRefused)
 		return h.refuse(ctx, &d)
 	}
 	if d.final && !d.dryRun {
 		if err := h.accept(ctx, &d); err != nil {
+			h.metrics.decided(&d, outcomeRefused)
 			return refused(http.StatusForbidden, d.told(fmt.Sprintf("%v (try again with another token)", err)))
 		}
+		h.metrics.decided(&d, outcomeAccepted)
 	}
 	response := admission.Allowed("")
 	if d.outcome.Awaiting {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/test/harness"
@@ -188,6 +189,79 @@ func TestKubeAPIServerRestartsUnderAllPrograms(t *testing.T) {
 	after := stuckStatefulSet(t, ns, "after")
 	for _, proposal := range []string{approve(t, alice, still), approve(t, alice, after)} {
 		kubectl(t, "wait", "--for=condition=Verified", "approval/"+proposal, "-n", ns, "--timeout=90s")
+	}
+}
+
+// keepRunning does the kubelet's part until the test ends: it starts a program
+// again that has ended, as an executor does that has lost its lease.
+func keepRunning(t *testing.T, program *harness.Process) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		wait.UntilWithContext(ctx, func(context.Context) {
+			if program.Ended() {
+				if err := program.Start(); err != nil {
+					t.Error(err)
+				}
+			}
+		}, pollInterval)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+	})
+}
+
+// TestKubeAPIServerKilledWithAnApprovalInFlight kills it while it holds a request
+// of the executor, which never learns what became of that request.
+func TestKubeAPIServerKilledWithAnApprovalInFlight(t *testing.T) {
+	for name, test := range map[string]struct {
+		gate  func(*testing.T, string) *gate
+		phase opsv1alpha1.ApprovalPhase
+	}{
+		// An intent that was not recorded is nothing: the executor begins anew.
+		"at the intent": {newIntentGate, opsv1alpha1.PhaseSucceeded},
+		// An action that was sent is never sent again, even though it came to nothing.
+		"at the action": {newGate, opsv1alpha1.PhaseFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := namespace(t)
+			alice := approver(t, ns, "alice")
+			proposal := stuckStatefulSet(t, ns, "db")
+			gate := test.gate(t, ns)
+			keepRunning(t, srenix.Executor)
+			approval := approve(t, alice, proposal)
+			gate.await(t)
+			if err := errors.Join(srenix.Plane.Control(t.Context(), "kill", "kube-apiserver"), srenix.Plane.Control(t.Context(), "start", "kube-apiserver")); err != nil {
+				t.Fatal(err)
+			}
+			for range 5 {
+				gate.decision <- true
+			}
+			if err := srenix.WaitAvailable(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			settled := waitPhase(t, ns, approval, opsv1alpha1.PhaseFailed, opsv1alpha1.PhaseSucceeded)
+			if settled.Status.Phase != test.phase {
+				t.Errorf("settled as %s (%s), want %s", settled.Status.Phase, settled.Status.Message, test.phase)
+			}
+			if asked := gate.seen.Load(); (asked == 1) != (test.phase == opsv1alpha1.PhaseFailed) {
+				t.Errorf("the executor asked %d times", asked)
+			}
+			intents := strings.Fields(kubectl(t, "get", "auditevents", "-l", "ops.srenix.io/type=ActionIntended,ops.srenix.io/proposal-uid="+string(proposal.UID), "-o", "name"))
+			if len(intents) != 1 {
+				t.Errorf("%d intents stand in the chain, want 1", len(intents))
+			}
+			uid := kubectl(t, "get", "pod", "db-0", "-n", ns, "--ignore-not-found", "-o", "jsonpath={.metadata.uid}")
+			if acted := uid != string(proposal.Spec.Target.UID); acted != (test.phase == opsv1alpha1.PhaseSucceeded) {
+				t.Errorf("the pod is another one: %t", acted)
+			}
+			if output := kubectl(t, "srenix", "audit", "verify"); !strings.Contains(output, "verified") {
+				t.Errorf("audit verify: %s", output)
+			}
+		})
 	}
 }
 

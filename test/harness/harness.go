@@ -261,9 +261,19 @@ func (s *Srenix) NewExecutor(ctx context.Context, name string) (*Process, error)
 	if err != nil {
 		return nil, err
 	}
-	return s.newProcess(name, "executor",
+	port, _, err := FreePorts()
+	if err != nil {
+		return nil, err
+	}
+	metrics := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	process, err := s.newProcess(name, "executor",
 		"--kubeconfig="+kubeconfig, "--namespace="+Namespace, "--config="+s.configFile,
-		"--metrics-bind-address=0", "--health-probe-bind-address=0")
+		"--metrics-bind-address="+metrics, "--health-probe-bind-address=0")
+	if err != nil {
+		return nil, err
+	}
+	process.Metrics = metrics
+	return process, nil
 }
 
 func (s *Srenix) newProcess(name, program string, arguments ...string) (*Process, error) {

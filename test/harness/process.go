@@ -20,6 +20,8 @@ type Process struct {
 	LogFile string
 	// AuditFile has what it wrote to standard output: the audit chain as JSON lines.
 	AuditFile string
+	// Metrics is where it serves metrics without TLS; empty if it does not.
+	Metrics string
 	// Environment is added to this process's own, from the next Start on.
 	Environment []string
 
@@ -80,10 +82,18 @@ func (p *Process) Stop() error { return p.signal(syscall.SIGTERM) }
 // Kill ends the program with no chance to clean up, and waits until it is gone.
 func (p *Process) Kill() error { return p.signal(syscall.SIGKILL) }
 
-// Pause stops the program in its tracks; Kill still ends it.
+// Pause stops the program in its tracks until Resume; Kill still ends it.
 func (p *Process) Pause() error {
 	if err := p.command.Process.Signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("pausing %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// Resume lets a paused program go on.
+func (p *Process) Resume() error {
+	if err := p.command.Process.Signal(syscall.SIGCONT); err != nil {
+		return fmt.Errorf("resuming %s: %w", p.Name, err)
 	}
 	return nil
 }
