@@ -125,8 +125,8 @@ func ends(t opsv1alpha1.AuditType) bool {
 	return false
 }
 
-// stillStands tells whether an accepted approval is stored and is what the chain
-// says, and its approver may still do what was approved.
+// stillStands tells whether an accepted approval is stored, was not withdrawn and
+// is what the chain says, and its approver may still do what was approved.
 func (g *gathering) stillStands(ctx context.Context, event *opsv1alpha1.AuditEventSpec) (bool, error) {
 	references := &event.References
 	stored := &opsv1alpha1.Approval{}
@@ -140,7 +140,7 @@ func (g *gathering) stillStands(ctx context.Context, event *opsv1alpha1.AuditEve
 	// One whose token does not verify does not count, which asks for one approver
 	// more and never for one less.
 	claims, err := g.Verifier.VerifyAt(stored.Spec.Token, event.Time.Time)
-	same := err == nil && stored.UID == references.ApprovalUID && stored.Spec.Decision == v1alpha1.DecisionApprove &&
+	same := err == nil && stored.DeletionTimestamp == nil && stored.UID == references.ApprovalUID && stored.Spec.Decision == v1alpha1.DecisionApprove &&
 		stored.Spec.Proposal.UID == references.ProposalUID && stored.Spec.Proposal.Digest == references.Digest &&
 		claims.Binding.ProposalUID == references.ProposalUID && claims.Binding.Digest == references.Digest &&
 		claims.Binding.Decision == v1alpha1.DecisionApprove &&

@@ -5,23 +5,15 @@ package executor
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
-
-// pageSize is how many objects are asked for at a time.
-const pageSize = 500
 
 // BreakerAcknowledged is the annotation of a failed Approval by which a person
 // says to have looked at it: it, and whatever failed before it in its namespace,
@@ -54,11 +46,8 @@ func (b *breaker) closeCommand() string {
 // openBreaker returns the breaker that keeps a kind from being carried out in a
 // namespace, by the approvals that are stored, or nil. It is the namespace's own,
 // or that of the cluster, which no namespace can open by itself.
-func (r *reconciler) openBreaker(ctx context.Context, kind srenix.ActionKind, namespace string) (*breaker, error) {
-	outcomes, err := r.outcomes(ctx, kind)
-	if err != nil {
-		return nil, err
-	}
+func (r *reconciler) openBreaker(stored []opsv1alpha1.Approval, kind srenix.ActionKind, namespace string) *breaker {
+	outcomes := outcomesOf(stored, kind)
 	within := map[string][]opsv1alpha1.Approval{}
 	for _, approval := range outcomes {
 		within[approval.Namespace] = append(within[approval.Namespace], approval)
@@ -74,32 +63,23 @@ func (r *reconciler) openBreaker(ctx context.Context, kind srenix.ActionKind, na
 	}
 	r.metrics.setBreaker(kind, everywhere != nil, anywhere)
 	if everywhere != nil {
-		return everywhere, nil
+		return everywhere
 	}
-	return here, nil
+	return here
 }
 
-// outcomes are the approvals of a kind whose action failed or helped, newest first.
-func (r *reconciler) outcomes(ctx context.Context, kind srenix.ActionKind) ([]opsv1alpha1.Approval, error) {
+// outcomesOf are the approvals of a kind whose action failed or helped, newest first.
+func outcomesOf(stored []opsv1alpha1.Approval, kind srenix.ActionKind) []opsv1alpha1.Approval {
 	var outcomes []opsv1alpha1.Approval
-	for next := ""; ; {
-		page := &opsv1alpha1.ApprovalList{}
-		if err := r.client.List(ctx, page, client.Limit(pageSize), client.Continue(next)); err != nil {
-			return nil, fmt.Errorf("reading how earlier executions of %s ended: %w", kind, err)
-		}
-		for _, approval := range page.Items {
-			if approval.Spec.Snapshot.ActionKind == kind && (failed(&approval) || helped(&approval)) {
-				outcomes = append(outcomes, approval)
-			}
-		}
-		if next = page.Continue; next == "" {
-			break
+	for _, approval := range stored {
+		if approval.Spec.Snapshot.ActionKind == kind && (failed(&approval) || helped(&approval)) {
+			outcomes = append(outcomes, approval)
 		}
 	}
 	slices.SortFunc(outcomes, func(a, b opsv1alpha1.Approval) int {
 		return cmp.Or(endOf(&b).Compare(endOf(&a)), cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
 	})
-	return outcomes, nil
+	return outcomes
 }
 
 // opened looks for as many failures in a row as the threshold, in as many
@@ -131,37 +111,6 @@ func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *brea
 		}
 	}
 	return nil
-}
-
-// holdBack leaves an approval pending while the breaker of its kind is open.
-func (r *reconciler) holdBack(ctx context.Context, approval *opsv1alpha1.Approval, past *history, open *breaker) (ctrl.Result, error) {
-	return r.hold(ctx, approval, past, "BreakerOpen", fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s",
-		approval.Spec.Snapshot.ActionKind, open, open.closeCommand()))
-}
-
-// hold leaves an approval pending for a reason that has to go away first, and
-// gives a claim back under which nothing was done. Should its token expire
-// meanwhile, that ends it.
-func (r *reconciler) hold(ctx context.Context, approval *opsv1alpha1.Approval, past *history, reason, message string) (ctrl.Result, error) {
-	if _, err := r.verifyToken(approval); err != nil {
-		return r.concludeToken(ctx, approval, past, err)
-	}
-	known := meta.FindStatusCondition(approval.Status.Conditions, opsv1alpha1.ConditionAccepted)
-	if known == nil || known.Message != message || approval.Status.Phase != opsv1alpha1.PhasePending {
-		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
-			status.Phase = opsv1alpha1.PhasePending
-			status.Message = message
-			status.Execution = nil
-			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionFalse, reason, message)
-		})
-		if err != nil {
-			return ctrl.Result{}, err
-		}
-		kind := string(approval.Spec.Snapshot.ActionKind)
-		klog.FromContext(ctx).Info("Approval held back", "reason", reason, "actionKind", kind, "message", message)
-		r.announce(approval, false, warning, reason, kind, message)
-	}
-	return ctrl.Result{RequeueAfter: waitRetry}, nil
 }
 
 // failed is an approval whose action could not be carried out or did not help.

@@ -81,11 +81,19 @@ func (r *reconciler) recorded(approval *opsv1alpha1.Approval, record *opsv1alpha
 func (r *reconciler) conclude(ctx context.Context, approval *opsv1alpha1.Approval, past *history, end ending) (ctrl.Result, error) {
 	approver := approverOf(approval, past)
 	if end.audit != "" && past.own(end.audit) == nil {
+		// An intent of another executor may have come in since this one looked.
+		if err := r.stillUntouched(ctx, approval, past); err != nil {
+			return ctrl.Result{}, err
+		}
 		event, err := r.chain.Append(ctx, r.entry(approval, end.audit, end.message, end.verdicts, approver))
 		if err != nil {
 			return ctrl.Result{}, err
 		}
 		past.events = append(past.events, *event)
+	}
+	// From here on every intent is younger than the end, and comes to nothing.
+	if err := r.stillUntouched(ctx, approval, past); err != nil {
+		return ctrl.Result{}, err
 	}
 	err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 		status.Phase = end.phase
@@ -113,6 +121,22 @@ func (r *reconciler) conclude(ctx context.Context, approval *opsv1alpha1.Approva
 	}
 	r.announce(approval, false, severity, end.reason, string(kind), end.message)
 	return ctrl.Result{}, nil
+}
+
+// stillUntouched returns errOvertaken if the chain has an intent for an approval
+// that had none: what came of it has to be looked at.
+func (r *reconciler) stillUntouched(ctx context.Context, approval *opsv1alpha1.Approval, past *history) error {
+	if past.intent != "" || jtiOf(approval) == "" {
+		return nil
+	}
+	now, err := r.recall(ctx, approval)
+	if err != nil {
+		return err
+	}
+	if now.intent != "" {
+		return errOvertaken
+	}
+	return nil
 }
 
 // announce makes a Kubernetes event on the approval, and on its target too if

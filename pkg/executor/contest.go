@@ -147,22 +147,24 @@ func (r *rival) end() ending {
 	return superseded(fmt.Sprintf("Approval %s of the same digest was faster, so that nothing was done for this one", other))
 }
 
-// waitFor waits for a rival that is under way, or settles it where its Approval
-// is gone, and with it everybody who would.
+// waitFor waits for a rival that is under way, or settles it where nobody else
+// will: its Approval is gone, is another one by now, or has come to its end, as
+// when its intent arrived after an executor had given it up.
 func (r *reconciler) waitFor(ctx context.Context, approval *opsv1alpha1.Approval, other *rival) (ctrl.Result, error) {
 	references := &other.intent.References
-	err := r.client.Get(ctx, client.ObjectKey{Namespace: approval.Namespace, Name: references.Approval}, &opsv1alpha1.Approval{})
-	if err == nil {
+	stored := &opsv1alpha1.Approval{}
+	err := r.client.Get(ctx, client.ObjectKey{Namespace: approval.Namespace, Name: references.Approval}, stored)
+	switch {
+	case err == nil && stored.UID == references.ApprovalUID && !completed(stored):
 		return ctrl.Result{RequeueAfter: waitRetry}, nil
-	}
-	if !apierrors.IsNotFound(err) {
+	case err != nil && !apierrors.IsNotFound(err):
 		return ctrl.Result{}, fmt.Errorf("reading Approval %s/%s: %w", approval.Namespace, references.Approval, err)
 	}
 	seen, err := r.lookFor(ctx, approval, other)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if wait := r.untilSettled(other.intent.Time.Time); !seen.done && wait > 0 {
+	if wait := r.untilSettled(audit.EventName(other.intent.Index), other.intent.Time.Time); !seen.done && wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	return ctrl.Result{RequeueAfter: busyRetry}, r.recordFor(ctx, other, seen)

@@ -67,16 +67,13 @@ func (r *reconciler) execute(ctx context.Context, approval *opsv1alpha1.Approval
 	case ruling.Awaiting:
 		return r.awaitAnother(ctx, approval, claims)
 	}
-	// Others of its kind may have failed since it was claimed.
-	open, err := r.openBreaker(ctx, approval.Spec.Snapshot.ActionKind, approval.Namespace)
+	// Others of its kind may have failed since it was claimed, for one.
+	by, err := r.hindrance(ctx, approval)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if open != nil {
-		return r.holdBack(ctx, approval, past, open)
-	}
-	if r.leash.Err() != nil {
-		return r.unleashed(ctx, approval, past)
+	if by != nil {
+		return r.hold(ctx, approval, past, by)
 	}
 	return r.act(context.WithoutCancel(ctx), approval, past, ruling)
 }

@@ -265,7 +265,7 @@ func inspect(p *position) *violation {
 }
 
 // ended checks the end that everything came to.
-func ended(p *position) *violation {
+func (e *explorer) ended(p *position) *violation {
 	if _, err := audit.Verify(inOrder(p.stored.events())); err != nil {
 		return broken(chainVerifies, p, "%v", err)
 	}
@@ -287,7 +287,33 @@ func ended(p *position) *violation {
 			return broken(nothingIsLost, p, "%s was carried out, and says %q: %s", name, status.Phase, status.Message)
 		case done == 0 && (status.Phase == opsv1alpha1.PhaseSucceeded || executed) && !p.meddled:
 			return broken(nothingIsLost, p, "%s was not carried out, and says %q: %s", name, status.Phase, status.Message)
+		case done == 0 && e.lacksAReason(p, approval):
+			return broken(nothingIsLost, p, "%s had nothing against it, was not carried out, and says %q: %s", name, status.Phase, status.Message)
 		}
 	}
 	return nil
+}
+
+// lacksAReason tells whether nothing stood against an approval that was accepted:
+// not what happened, nobody's denial, no other approval of the digest, no breaker,
+// and for one that failed no process or request that was hindered.
+func (e *explorer) lacksAReason(p *position, approval *opsv1alpha1.Approval) bool {
+	if p.opposed || e.two || e.kind == srenix.ActionRunbook || approval.Spec.Decision != srenix.DecisionApprove || e.open(p) {
+		return false
+	}
+	if approval.Status.Phase == opsv1alpha1.PhaseFailed && p.disturbed {
+		return false
+	}
+	accepted := false
+	for _, event := range p.stored.events() {
+		spec := &event.Spec
+		switch {
+		case spec.Type == opsv1alpha1.AuditDenialRecorded,
+			spec.Type == opsv1alpha1.AuditActionIntended && spec.References.Approval != approval.Name:
+			return false
+		case spec.Type == opsv1alpha1.AuditApprovalAccepted && spec.References.ApprovalUID == approval.UID:
+			accepted = true
+		}
+	}
+	return accepted && firstDecision(p, approval.Name) == approval.UID
 }

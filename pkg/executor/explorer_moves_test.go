@@ -59,6 +59,7 @@ func (e *explorer) moves(p *position) []move {
 			moves = append(moves, func() (*position, *violation) {
 				q := p.next(step{what: p.actors[i].name + " restarts"})
 				q.crashes++
+				q.disturbed = true
 				e.kill(q, i)
 				return q, nil
 			})
@@ -135,6 +136,7 @@ func (e *explorer) step(p *position, i, cost int, fate fate) (*position, *violat
 		broken = e.observe(p, q, i, asked, given, change)
 	}
 	q.step.err = given.err
+	q.disturbed = q.disturbed || late || fate != answered
 	switch {
 	case fate.kills():
 		q.crashes++

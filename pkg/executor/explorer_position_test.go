@@ -68,7 +68,11 @@ type position struct {
 	// meddled tells whether somebody else touched the target, so that what looking
 	// at it shows need not be srenix's doing.
 	meddled bool
-	actors  []actor
+	// opposed tells whether something happened that may end any approval: rights or
+	// the proposal went, the target is another, tokens may have expired. Disturbed
+	// tells whether a process or a request was hindered, so that actions may fail.
+	opposed, disturbed bool
+	actors             []actor
 	// born counts executors, for their identities.
 	born int
 
@@ -140,7 +144,9 @@ func (p *position) world() sum {
 	text := make([]byte, 0, 512)
 	number := func(n int64) { text = append(strconv.AppendInt(text, n, 36), ' ') }
 	name := func(name string) { text = append(append(text, name...), ' ') }
-	text = strconv.AppendBool(strconv.AppendBool(text, p.rights), p.meddled)
+	for _, is := range []bool{p.rights, p.meddled, p.opposed, p.disturbed} {
+		text = strconv.AppendBool(text, is)
+	}
 	number(p.clock.UnixNano())
 	number(int64(p.born))
 	for i := range p.actors {

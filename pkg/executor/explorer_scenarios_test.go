@@ -173,7 +173,7 @@ func scenarios() []scenario {
 		name: "one of two approves again", kind: restart, executors: 1,
 		script: []personal{janeMints, janeApproves, janeMintsAgain, janeApprovesAgain}, prologue: []string{"jane mints"},
 		events: []event{clockMoves(interval, 1)},
-		two:    true, configure: twoApprovers,
+		two:    true, idle: true, configure: twoApprovers,
 		switches: 1,
 	}, {
 		name: "the breaker", kind: restart, executors: 1,

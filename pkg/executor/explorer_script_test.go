@@ -41,8 +41,9 @@ type scenario struct {
 	switches int
 	// revokes tells that the approver's rights may go.
 	revokes bool
-	// two tells that two people have to approve it, because it is configured so.
-	two       bool
+	// two tells that two people have to approve it, because it is configured so, and
+	// idle that nothing is ever carried out.
+	two, idle bool
 	configure func(*config.SrenixConfiguration)
 	// short scenarios are walked through with -short, too.
 	short bool
@@ -96,6 +97,8 @@ type event struct {
 func clockMoves(by time.Duration, times int) event {
 	return event{"the clock moves by " + by.String(), times, func(_ *explorer, p *position) bool {
 		p.clock = p.clock.Add(by)
+		p.disturbed = true
+		p.opposed = p.opposed || by >= expires
 		return true
 	}}
 }
@@ -130,7 +133,7 @@ func deletes(with string, times int) event {
 
 func rightsGo() event {
 	return event{"the approvers lose their rights", 1, func(_ *explorer, p *position) bool {
-		p.rights = false
+		p.rights, p.opposed = false, true
 		return true
 	}}
 }
@@ -153,6 +156,7 @@ func heals() event {
 			return false
 		}
 		p.stored = p.stored.remove(keyOf(e.cluster.proposal)).remove(keyOf((&world{}).finding()))
+		p.opposed = true
 		return true
 	}}
 }
@@ -185,7 +189,7 @@ func changesTarget(name string, change func(target client.Object) client.Object)
 		if stored == nil {
 			return false
 		}
-		p.meddled = true
+		p.meddled, p.opposed = true, true
 		if changed := change(stored.object.DeepCopyObject().(client.Object)); changed != nil {
 			p.stored = p.stored.store(changed)
 		} else {

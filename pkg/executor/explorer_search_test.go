@@ -218,7 +218,7 @@ func (e *explorer) finish(p *position) *violation {
 			return found
 		}
 		if q == nil {
-			if found := ended(p); found != nil {
+			if found := e.ended(p); found != nil {
 				return found
 			}
 			break

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"testing"
 	"testing/synctest"
+
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
 // TestExplorer walks through everything that can happen in each scenario: it is
@@ -60,6 +62,9 @@ func explore(t *testing.T, s scenario) {
 	}
 	if len(e.seen) < least {
 		t.Errorf("only %d states came about, and there were at least %d before: something keeps them from happening", len(e.seen), least)
+	}
+	if (e.executions == 0) != (s.idle || s.kind == srenix.ActionRunbook) {
+		t.Errorf("%d actions were carried out", e.executions)
 	}
 	if e.cut > 0 {
 		t.Errorf("%d paths have more than %d steps and were cut", e.cut, maximumDepth)

@@ -17,11 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-
-	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 )
 
 const (
@@ -152,11 +149,4 @@ func (l *leash) ask(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("%w, as far as can be told: asked for what only the leash forbids, kube-apiserver said: %w", errNoLeash, err)
-}
-
-// unleashed leaves an approval pending while the second leash is gone.
-func (r *reconciler) unleashed(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
-	return r.hold(ctx, approval, past, "SecondLeashMissing", fmt.Sprintf(
-		"%s is not carried out while kube-apiserver does not hold the executor to what it may do: apply ValidatingAdmissionPolicy %s and its binding again, and it goes on by itself",
-		approval.Spec.Snapshot.ActionKind, leashName))
 }

@@ -85,6 +85,7 @@ type reconciler struct {
 	recorder events.EventRecorder
 	metrics  *metrics
 	targets  targets
+	seen     sightings
 }
 
 var _ reconcile.Reconciler = &reconciler{}
@@ -159,6 +160,10 @@ func (r *reconciler) advance(ctx context.Context, approval *opsv1alpha1.Approval
 	if record := endedBy(past.events, approval); record != nil {
 		return r.conclude(ctx, approval, past, r.recorded(approval, record))
 	}
+	if approval.DeletionTimestamp != nil && approval.Spec.Decision != srenix.DecisionDeny {
+		// A finalizer may keep it for as long as somebody likes.
+		return r.conclude(ctx, approval, past, refused("Withdrawn", "it was deleted before anything was done"))
+	}
 	switch approval.Status.Phase {
 	case opsv1alpha1.PhaseAwaitingSecondApproval:
 		return r.await(ctx, approval, past)
@@ -173,10 +178,6 @@ func (r *reconciler) begin(ctx context.Context, approval *opsv1alpha1.Approval, 
 	if approval.Spec.Decision == srenix.DecisionDeny {
 		return r.concludeDenial(ctx, approval, past)
 	}
-	if approval.DeletionTimestamp != nil {
-		// A finalizer may keep it for as long as somebody likes.
-		return r.conclude(ctx, approval, past, refused("Withdrawn", "it was deleted before anything was done"))
-	}
 	kind := approval.Spec.Snapshot.ActionKind
 	if kind == srenix.ActionRunbook {
 		return r.releaseRunbook(ctx, approval, past)
@@ -185,15 +186,12 @@ func (r *reconciler) begin(ctx context.Context, approval *opsv1alpha1.Approval, 
 		return r.conclude(ctx, approval, past, refused("NotCarriedOut",
 			fmt.Sprintf("the action kind %q is not carried out by this version of srenix", kind)))
 	}
-	if r.leash.Err() != nil {
-		return r.unleashed(ctx, approval, past)
-	}
-	open, err := r.openBreaker(ctx, kind, approval.Namespace)
+	by, err := r.hindrance(ctx, approval)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if open != nil {
-		return r.holdBack(ctx, approval, past, open)
+	if by != nil {
+		return r.hold(ctx, approval, past, by)
 	}
 	if err := r.claim(ctx, approval); err != nil {
 		return ctrl.Result{}, err
@@ -207,12 +205,15 @@ func (r *reconciler) resume(ctx context.Context, approval *opsv1alpha1.Approval,
 	record := approval.Status.Execution
 	if record == nil || record.Executor != r.identity {
 		if record != nil {
-			if wait := record.ClaimedAt.Add(TakeoverAfter).Sub(r.clock.Now()); wait > 0 {
+			claim := string(approval.UID) + record.Executor + record.ClaimedAt.String()
+			if wait := TakeoverAfter - r.seen.age(claim, record.ClaimedAt.Time, r.clock.Now()); wait > 0 {
 				return ctrl.Result{RequeueAfter: wait}, nil
 			}
 		}
-		if r.leash.Err() != nil {
-			return r.unleashed(ctx, approval, past)
+		if by, err := r.hindrance(ctx, approval); err != nil {
+			return ctrl.Result{}, err
+		} else if by != nil {
+			return r.hold(ctx, approval, past, by)
 		}
 		if record != nil {
 			klog.FromContext(ctx).Info("Taking over a claim under which nothing was done", "executor", record.Executor)

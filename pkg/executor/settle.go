@@ -50,7 +50,7 @@ func (r *reconciler) settle(ctx context.Context, approval *opsv1alpha1.Approval,
 	if seen.done {
 		return r.recordDone(ctx, approval, past, settled(order, seen))
 	}
-	if wait := r.untilSettled(past.intentTime); wait > 0 {
+	if wait := r.untilSettled(past.intent, past.intentTime); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	stopped := fmt.Sprintf("the executor stopped around the action (audit event %s): %s %s/%s %s", past.intent, order.target.Kind, order.target.Namespace, order.target.Name, seen.text)
@@ -82,10 +82,10 @@ func (c contest) succeeds(approval *opsv1alpha1.Approval, past *history) bool {
 	})
 }
 
-// untilSettled is how long to wait until "there is nothing to see" counts; at
-// most SettleAfter, also where clocks differ.
-func (r *reconciler) untilSettled(intent time.Time) time.Duration {
-	return min(intent.Add(SettleAfter).Sub(r.clock.Now()), SettleAfter)
+// untilSettled is how long to wait until "there is nothing to see" counts for an
+// intent, which is the name of its audit event.
+func (r *reconciler) untilSettled(intent string, since time.Time) time.Duration {
+	return SettleAfter - r.seen.age(intent, since, r.clock.Now())
 }
 
 // outcome is what an audit event says of what was seen.

@@ -57,11 +57,11 @@ func (r *reconciler) update(ctx context.Context, approval *opsv1alpha1.Approval,
 }
 
 // asHeld tells whether a stored approval is as far as the one that is held:
-// same phase, same claim, same intent.
+// same phase, same claim, same intent, and not withdrawn since.
 func asHeld(held *opsv1alpha1.Approval) func(*opsv1alpha1.Approval) bool {
-	phase, execution := held.Status.Phase, held.Status.Execution.DeepCopy()
+	phase, execution, withdrawn := held.Status.Phase, held.Status.Execution.DeepCopy(), held.DeletionTimestamp != nil
 	return func(stored *opsv1alpha1.Approval) bool {
-		return stored.Status.Phase == phase && equality.Semantic.DeepEqual(stored.Status.Execution, execution)
+		return stored.Status.Phase == phase && (stored.DeletionTimestamp != nil) == withdrawn && equality.Semantic.DeepEqual(stored.Status.Execution, execution)
 	}
 }
 
