@@ -379,7 +379,8 @@ func TestTokenWorksOnceEvenWhenItsApprovalIsDeleted(t *testing.T) {
 		t.Fatal(response.Result.Message)
 	}
 	// The approval is gone, or could never be stored: the chain remembers.
-	expectRefused(t, w.review(t, "alice", approval), http.StatusForbidden, "SignedToken: the token was used already, by Approval "+approval.Name)
+	expectRefused(t, w.review(t, "alice", approval), http.StatusForbidden, "SignedToken: the token was used already, by Approval "+approval.Name,
+		"if there is no such Approval, it was deleted, or accepted and then not stored", "mint another token")
 	expectRefused(t, w.review(t, "alice", w.posted(signed)), http.StatusForbidden, "was used already")
 }
 
