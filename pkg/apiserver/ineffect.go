@@ -6,6 +6,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -25,8 +26,9 @@ import (
 // the finding that the event is about.
 const datingSlack = time.Hour
 
-// inEffect finds the audit events that decisions still depend on: those about
-// digests that can be approved now, or that an unfinished approval is for; and what
+// inEffect finds the audit events that decisions still depend on: what was decided
+// and done about digests that can be approved now, or that an unfinished approval is
+// for, and whatever is young enough that a token of then may be valid; and what
 // was denied, intended or done for a finding that stands, whether anything is
 // offered for it now or not, because the same digest is offered again when a silence
 // ends or a matcher sees fit. The digest of a finding that is gone never comes back,
@@ -56,8 +58,9 @@ func (i inEffect) oldest(ctx context.Context) (oldest int64, any bool, err error
 		if err != nil {
 			return 0, false, err
 		}
-		if len(events) > 0 {
-			keep(events[0].Spec.Index)
+		// They are in the chain's order, so the first is the oldest.
+		if first := slices.IndexFunc(events, i.counts); first >= 0 {
+			keep(events[first].Spec.Index)
 		}
 	}
 	binding, err := audit.Binding(ctx, i.reader)
@@ -72,6 +75,20 @@ func (i inEffect) oldest(ctx context.Context) (oldest int64, any bool, err error
 		}
 	}
 	return oldest, any, nil
+}
+
+// counts tells whether something may still depend on an event about a decidable
+// digest. Minting and refusals cost whoever provokes them nothing, so that they must
+// not hold up pruning for as long as a proposal stands: they count for as long as
+// the token that they are about may be valid.
+func (i inEffect) counts(event opsv1alpha1.AuditEvent) bool {
+	switch event.Spec.Type {
+	case opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditDenialRecorded,
+		opsv1alpha1.AuditActionIntended, opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled,
+		opsv1alpha1.AuditRunbookReleased:
+		return true
+	}
+	return i.clock.Since(event.Spec.Time.Time) <= token.MaximumLifetime+token.Skew
 }
 
 // decidable are the digests of standing proposals, and of unfinished approvals that

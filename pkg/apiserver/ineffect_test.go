@@ -194,6 +194,43 @@ func TestPruningForgetsNothingOfAFindingThatStands(t *testing.T) {
 	}
 }
 
+// Minting a token and having one refused cost nothing, and must not keep the chain
+// from being pruned for as long as the proposal stands.
+func TestOfAStandingProposalOnlyWhatWasDecidedAndDoneIsKept(t *testing.T) {
+	for kind, kept := range map[opsv1alpha1.AuditType]bool{
+		opsv1alpha1.AuditTokenMinted: false, opsv1alpha1.AuditApprovalDenied: false, opsv1alpha1.AuditVerified: false, opsv1alpha1.AuditSuperseded: false,
+		opsv1alpha1.AuditApprovalAccepted: true, opsv1alpha1.AuditDenialRecorded: true, opsv1alpha1.AuditActionIntended: true,
+		opsv1alpha1.AuditActionDone: true, opsv1alpha1.AuditActionFailed: true, opsv1alpha1.AuditActionUnsettled: true, opsv1alpha1.AuditRunbookReleased: true,
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			s := newSite(t)
+			first := s.offered(t)
+			// Of a digest by itself, so that the finding, which stands too, does not count.
+			about := opsv1alpha1.AuditReferences{Namespace: first.Namespace, ProposalUID: first.UID, Digest: first.Spec.Digest}
+			s.append(t, opsv1alpha1.AuditConfigurationChanged, opsv1alpha1.AuditReferences{})
+			event := s.append(t, kind, about)
+			in := inEffect{engine: s.engine, reader: s.kube, clock: s.clock}
+			expectKept := func(when string, want bool) {
+				t.Helper()
+				oldest, any, err := in.oldest(t.Context())
+				if err != nil || any != want || any && oldest != event.Spec.Index {
+					t.Errorf("%s, what is kept begins with %d, %t: %v; want %d, %t", when, oldest, any, err, event.Spec.Index, want)
+				}
+			}
+			s.clock.Step(token.MaximumLifetime + token.Skew)
+			expectKept("while a token may be valid", true)
+			s.clock.Step(time.Second)
+			expectKept("after that", kept)
+			s.clock.Step(365 * 24 * time.Hour)
+			s.append(t, opsv1alpha1.AuditTokenMinted, about)
+			s.prune(t)
+			if s.has(t, event) != kept {
+				t.Errorf("a year later the event is there: %t, want %t", !kept, kept)
+			}
+		})
+	}
+}
+
 func TestWhatIsInEffectIsKeptForItsEpisodeAlone(t *testing.T) {
 	s := newSite(t)
 	first := s.offered(t)

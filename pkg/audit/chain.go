@@ -74,7 +74,8 @@ func (c *Chain) Component() string { return c.component }
 // the head that it appends to, and follows when another writer was faster. The
 // first entry of a chain is preceded by AuditChainStarted. Where the answer to a
 // request is lost, it looks whether the event is stored; after an error it may
-// still be, and is then logged as soon as it is seen.
+// still be, and is then logged as soon as it is seen. An event that is stored without
+// the labels by which it is found is in the chain, and an error all the same.
 func (c *Chain) Append(ctx context.Context, entry Entry) (*opsv1alpha1.AuditEvent, error) {
 	event, err := c.AppendIf(ctx, func(context.Context) (*Entry, error) { return &entry, nil })
 	if err != nil {
@@ -153,7 +154,7 @@ func (c *Chain) try(ctx context.Context, decide func(context.Context) (*Entry, e
 		return nil, false, err
 	}
 	event = &opsv1alpha1.AuditEvent{
-		ObjectMeta: metav1.ObjectMeta{Name: EventName(spec.Index), Labels: labelsOf(&spec)},
+		ObjectMeta: metav1.ObjectMeta{Name: EventName(spec.Index), Labels: LabelsOf(&spec)},
 		Spec:       spec,
 	}
 	err = c.client.Create(ctx, event)
@@ -164,7 +165,17 @@ func (c *Chain) try(ctx context.Context, decide func(context.Context) (*Entry, e
 		return nil, false, err
 	}
 	c.appended(ctx, &spec)
-	return event, started, nil
+	return event, started, findable(event, &spec)
+}
+
+// findable is an error unless an event, as the API server has it, has the labels of
+// what was appended. What nobody finds must not take effect: a token would be good
+// once more, and a no or an intent forgotten.
+func findable(stored *opsv1alpha1.AuditEvent, spec *opsv1alpha1.AuditEventSpec) error {
+	if err := checkLabels(stored.Labels, spec); err != nil {
+		return fmt.Errorf("%w; it is in the chain, and nothing follows from it: see which admission policy or webhook changes labels of auditevents.ops.srenix.io, exempt them from it, and try again", err)
+	}
+	return nil
 }
 
 // appended takes notice of an event that the chain has got from this process.

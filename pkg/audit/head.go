@@ -28,7 +28,7 @@ const maximumPrunes = 5
 // with such a reading; without it, an event that was just pruned could be taken
 // for the one to append.
 func (c *Chain) follow(ctx context.Context) (*opsv1alpha1.AuditEventSpec, error) {
-	if err := c.settle(ctx); err != nil {
+	if _, err := c.settle(ctx); err != nil {
 		return nil, err
 	}
 	for range maximumPrunes {
@@ -181,8 +181,17 @@ func (c *Chain) verify(ctx context.Context, start, head *opsv1alpha1.AuditEventS
 	return checkLink(prev, head)
 }
 
-// get returns the event with an index, or nil if there is none.
+// get returns what the event with an index says, or nil if there is none.
 func (c *Chain) get(ctx context.Context, index int64) (*opsv1alpha1.AuditEventSpec, error) {
+	event, err := c.read(ctx, index)
+	if err != nil || event == nil {
+		return nil, err
+	}
+	return &event.Spec, nil
+}
+
+// read returns the event with an index as it is stored, or nil if there is none.
+func (c *Chain) read(ctx context.Context, index int64) (*opsv1alpha1.AuditEvent, error) {
 	event := &opsv1alpha1.AuditEvent{}
 	err := c.client.Get(ctx, client.ObjectKey{Name: EventName(index)}, event)
 	if apierrors.IsNotFound(err) {
@@ -194,7 +203,7 @@ func (c *Chain) get(ctx context.Context, index int64) (*opsv1alpha1.AuditEventSp
 	if event.Spec.Index != index {
 		return nil, &BadLink{Index: index, Problem: fmt.Sprintf("the object with its name holds event %d", event.Spec.Index)}
 	}
-	return &event.Spec, nil
+	return event, nil
 }
 
 // oldest returns the first event in the order of names, which is that of

@@ -6,6 +6,7 @@ package audit
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -39,7 +40,12 @@ func BudgetKey(approver, diagnosticClass string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-func labelsOf(spec *opsv1alpha1.AuditEventSpec) map[string]string {
+// indexed are the labels by which events are found.
+var indexed = []string{LabelType, LabelJTI, LabelBudget, LabelProposalUID}
+
+// LabelsOf returns the labels that the event with this spec has to have. No hash
+// covers them, and what is not found by them is not seen.
+func LabelsOf(spec *opsv1alpha1.AuditEventSpec) map[string]string {
 	labels := map[string]string{}
 	// A refused approval may name anything; what cannot be a label is not one.
 	set := func(key, value string) {
@@ -55,6 +61,23 @@ func labelsOf(spec *opsv1alpha1.AuditEventSpec) map[string]string {
 		set(LabelBudget, BudgetKey(references.Approver, references.DiagnosticClass))
 	}
 	return labels
+}
+
+// CheckLabels tells whether an event as it is stored has the labels that follow from
+// its spec. The error is a *BadLink for its index. Other labels may be there too.
+func CheckLabels(event *opsv1alpha1.AuditEvent) error {
+	return checkLabels(event.Labels, &event.Spec)
+}
+
+func checkLabels(have map[string]string, spec *opsv1alpha1.AuditEventSpec) error {
+	want := LabelsOf(spec)
+	for _, label := range indexed {
+		if have[label] != want[label] {
+			return &BadLink{Index: spec.Index, Problem: fmt.Sprintf(
+				"its label %s is %q, and has to be %q by its content: whoever looks for it by this label does not find it", label, have[label], want[label])}
+		}
+	}
+	return nil
 }
 
 // bound cuts every string that came from outside, and makes it UTF-8, which

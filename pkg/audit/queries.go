@@ -122,7 +122,8 @@ func ByExecutor(spec *opsv1alpha1.AuditEventSpec) bool {
 }
 
 // list reads the events with the labels that match, and checks the hash of each:
-// labels are an index, and what an event says is in its spec.
+// labels are an index, and what an event says is in its spec. That each event is in
+// the index is seen to when it is appended.
 func list(ctx context.Context, reader client.Reader, among client.ListOption, matches func(*opsv1alpha1.AuditEventSpec) bool) ([]opsv1alpha1.AuditEvent, error) {
 	var events []opsv1alpha1.AuditEvent
 	for next := ""; ; {

@@ -33,46 +33,47 @@ func undecided(err error) bool {
 }
 
 // resolve finds out what became of an event whose creation ended in an error that
-// leaves that open. It returns nil if the event is in the chain, and the error if
-// it is not there now. Only time can tell then whether it still comes, unless
+// leaves that open. It returns nil if the event is in the chain and can be found, and
+// the error if it is not there now. Only time can tell then whether it still comes, unless
 // another event has its place.
 func (c *Chain) resolve(ctx context.Context, spec *opsv1alpha1.AuditEventSpec, err error) error {
 	c.unsure = append(c.unsure, spec)
 	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()
-	if lookErr := c.settle(looking); lookErr != nil {
+	stored, lookErr := c.settle(looking)
+	if lookErr != nil {
 		return errors.Join(err, lookErr)
 	}
 	if c.head == spec {
-		return nil
+		return findable(stored, spec)
 	}
 	return err
 }
 
-// settle logs the event of which it was not known whether it was stored, if it was.
-// What is not there stays unsure, and the next event of this process is made for
-// its place: one of them gets it.
-func (c *Chain) settle(ctx context.Context) error {
+// settle logs the event of which it was not known whether it was stored, if it was,
+// and returns the one that has its place. What is not there stays unsure, and the
+// next event of this process is made for its place: one of them gets it.
+func (c *Chain) settle(ctx context.Context) (*opsv1alpha1.AuditEvent, error) {
 	if len(c.unsure) == 0 {
-		return nil
+		return nil, nil
 	}
 	index := c.unsure[0].Index
-	stored, err := c.get(ctx, index)
+	stored, err := c.read(ctx, index)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if stored == nil {
 		if c.head != nil && c.head.Index >= index {
 			c.unsure = nil // it was pruned long since, whosever it was
 		}
-		return nil
+		return nil, nil
 	}
 	unsure := c.unsure
 	c.unsure = nil
 	for _, spec := range unsure {
-		if spec.Hash == stored.Hash {
+		if spec.Hash == stored.Spec.Hash {
 			c.appended(ctx, spec)
 		}
 	}
-	return nil
+	return stored, nil
 }

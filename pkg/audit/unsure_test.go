@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -88,6 +89,54 @@ func TestAnAppendWhoseAnswerIsLostIsLoggedOnce(t *testing.T) {
 			expectSameLog(t, cluster, log, 4)
 		})
 	}
+}
+
+// Somebody's admission takes or changes a label of what is appended, and the answer
+// tells so, or is lost. The event is in the chain, and what it was for is denied.
+func TestAnEventThatNobodyFindsIsAnErrorAndInTheChain(t *testing.T) {
+	for name, mutate := range map[string]func(labels map[string]string){
+		"taken":   func(labels map[string]string) { delete(labels, LabelJTI) },
+		"changed": func(labels map[string]string) { labels[LabelBudget] = "of-another-one" },
+		"emptied": func(labels map[string]string) { clear(labels) },
+	} {
+		for answer, lost := range map[string]error{"answered": nil, "lost": io.ErrUnexpectedEOF} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				cluster, log := newCluster(t), &bytes.Buffer{}
+				armed := false
+				mutating := interceptor.NewClient(cluster, interceptor.Funcs{
+					Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
+						if !armed {
+							return c.Create(ctx, object, options...)
+						}
+						mutate(object.GetLabels())
+						return errors.Join(c.Create(ctx, object, options...), lost)
+					},
+				})
+				chain := newChain(mutating, log)
+				appendAll(t, chain, 1)
+				armed = true
+				event, err := chain.Append(t.Context(), accepted("hidden"))
+				var bad *BadLink
+				if event != nil || !errors.As(err, &bad) || bad.Index != 2 || !strings.Contains(err.Error(), "exempt them") {
+					t.Errorf("have %+v, %v: want an error about event 2 that says what to do", event, err)
+				}
+				armed = false
+				appendAll(t, chain, 1)
+				expectSameLog(t, cluster, log, 4)
+			})
+		}
+	}
+}
+
+func TestLabelsOfOthersDoNotMatter(t *testing.T) {
+	cluster := newCluster(t)
+	chain := newChain(interceptor.NewClient(cluster, interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
+			object.GetLabels()["example.com/team"] = "a"
+			return c.Create(ctx, object, options...)
+		},
+	}), nil)
+	appendAll(t, chain, 2)
 }
 
 func TestAnAppendThatIsRefusedIsNotLookedFor(t *testing.T) {

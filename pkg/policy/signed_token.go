@@ -32,7 +32,9 @@ func signedToken(f *facts) v1alpha1.Verdict {
 		return denied(fmt.Sprintf("the token is valid for longer than %s", longest), mintAnother)
 	}
 	if f.TokenUsedBy != "" {
-		return denied("the token was used already, by Approval "+f.TokenUsedBy, mintAnother)
+		// Admission that comes after ours, a quota or etcd may still refuse what was accepted.
+		return denied("the token was used already, by Approval "+f.TokenUsedBy,
+			"if there is no such Approval, it was deleted, or accepted and then not stored; "+mintAnother)
 	}
 	if f.Caller != "" && f.Caller != f.claims.Subject {
 		return denied(fmt.Sprintf("the token was minted for %q, and the caller is %q", f.claims.Subject, f.Caller), "everybody approves with a token of their own")

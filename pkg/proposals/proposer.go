@@ -126,10 +126,15 @@ func MayOfferAgain(finding *v1alpha1.Finding, about *opsv1alpha1.AuditReferences
 
 // status tells how the proposal stands: what each layer says, and what was decided.
 func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *v1alpha1.Proposal) v1alpha1.ProposalStatus {
-	decided, denied := decisions(view, proposal), denials(view, proposal)
-	decision := policy.Evaluate(p.facts(view, proposal, decided, denied))
+	decided, denied, released := decisions(view, proposal), denials(view, proposal), released(view, proposal)
+	counting := denied
+	if released {
+		// They came after it, and take back nothing that people may have read.
+		counting = nil
+	}
+	decision := policy.Evaluate(p.facts(view, proposal, decided, counting))
 	status := v1alpha1.ProposalStatus{
-		Phase:     phase(proposal.Spec.ActionKind, decided, len(denied) > 0, released(view, proposal), decision),
+		Phase:     phase(proposal.Spec.ActionKind, decided, len(counting) > 0, released, decision),
 		Verdicts:  decision.Verdicts,
 		Approvals: summaries(decided, denied),
 	}

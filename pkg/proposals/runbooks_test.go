@@ -56,6 +56,13 @@ func TestARunbookIsReleasedByTheAuditChainAlone(t *testing.T) {
 		"a release after a denial": {recorded: []*opsv1alpha1.AuditEvent{
 			of("apiserver/a", denied, standing.Spec.Digest, 0), of(executor, released, standing.Spec.Digest, time.Second),
 		}},
+		"a denial after the release": {recorded: []*opsv1alpha1.AuditEvent{
+			of(executor, released, standing.Spec.Digest, 0), of("apiserver/a", denied, standing.Spec.Digest, time.Second),
+		}, want: true},
+		"a denial after the release, and the release again": {recorded: []*opsv1alpha1.AuditEvent{
+			of(executor, released, standing.Spec.Digest, 0), of("apiserver/a", denied, standing.Spec.Digest, time.Second),
+			of(executor, released, standing.Spec.Digest, 2*time.Second),
+		}, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newRunbookWorld(t)

@@ -65,7 +65,7 @@ func denials(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.AuditE
 }
 
 // released tells whether the executor has released the proposal's runbook, and
-// nobody had denied it by then.
+// nobody had denied it by then: whichever the chain has first holds.
 func released(view *live.View, proposal *v1alpha1.Proposal) bool {
 	for _, event := range recorded(view, proposal) {
 		switch {

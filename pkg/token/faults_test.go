@@ -326,24 +326,36 @@ func TestSigningKeysThatBecomeUnreadableAreTold(t *testing.T) {
 	}
 }
 
-func TestPublishedKeysThatCannotBeParsedChangeNothing(t *testing.T) {
-	store, cluster, clock := newStore(t)
-	kid, _, err := current(t, store).signing()
-	if err != nil {
-		t.Fatal(err)
-	}
-	source := NewJWKSSource(t.Context(), cluster, namespace, clock)
-	want, ok := source.Key(kid)
-	if !ok || source.Err() != nil {
-		t.Fatalf("the key is not found: %v", source.Err())
-	}
-	setData(t, cluster, &corev1.ConfigMap{}, JWKSConfigMap, "{")
-	clock.SetTime(start.Add(refreshAfter))
-	have, _ := source.Key(kid)
-	if diff := cmp.Diff(want, have); diff != "" {
-		t.Errorf("the key (-before +after):\n%s", diff)
-	}
-	if err := source.Err(); err == nil || !strings.Contains(err.Error(), namespace+"/"+JWKSConfigMap) {
-		t.Errorf("error is %v, and should name the ConfigMap", err)
+// Whoever empties the published set must not have every token refused as one of an
+// unknown key.
+func TestPublishedKeysThatTellNothingChangeNothing(t *testing.T) {
+	for _, published := range []string{"{", `{"keys":[]}`, "{}", ""} {
+		t.Run(published, func(t *testing.T) {
+			store, cluster, clock := newStore(t)
+			kid, _, err := current(t, store).signing()
+			if err != nil {
+				t.Fatal(err)
+			}
+			source := NewJWKSSource(t.Context(), cluster, namespace, clock)
+			want, ok := source.Key(kid)
+			if !ok || source.Err() != nil {
+				t.Fatalf("the key is not found: %v", source.Err())
+			}
+			setData(t, cluster, &corev1.ConfigMap{}, JWKSConfigMap, published)
+			clock.SetTime(start.Add(refreshAfter))
+			have, _ := source.Key(kid)
+			if diff := cmp.Diff(want, have); diff != "" {
+				t.Errorf("the key (-before +after):\n%s", diff)
+			}
+			later := NewJWKSSource(t.Context(), cluster, namespace, clock)
+			if _, ok := later.Key(kid); ok {
+				t.Error("the key is known to a source that has read none")
+			}
+			for _, source := range []*JWKSSource{source, later} {
+				if err := source.Err(); err == nil || !strings.Contains(err.Error(), namespace+"/"+JWKSConfigMap) {
+					t.Errorf("error is %v, and should name the ConfigMap", err)
+				}
+			}
+		})
 	}
 }

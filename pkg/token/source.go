@@ -25,7 +25,9 @@ type JWKSSource struct{ cachedKeys }
 var _ PublicKeys = &JWKSSource{}
 
 // NewJWKSSource returns a source that reads through reader, which must not be a
-// cache of its own. Readings end with ctx. Nothing is read before the first Key.
+// cache of its own. Readings end with ctx. Nothing is read before the first Key. A
+// published set without keys tells nothing: it is an error, because every key is
+// unknown to it, and one of a running srenix has at least the key that signs.
 func NewJWKSSource(ctx context.Context, reader client.Reader, namespace string, clock clock.PassiveClock) *JWKSSource {
 	return &JWKSSource{cachedKeys{ctx: ctx, clock: clock, load: func(ctx context.Context) (*keySet, error) {
 		published := &corev1.ConfigMap{}
@@ -35,6 +37,9 @@ func NewJWKSSource(ctx context.Context, reader client.Reader, namespace string, 
 		public, err := ParseJWKS([]byte(published.Data[JWKSKey]))
 		if err != nil {
 			return nil, fmt.Errorf("reading the public keys in ConfigMap %s/%s: %w", namespace, JWKSConfigMap, err)
+		}
+		if len(public) == 0 {
+			return nil, fmt.Errorf("ConfigMap %s/%s has no public key: the server publishes them again within ten minutes, and when one of its replicas starts", namespace, JWKSConfigMap)
 		}
 		return &keySet{public: public}, nil
 	}}}

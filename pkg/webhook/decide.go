@@ -55,7 +55,15 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 	if wait := h.limits.judgments.Take(d.claims.ID); wait > 0 {
 		return h.tooMany(ctx, &d, wait)
 	}
+	named := &d.request.Proposal
+	standing, exists, err := h.proposals.Get(named.Namespace, named.Name)
+	if d.viewErr = err; err == nil && exists && standing.UID == named.UID {
+		d.request.CurrentDigest = standing.Spec.Digest
+	}
 	if d.request.Decision == v1alpha1.DecisionDeny {
+		if d.request.CurrentDigest == named.Spec.Digest && isReleased(standing) {
+			return h.tooLate(ctx, &d)
+		}
 		said, err := h.gatherer.Denial(ctx, &d.request.Proposal)
 		if err != nil {
 			return refused(http.StatusServiceUnavailable, d.prefix()+fmt.Sprintf("%s: whether somebody said no already cannot be told: %v (try again)", policy.HashChainedAudit, err))
@@ -63,11 +71,6 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 		if said != nil {
 			return h.repeated(ctx, &d, &said.Spec)
 		}
-	}
-	named := &d.request.Proposal
-	standing, exists, err := h.proposals.Get(named.Namespace, named.Name)
-	if d.viewErr = err; err == nil && exists && standing.UID == named.UID {
-		d.request.CurrentDigest = standing.Spec.Digest
 	}
 	d.in = h.gatherer.Gather(ctx, d.request)
 	if d.viewErr != nil {
@@ -138,6 +141,21 @@ func (h *Handlers) repeated(ctx context.Context, d *decision, said *opsv1alpha1.
 		"user", cut(d.user), "denial", said.References.Approval)
 	return refused(http.StatusForbidden, d.prefix()+fmt.Sprintf("it was denied already, by %s at %s (Approval %s), and that holds until its digest changes: there is nothing left to do",
 		said.References.Approver, said.Time.UTC().Format(time.RFC3339), said.References.Approval))
+}
+
+// isReleased tells whether the proposal is a runbook whose text people may read. The
+// view may be late; a no that the chain has after the release takes nothing back
+// either.
+func isReleased(standing *v1alpha1.Proposal) bool {
+	return standing.Spec.ActionKind == v1alpha1.ActionRunbook && standing.Status.Phase == v1alpha1.ProposalExecuted
+}
+
+// tooLate answers a no to what is released. It would change nothing, so it is neither
+// recorded nor stored.
+func (h *Handlers) tooLate(ctx context.Context, d *decision) admission.Response {
+	h.log(ctx, "Refused without a record, because the runbook is released already", "approver", d.approver(), "jti", d.claims.ID, "user", cut(d.user))
+	return refused(http.StatusForbidden, d.prefix()+
+		"its runbook is released already, and a denial does not take back what people may have read: tell those who may follow it what is wrong with it")
 }
 
 // refuse records a refusal, unless it is of a dry run, and answers with it.

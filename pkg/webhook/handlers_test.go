@@ -331,6 +331,31 @@ func TestASecondNoIsNeitherRecordedNorStored(t *testing.T) {
 	}
 }
 
+// A release cannot be taken back, so a no that comes after it is told so, whether or
+// not another one got into the chain while the view was late.
+func TestANoToAReleasedRunbookIsTooLate(t *testing.T) {
+	w := newWorld(t)
+	w.proposal.Spec.ActionKind, w.proposal.Spec.Tier, w.proposal.Spec.Source = v1alpha1.ActionRunbook, v1alpha1.TierRunbook, v1alpha1.SourceLLM
+	w.proposal.Spec.Runbook = &v1alpha1.RunbookReference{Title: "Unseal", Investigation: "db", Digest: "sha256:" + strings.Repeat("0", 64)}
+	seal(t, w.proposal)
+	no := func() *opsv1alpha1.Approval {
+		signed, claims := w.mintFor(t, "bob", v1alpha1.DecisionDeny)
+		approval := w.stored(signed, claims)
+		approval.Spec.Decision = v1alpha1.DecisionDeny
+		return approval
+	}
+	w.proposal.Status.Phase = v1alpha1.ProposalExecuted
+	expectRefused(t, w.review(t, "argocd", no()), http.StatusForbidden, "denial of proposal shop/fix refused: its runbook is released already")
+	expectEvents(t, w)
+	w.proposal.Status.Phase = v1alpha1.ProposalAwaitingApproval
+	if response := w.review(t, "argocd", no()); !response.Allowed {
+		t.Errorf("a no before the release: %s", response.Result.Message)
+	}
+	w.proposal.Status.Phase = v1alpha1.ProposalExecuted
+	expectRefused(t, w.review(t, "argocd", no()), http.StatusForbidden, "its runbook is released already")
+	expectEvents(t, w, opsv1alpha1.AuditDenialRecorded)
+}
+
 // What leaves no record leaves a line, and not more of those than are bounded.
 func TestLinesOfRequestsWithoutARecordAreBounded(t *testing.T) {
 	var log bytes.Buffer
@@ -354,7 +379,8 @@ func TestTokenWorksOnceEvenWhenItsApprovalIsDeleted(t *testing.T) {
 		t.Fatal(response.Result.Message)
 	}
 	// The approval is gone, or could never be stored: the chain remembers.
-	expectRefused(t, w.review(t, "alice", approval), http.StatusForbidden, "SignedToken: the token was used already, by Approval "+approval.Name)
+	expectRefused(t, w.review(t, "alice", approval), http.StatusForbidden, "SignedToken: the token was used already, by Approval "+approval.Name,
+		"if there is no such Approval, it was deleted, or accepted and then not stored", "mint another token")
 	expectRefused(t, w.review(t, "alice", w.posted(signed)), http.StatusForbidden, "was used already")
 }
 

@@ -82,6 +82,10 @@ func TestVerifyCluster(t *testing.T) {
 			arrange: func(s *server) { s.objects[8].Spec, s.objects[9].Spec = s.objects[9].Spec, s.objects[8].Spec }, code: 1,
 			stderr: `error: the chain is broken at audit event 9: the object that holds it is named "00000000000000000008", and not "00000000000000000009": it was moved; 8 events before it verified, index 0 to 7` + "\n",
 		},
+		"an event that no query finds": {
+			arrange: func(s *server) { s.objects[7].Labels = nil }, code: 1,
+			stderr: `error: the chain is broken at audit event 7: its label ops.srenix.io/type is "", and has to be "TokenMinted" by its content: whoever looks for it by this label does not find it; 7 events before it verified, index 0 to 6` + "\n",
+		},
 		"nothing at all": {
 			arrange: func(s *server) { s.objects = nil }, code: 1,
 			stderr: "error: the chain is broken at audit event 0: it is missing, and the checkpoint of 1001 events covers it: the chain was cut at its end; no event before it verified\n",

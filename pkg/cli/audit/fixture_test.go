@@ -173,7 +173,7 @@ func newServer(t *testing.T, events []opsv1alpha1.AuditEventSpec) *server {
 	}
 	for _, event := range events {
 		object := opsv1alpha1.AuditEvent{Spec: event}
-		object.Name = audit.EventName(event.Index)
+		object.Name, object.Labels = audit.EventName(event.Index), audit.LabelsOf(&event)
 		s.objects = append(s.objects, object)
 	}
 	return s

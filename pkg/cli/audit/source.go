@@ -61,7 +61,7 @@ func continueAfterExpiry(err error) string {
 }
 
 // links hands on the specs, and finds events that are not in the object of their
-// index.
+// index, or cannot be found by their labels.
 func links(events iter.Seq2[*opsv1alpha1.AuditEvent, error]) iter.Seq2[opsv1alpha1.AuditEventSpec, error] {
 	return func(yield func(opsv1alpha1.AuditEventSpec, error) bool) {
 		for event, err := range events {
@@ -83,7 +83,7 @@ func checkPlace(event *opsv1alpha1.AuditEvent) error {
 	if index := event.Spec.Index; event.Name != audit.EventName(index) {
 		return &audit.BadLink{Index: index, Problem: fmt.Sprintf("the object that holds it is named %q, and not %q: it was moved", event.Name, audit.EventName(index))}
 	}
-	return nil
+	return audit.CheckLabels(event)
 }
 
 // explain adds to a server's error what to do next.
