@@ -31,8 +31,11 @@ func signedToken(f *facts) v1alpha1.Verdict {
 	if longest := maximumLifetime(f.Config); f.claims.ExpiresAt.Sub(f.claims.IssuedAt.Time) > longest {
 		return denied(fmt.Sprintf("the token is valid for longer than %s", longest), mintAnother)
 	}
-	if f.TokenUsedBy != "" {
-		return denied("the token was used already, by Approval "+f.TokenUsedBy, mintAnother)
+	if f.TokenUsedBy == nil {
+		return unread("whether the token was used already")
+	}
+	if *f.TokenUsedBy != "" {
+		return denied("the token was used already, by Approval "+*f.TokenUsedBy, mintAnother)
 	}
 	if f.Caller != "" && f.Caller != f.claims.Subject {
 		return denied(fmt.Sprintf("the token was minted for %q, and the caller is %q", f.claims.Subject, f.Caller), "everybody approves with a token of their own")
@@ -54,7 +57,7 @@ func signedToken(f *facts) v1alpha1.Verdict {
 // what its digest says. Nothing of the cluster is needed for that, so that nothing
 // has to be read for whoever has no proof. What else counts, Evaluate tells.
 func Proof(verifier *token.Verifier, signed string, now time.Time, decision v1alpha1.Decision, reason string, proposal *Proposal) (*token.Claims, error) {
-	claims, err := verify(&Input{Stage: StageApproval, Token: signed, Verifier: verifier, Now: now})
+	claims, err := verify(verifier, signed, now)
 	if err != nil {
 		return nil, err
 	}
