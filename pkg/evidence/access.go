@@ -22,7 +22,7 @@ func (g *gathering) reviewAccess(ctx context.Context, claims *token.Claims) {
 		g.unknown(err, policy.Access)
 		return
 	}
-	g.in.AccessDenied = refusal
+	g.in.AccessDenied = &refusal
 }
 
 // accessRefusal asks the cluster whether an approver, with the groups that the

@@ -117,7 +117,9 @@ func (g *Gatherer) Gather(ctx context.Context, request Request) policy.Input {
 			reading{facts.readNamespace, []policy.Layer{policy.NamespaceProtection}})
 	}
 	readings = append(readings, reading{facts.checkHead, []policy.Layer{policy.HashChainedAudit}})
-	if request.Stage != policy.StageStanding {
+	if request.Stage == policy.StageStanding {
+		readings = append(readings, facts.decisionsBeside(""))
+	} else {
 		readings = append(readings, facts.aboutToken()...)
 	}
 	facts.all(ctx, readings)
@@ -183,7 +185,9 @@ func (g *gathering) all(ctx context.Context, readings []reading) {
 func (g *gathering) checkHead(ctx context.Context) {
 	if err := g.Chain.CheckHead(ctx); err != nil {
 		g.unknown(err, policy.HashChainedAudit)
+		return
 	}
+	g.in.ChainVerified = true
 }
 
 // unknown records that a fact could not be had, for each layer that needs it.
@@ -218,9 +222,14 @@ func (g *gathering) aboutToken() []reading {
 			func(ctx context.Context) { g.readBudget(ctx, claims, g.readUse(ctx, claims)) },
 			[]policy.Layer{policy.SignedToken, policy.HashChainedAudit, policy.RateBudget},
 		},
-		{func(ctx context.Context) { g.readDecisions(ctx, claims) }, []policy.Layer{policy.DualApproval}},
+		g.decisionsBeside(claims.ID),
 		{func(ctx context.Context) { g.reviewAccess(ctx, claims) }, []policy.Layer{policy.Access}},
 	}
+}
+
+// decisionsBeside reads the decisions of other tokens than the one with this ID.
+func (g *gathering) decisionsBeside(own string) reading {
+	return reading{func(ctx context.Context) { g.readDecisions(ctx, own) }, []policy.Layer{policy.DualApproval}}
 }
 
 func (g *gathering) verify() (*token.Claims, error) {

@@ -55,7 +55,8 @@ type world struct {
 	// barred are people who may do nothing.
 	barred  []string
 	reviews []authorizationv1.SubjectAccessReviewSpec
-	// faults befall calls: "get Pod", "list AuditEvent", "create SubjectAccessReview".
+	// faults befall calls: "get Pod", "list AuditEvent", "list AuditEvent" with a label
+	// selector after it, "create SubjectAccessReview".
 	faults map[string]fault
 }
 
@@ -141,8 +142,15 @@ func (w *world) get(ctx context.Context, c client.WithWatch, key client.ObjectKe
 }
 
 func (w *world) list(ctx context.Context, c client.WithWatch, into client.ObjectList, options ...client.ListOption) error {
-	if err := w.faults["list "+kindOf(into)].befall(ctx); err != nil {
+	call := "list " + kindOf(into)
+	if err := w.faults[call].befall(ctx); err != nil {
 		return err
+	}
+	asked := (&client.ListOptions{}).ApplyOptions(options)
+	if asked.LabelSelector != nil {
+		if err := w.faults[call+" "+asked.LabelSelector.String()].befall(ctx); err != nil {
+			return err
+		}
 	}
 	return c.List(ctx, into, options...)
 }
@@ -333,18 +341,27 @@ func TestFactThatCannotBeReadIsUnknownForEachLayerThatNeedsIt(t *testing.T) {
 							t.Errorf("%s: %v", layer, err)
 						}
 					}
-					decision := policy.Evaluate(in)
-					for _, layer := range want {
-						if !slices.ContainsFunc(decision.Denials(), func(v v1alpha1.Verdict) bool { return v.Layer == string(layer) }) {
-							t.Errorf("%s does not deny: %s", layer, decision.Message())
-						}
-					}
-					if decision.Allowed {
-						t.Error("it is allowed")
-					}
+					expectDenied(t, in, want)
+					// A swallowed error turns no layer off: what was not read is not there.
+					in.Unknown = nil
+					expectDenied(t, in, want)
 				})
 			})
 		}
+	}
+}
+
+// expectDenied checks that these layers deny, maybe among others.
+func expectDenied(t *testing.T, in policy.Input, layers []policy.Layer) {
+	t.Helper()
+	decision := policy.Evaluate(in)
+	for _, layer := range layers {
+		if !slices.ContainsFunc(decision.Denials(), func(v v1alpha1.Verdict) bool { return v.Layer == string(layer) }) {
+			t.Errorf("with %v, %s does not deny: %s", in.Unknown, layer, decision.Message())
+		}
+	}
+	if decision.Allowed {
+		t.Error("it is allowed")
 	}
 }
 
@@ -425,8 +442,8 @@ func TestAccessIsDeniedByTheClustersOwnRights(t *testing.T) {
 		w.forbidden = []string{forbidden}
 		signed, claims := w.mint(t, "alice")
 		in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
-		if in.AccessDenied != want {
-			t.Errorf("%q, want %q", in.AccessDenied, want)
+		if diff := cmp.Diff(&want, in.AccessDenied); diff != "" {
+			t.Errorf("%s (-want +have):\n%s", forbidden, diff)
 		}
 	}
 }
@@ -467,6 +484,24 @@ func TestStandingProposalNeedsNoToken(t *testing.T) {
 	if decision := policy.Evaluate(in); !decision.Allowed || len(in.Unknown) > 0 {
 		t.Errorf("refused: %s (unknown: %v)", decision.Message(), in.Unknown)
 	}
+}
+
+func TestStandingProposalHasTheDenialsOfItsDigest(t *testing.T) {
+	w := newWorld(t)
+	_, claims := w.mint(t, "bob")
+	w.record(t, opsv1alpha1.AuditDenialRecorded, claims)
+	in := w.gatherer().Gather(t.Context(), w.request(policy.StageStanding, "", nil))
+	expectDenied(t, in, []policy.Layer{policy.DualApproval})
+}
+
+// An execution whose acceptance cannot be looked up has no place in the order of
+// the chain, and so no budget either.
+func TestBudgetIsUnknownWhereTheAcceptanceIs(t *testing.T) {
+	w := newWorld(t)
+	signed, claims := w.accept(t, "alice")
+	w.faults["list AuditEvent "+audit.LabelJTI+"="+claims.ID] = failing(errors.New("away"))
+	in := w.gatherer().Gather(t.Context(), w.request(policy.StageExecution, signed, claims))
+	expectDenied(t, in, []policy.Layer{policy.SignedToken, policy.HashChainedAudit, policy.RateBudget})
 }
 
 func TestProposalOfRefusesAContradiction(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,9 +24,10 @@ import (
 func (g *gathering) readUse(ctx context.Context, claims *token.Claims) (accepted int64) {
 	events, err := audit.ByJTI(ctx, g.Reader, claims.ID)
 	if err != nil {
-		g.unknown(err, policy.SignedToken, policy.HashChainedAudit)
+		g.unknown(err, policy.SignedToken, policy.HashChainedAudit, policy.RateBudget)
 		return 0
 	}
+	var usedBy string
 	var used []*opsv1alpha1.AuditEventSpec
 	for i := range events {
 		spec := &events[i].Spec
@@ -43,13 +45,14 @@ func (g *gathering) readUse(ctx context.Context, claims *token.Claims) (accepted
 		// Requests that race are each judged before either is recorded; the one that
 		// the chain has first counts, and the others were refused.
 		raced := accepted > 0 && audit.IsDecision(spec.Type) && spec.Index > accepted
-		if raced || g.in.TokenUsedBy != "" {
+		if raced || usedBy != "" {
 			continue
 		}
-		if g.in.TokenUsedBy = spec.References.Approval; g.in.TokenUsedBy == "" {
-			g.in.TokenUsedBy = token.ApprovalName(claims.ID)
+		if usedBy = spec.References.Approval; usedBy == "" {
+			usedBy = token.ApprovalName(claims.ID)
 		}
 	}
+	g.in.TokenUsedBy = &usedBy
 	return accepted
 }
 
@@ -70,12 +73,15 @@ func (g *gathering) accepts(event *opsv1alpha1.AuditEventSpec) bool {
 // approval counts, where more than one is needed, while it is stored and was not
 // ended by the executor, carries a token that was valid when the chain recorded
 // its acceptance, and is of somebody who may still do the action.
-func (g *gathering) readDecisions(ctx context.Context, claims *token.Claims) {
+//
+// The own decision, of the token with this ID, is none of them; "" if there is none.
+func (g *gathering) readDecisions(ctx context.Context, own string) {
 	events, err := audit.AboutDigest(ctx, g.Reader, g.in.Proposal.UID, g.in.Proposal.Spec.Digest)
 	if err != nil {
 		g.unknown(err, policy.DualApproval)
 		return
 	}
+	var others []policy.ApprovalRecord
 	several := policy.ApproversNeeded(g.in.Proposal.Spec.ActionKind, g.Config) > 1
 	for i := range events {
 		spec := &events[i].Spec
@@ -86,9 +92,9 @@ func (g *gathering) readDecisions(ctx context.Context, claims *token.Claims) {
 		switch {
 		case spec.Type == opsv1alpha1.AuditDenialRecorded:
 			record.Decision = v1alpha1.DecisionDeny
-			g.in.Approvals = append(g.in.Approvals, record)
+			others = append(others, record)
 			continue
-		case !several, spec.Type != opsv1alpha1.AuditApprovalAccepted, spec.References.JTI == claims.ID, endedByExecutor(spec, events[i+1:]):
+		case !several, spec.Type != opsv1alpha1.AuditApprovalAccepted, spec.References.JTI == own, endedByExecutor(spec, events[i+1:]):
 			continue
 		}
 		counts, err := g.stillStands(ctx, spec)
@@ -97,9 +103,10 @@ func (g *gathering) readDecisions(ctx context.Context, claims *token.Claims) {
 			return
 		}
 		if counts {
-			g.in.Approvals = append(g.in.Approvals, record)
+			others = append(others, record)
 		}
 	}
+	g.in.Approvals = &others
 }
 
 // endedByExecutor tells whether the executor ended an approval after its
@@ -166,6 +173,7 @@ func (g *gathering) readBudget(ctx context.Context, claims *token.Claims, accept
 		g.unknown(err, policy.RateBudget)
 		return
 	}
+	var spent []time.Time
 	seen := map[string]bool{claims.ID: true}
 	for i := range events {
 		spec := &events[i].Spec
@@ -176,6 +184,7 @@ func (g *gathering) readBudget(ctx context.Context, claims *token.Claims, accept
 			continue
 		}
 		seen[spec.References.JTI] = true
-		g.in.Spent = append(g.in.Spent, spec.Time.Time)
+		spent = append(spent, spec.Time.Time)
 	}
+	g.in.Spent = &spent
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -71,8 +72,8 @@ func TestTokenIsUsedUpByTheChain(t *testing.T) {
 				w.record(t, e.kind, claims, e.change...)
 			}
 			in := w.gatherer().Gather(t.Context(), w.request(test.stage, signed, claims))
-			if (in.TokenUsedBy != "") != test.used || in.AcceptedAt.IsZero() == test.accepted {
-				t.Errorf("used by %q, accepted at %s", in.TokenUsedBy, in.AcceptedAt)
+			if in.TokenUsedBy == nil || (*in.TokenUsedBy != "") != test.used || in.AcceptedAt.IsZero() == test.accepted {
+				t.Errorf("used by %q, accepted at %s", ptr.Deref(in.TokenUsedBy, "nobody knows whom"), in.AcceptedAt)
 			}
 			if want := !test.used && (test.accepted || test.stage == policy.StageApproval); policy.Evaluate(in).Allowed != want {
 				t.Errorf("allowed is %t: %s", !want, policy.Evaluate(in).Message())
@@ -174,7 +175,7 @@ func TestOtherDecisionsThatCount(t *testing.T) {
 			test.prepare(t, w)
 			signed, claims := w.mint(t, "alice")
 			in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
-			if diff := cmp.Diff(test.want, approvers(in.Approvals)); diff != "" {
+			if diff := cmp.Diff(test.want, approvers(*in.Approvals)); diff != "" {
 				t.Errorf("(-want +have):\n%s", diff)
 			}
 		})
@@ -217,8 +218,8 @@ func TestOtherApprovalsAreNotReadWhereOneIsEnough(t *testing.T) {
 	w.faults["get Approval"] = failing(errors.New("it must not be asked for"))
 	signed, claims := w.mint(t, "alice")
 	in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
-	if len(in.Unknown) > 0 || len(in.Approvals) > 0 {
-		t.Errorf("unknown %v, approvals %v", in.Unknown, in.Approvals)
+	if len(in.Unknown) > 0 || len(*in.Approvals) > 0 {
+		t.Errorf("unknown %v, approvals %v", in.Unknown, *in.Approvals)
 	}
 }
 
@@ -230,8 +231,8 @@ func TestTimeOfADecisionIsThatOfTheChain(t *testing.T) {
 	w.clock.SetTime(start)
 	signed, claims := w.mint(t, "alice")
 	in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
-	if len(in.Approvals) != 1 || !in.Approvals[0].Time.Equal(start.Add(-40*time.Minute)) {
-		t.Errorf("approvals are %+v", in.Approvals)
+	if len(*in.Approvals) != 1 || !(*in.Approvals)[0].Time.Equal(start.Add(-40*time.Minute)) {
+		t.Errorf("approvals are %+v", *in.Approvals)
 	}
 }
 
@@ -267,7 +268,7 @@ func TestBudgetCountsThePersonAndTheClassWithinAnHour(t *testing.T) {
 	signed, claims := w.mint(t, "alice")
 	in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
 	want := []time.Time{start.Add(-59 * time.Minute), start.Add(-10 * time.Minute)}
-	if diff := cmp.Diff(want, in.Spent); diff != "" {
+	if diff := cmp.Diff(&want, in.Spent); diff != "" {
 		t.Errorf("(-want +have):\n%s", diff)
 	}
 }
@@ -287,8 +288,8 @@ func TestBudgetIsExactAtExecutionInTheOrderOfTheChain(t *testing.T) {
 	}
 	for i, a := range all {
 		in := w.gatherer().Gather(t.Context(), w.request(policy.StageExecution, a.signed, a.claims))
-		if len(in.Spent) != i {
-			t.Errorf("approval %d has %d before it", i, len(in.Spent))
+		if len(*in.Spent) != i {
+			t.Errorf("approval %d has %d before it", i, len(*in.Spent))
 		}
 		if decision := policy.Evaluate(in); decision.Allowed != (i < 10) {
 			t.Errorf("approval %d is allowed: %t %s", i, decision.Allowed, decision.Message())
@@ -304,8 +305,8 @@ func TestDenialsCostNoBudget(t *testing.T) {
 	}
 	signed, claims := w.mint(t, "alice")
 	request := w.request(policy.StageApproval, signed, claims)
-	if in := w.gatherer().Gather(t.Context(), request); len(in.Spent) != 0 || !policy.Evaluate(in).Allowed {
-		t.Errorf("spent are %v", in.Spent)
+	if in := w.gatherer().Gather(t.Context(), request); len(*in.Spent) != 0 || !policy.Evaluate(in).Allowed {
+		t.Errorf("spent are %v", *in.Spent)
 	}
 	signed, claims = w.mintFor(t, "alice", v1alpha1.DecisionDeny)
 	request = w.request(policy.StageApproval, signed, claims)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -113,9 +114,9 @@ func (r *reconciler) judge(ctx context.Context, approval *opsv1alpha1.Approval, 
 	for layer, err := range input.Unknown {
 		return input, policy.Decision{}, fmt.Errorf("gathering what %s needs: %w", layer, err)
 	}
-	if intended && input.TokenUsedBy == approval.Name {
+	if used := input.TokenUsedBy; intended && used != nil && *used == approval.Name {
 		// The intent that uses the token up is the one being carried out.
-		input.TokenUsedBy = ""
+		input.TokenUsedBy = ptr.To("")
 	}
 	return input, r.evaluate(input), nil
 }

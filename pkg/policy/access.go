@@ -17,8 +17,11 @@ func access(f *facts) v1alpha1.Verdict {
 	if f.claims == nil {
 		return denied("it is not known who approves: "+f.tokenErr.Error(), mintAnother)
 	}
-	if f.AccessDenied != "" {
-		return denied(f.AccessDenied, "ask somebody who has these rights to approve")
+	if f.AccessDenied == nil {
+		return unread("whether the approver may do this")
+	}
+	if *f.AccessDenied != "" {
+		return denied(*f.AccessDenied, "ask somebody who has these rights to approve")
 	}
 	return allowed(f.claims.Subject + " may do this, and may approve it")
 }

@@ -87,7 +87,7 @@ func TestDualApproval(t *testing.T) {
 			if test.configure != nil {
 				test.configure(in.Config)
 			}
-			in.Approvals = test.others
+			in.Approvals = &test.others
 			decision := Evaluate(in)
 			verdict := verdictOf(t, decision, DualApproval)
 			if verdict.Result != test.want || (test.message != "" && verdict.Message != test.message) {
@@ -108,7 +108,7 @@ func TestAServiceAccountIsNoSecondPerson(t *testing.T) {
 			v1alpha1.ActionRunbook: v1alpha1.VerdictDenied, v1alpha1.ActionDeletePod: v1alpha1.VerdictAllowed,
 		} {
 			in := good(t, stage, kind)
-			in.Approvals = []ApprovalRecord{yes("alice", time.Hour)}
+			in.Approvals = &[]ApprovalRecord{yes("alice", time.Hour)}
 			newCredentials(t).approve(t, &in, robot, bind(&in.Proposal))
 			if stage == StageApproval {
 				in.Caller = robot
@@ -151,7 +151,7 @@ func TestRateBudget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := good(t, StageApproval, v1alpha1.ActionDeletePod)
-			in.Spent = test.spent
+			in.Spent = &test.spent
 			if test.limit != nil {
 				in.Config.ApprovalsPerHour = test.limit
 			}
@@ -181,9 +181,9 @@ func TestConfigurationThatSaysNothingLeavesWhatIsCompiledIn(t *testing.T) {
 func TestRateBudgetAtExecutionIsThatOfTheAcceptance(t *testing.T) {
 	in := good(t, StageExecution, v1alpha1.ActionDeletePod)
 	for i := range 10 {
-		in.Spent = append(in.Spent, start.Add(-time.Hour+30*time.Second+time.Duration(i)))
+		*in.Spent = append(*in.Spent, start.Add(-time.Hour+30*time.Second+time.Duration(i)))
 	}
-	if !in.Now.Add(-time.Hour).After(in.Spent[9]) {
+	if !in.Now.Add(-time.Hour).After((*in.Spent)[9]) {
 		t.Fatal("the spent ones are not older than an hour by now")
 	}
 	expectDenied(t, Evaluate(in), "next one is free", RateBudget)

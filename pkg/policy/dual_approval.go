@@ -21,7 +21,11 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 	if f.actsOnNothing() {
 		return noAction()
 	}
-	for _, record := range f.Approvals {
+	if f.Approvals == nil {
+		return unread("who else approved or denied this")
+	}
+	others := *f.Approvals
+	for _, record := range others {
 		if record.Decision != v1alpha1.DecisionApprove {
 			return denied(fmt.Sprintf("%s denied this proposal at %s (Approval %s)", record.Approver, instant(record.Time), record.Name),
 				"talk to whoever said no; the denial holds until the finding clears, or what would be done changes, and comes back as a proposal with another digest")
@@ -29,7 +33,7 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 	}
 	needed, interval := ApproversNeeded(f.Proposal.Spec.ActionKind, f.Config), ApprovalInterval(f.Config)
 	if f.Stage == StageStanding {
-		return awaiting(needed, len(counted(f.Approvals, interval)))
+		return awaiting(needed, len(counted(others, interval)))
 	}
 	if f.claims == nil {
 		return denied(fmt.Sprintf("it is not known who approves: %v", f.tokenErr), mintAnother)
@@ -44,9 +48,9 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 	own := ApprovalRecord{Name: f.ApprovalName, Approver: f.claims.Subject, Decision: v1alpha1.DecisionApprove, Time: f.Now}
 	if f.Stage == StageExecution {
 		own.Time = f.AcceptedAt
-		return awaiting(needed, len(counted(append(slices.Clone(f.Approvals), own), interval)))
+		return awaiting(needed, len(counted(append(slices.Clone(others), own), interval)))
 	}
-	before := counted(f.Approvals, interval)
+	before := counted(others, interval)
 	for _, record := range before {
 		if record.Approver == own.Approver {
 			return denied(fmt.Sprintf("%s approved already (Approval %s), and nobody counts twice", own.Approver, record.Name), "somebody else has to approve")

@@ -4,8 +4,11 @@
 package policy
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/token"
@@ -39,7 +42,14 @@ func layers() []layer {
 	}
 }
 
-// Evaluate judges by all eight layers and the access checks. It never panics.
+// patience is how long Evaluate waits for the token to be verified, and then for
+// the layers, which judge at the same time. They need about a millisecond. The
+// verifier at times reads the keys first, which package token ends after 5 seconds.
+const patience = 6 * time.Second
+
+// Evaluate judges by all eight layers and the access checks. It never panics, and
+// it takes twice patience at the most: a layer that has not answered by then denies.
+// Nothing can stop one that hangs, so it keeps its goroutine.
 //
 // A person's denial (DecisionDeny) acts on nothing, so only SignedToken and
 // HashChainedAudit judge it: saying no is always possible to whoever can get a
@@ -47,13 +57,20 @@ func layers() []layer {
 func Evaluate(in Input) Decision { return evaluate(in, layers(), layer{Access, access}) }
 
 func evaluate(in Input, table []layer, onTop layer) Decision {
-	known := &facts{Input: &in}
-	known.claims, known.tokenErr = verify(&in)
-	decision := Decision{Claims: known.claims}
-	for _, row := range table {
-		decision.Verdicts = append(decision.Verdicts, row.verdict(known))
+	known := &facts{Input: &in, tokenErr: errors.New("nobody has approved yet")}
+	if in.Stage != StageStanding {
+		known.claims, known.tokenErr = verify(in.Verifier, in.Token, in.Now)
 	}
-	decision.Access = onTop.verdict(known)
+	rows := append(slices.Clone(table), onTop)
+	var judgments []func() v1alpha1.Verdict
+	for _, row := range rows {
+		judgments = append(judgments, func() v1alpha1.Verdict { return row.verdict(known) })
+	}
+	verdicts := answers(denied(fmt.Sprintf("the layer gave no answer within %s", patience), "try again, and if it stays so, report this to whoever runs srenix"), judgments...)
+	for i, row := range rows {
+		verdicts[i].Layer = string(row.name)
+	}
+	decision := Decision{Claims: known.claims, Verdicts: verdicts[:len(table)], Access: verdicts[len(table)]}
 	decision.Allowed = len(decision.Verdicts) > 0 && len(decision.Denials()) == 0
 	if decision.Allowed && in.Stage != StageStanding {
 		for _, verdict := range decision.Verdicts {
@@ -63,13 +80,37 @@ func evaluate(in Input, table []layer, onTop layer) Decision {
 	return decision
 }
 
+// answers calls all functions at the same time and returns what each has answered
+// within patience, and late for one that has not.
+func answers[T any](late T, functions ...func() T) []T {
+	deadline, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var coming []chan T
+	for _, function := range functions {
+		answer := make(chan T, 1)
+		go func() { answer <- function() }()
+		coming = append(coming, answer)
+	}
+	given := slices.Repeat([]T{late}, len(functions))
+	for i, answer := range coming {
+		select {
+		case given[i] = <-answer:
+		case <-deadline.Done():
+			select {
+			case given[i] = <-answer: // It was there before the deadline.
+			default:
+			}
+		}
+	}
+	return given
+}
+
 // verdict asks one layer. Whatever goes wrong in it is its denial.
 func (l layer) verdict(known *facts) (verdict v1alpha1.Verdict) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			verdict = denied(fmt.Sprintf("the layer failed: %v", cause), "report this to whoever runs srenix")
 		}
-		verdict.Layer = string(l.name)
 	}()
 	if err, unknown := known.Unknown[l.name]; unknown {
 		return denied(fmt.Sprintf("it cannot be told: %v", err), "mend that and try again")
@@ -116,21 +157,30 @@ func (f *facts) actsOnNothing() bool {
 	return f.Stage != StageStanding && f.Decision == v1alpha1.DecisionDeny
 }
 
-func verify(in *Input) (claims *token.Claims, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			claims, err = nil, fmt.Errorf("verifying the token failed: %v", cause)
-		}
-	}()
+// identity is what a token tells: who has it, or why it does not count.
+type identity struct {
+	claims *token.Claims
+	err    error
+}
+
+func verify(verifier *token.Verifier, signed string, at time.Time) (*token.Claims, error) {
 	switch {
-	case in.Stage == StageStanding:
-		return nil, errors.New("nobody has approved yet")
-	case in.Token == "":
+	case signed == "":
 		return nil, errors.New("there is no token")
-	case in.Verifier == nil:
+	case verifier == nil:
 		return nil, errors.New("there is nothing to verify the token with")
 	}
-	return in.Verifier.VerifyAt(in.Token, in.Now)
+	late := identity{err: fmt.Errorf("verifying the token took longer than %s", patience)}
+	who := answers(late, func() (who identity) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				who = identity{err: fmt.Errorf("verifying the token failed: %v", cause)}
+			}
+		}()
+		who.claims, who.err = verifier.VerifyAt(signed, at)
+		return who
+	})[0]
+	return who.claims, who.err
 }
 
 func allowed(message string) v1alpha1.Verdict {
@@ -139,6 +189,11 @@ func allowed(message string) v1alpha1.Verdict {
 
 func denied(message, remedy string) v1alpha1.Verdict {
 	return v1alpha1.Verdict{Result: v1alpha1.VerdictDenied, Message: message, Remedy: remedy}
+}
+
+// unread is the answer of a layer that lacks a fact.
+func unread(what string) v1alpha1.Verdict {
+	return denied("it cannot be told "+what+": nobody asked", "report this to whoever runs srenix")
 }
 
 func pending(message string) v1alpha1.Verdict {

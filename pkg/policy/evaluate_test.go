@@ -4,21 +4,28 @@
 package policy
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"math/bits"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/token"
 )
 
 var eight = []Layer{ActionKindAllowlist, TargetScope, NamespaceProtection, GitOpsManaged, SignedToken, DualApproval, HashChainedAudit, RateBudget}
@@ -91,6 +98,111 @@ func TestZeroAndIncompleteInputsDeny(t *testing.T) {
 	}
 }
 
+// Every field of Input is taken away in turn. Either that denies, or the field is
+// listed with a reason and what is decided stays the same.
+func TestEveryFieldOfAnInputIsNeeded(t *testing.T) {
+	const (
+		nobody  = "nobody has approved yet"
+		nothing = "a denial acts on nothing"
+		stored  = "somebody may store an approval for the approver"
+		patched = "what a patch would do is asked right before acting"
+		before  = "nothing is accepted yet"
+		fine    = "whoever has an error to tell adds an entry"
+	)
+	for name, test := range map[string]struct {
+		stage    Stage
+		decision v1alpha1.Decision
+		idle     map[string]string // why a field is not needed, by its name
+	}{
+		"a standing proposal": {StageStanding, v1alpha1.DecisionApprove, map[string]string{
+			"Decision": nobody, "Reason": nobody, "CurrentDigest": nobody, "Caller": nobody, "Token": nobody, "Verifier": nobody,
+			"ApprovalName": nobody, "TokenUsedBy": nobody, "AcceptedAt": nobody, "ChainVerified": nobody, "Spent": nobody, "AccessDenied": nobody,
+			"DryRun": patched, "Unknown": fine,
+		}},
+		"an approval": {StageApproval, v1alpha1.DecisionApprove, map[string]string{
+			"Caller": stored, "DryRun": patched, "AcceptedAt": before, "Unknown": fine,
+		}},
+		"an execution": {StageExecution, v1alpha1.DecisionApprove, map[string]string{
+			"Caller": stored, "Unknown": fine,
+		}},
+		"a person's denial": {StageApproval, v1alpha1.DecisionDeny, map[string]string{
+			"Target": nothing, "Certificates": nothing, "DryRun": nothing, "Owners": nothing, "Namespace": nothing, "OwnNamespace": nothing,
+			"Approvals": nothing, "Spent": nothing, "AccessDenied": nothing,
+			"Caller": stored, "AcceptedAt": before, "Unknown": fine,
+		}},
+		"a person's denial that was accepted": {StageExecution, v1alpha1.DecisionDeny, map[string]string{
+			"Target": nothing, "Certificates": nothing, "DryRun": nothing, "Owners": nothing, "Namespace": nothing, "OwnNamespace": nothing,
+			"Approvals": nothing, "Spent": nothing, "AccessDenied": nothing,
+			"Caller": stored, "Unknown": fine,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			whole := Evaluate(complete(t, test.stage, test.decision))
+			if !whole.Allowed {
+				t.Fatalf("refused with every field: %s", whole.Message())
+			}
+			for _, field := range reflect.VisibleFields(reflect.TypeFor[Input]()) {
+				in := complete(t, test.stage, test.decision)
+				value := reflect.ValueOf(&in).Elem().FieldByIndex(field.Index)
+				if value.IsZero() {
+					t.Errorf("%s is not set to begin with", field.Name)
+				}
+				value.SetZero()
+				decision := Evaluate(in)
+				why, idle := test.idle[field.Name]
+				switch {
+				case !idle && decision.Allowed:
+					t.Errorf("allowed without %s", field.Name)
+				case idle && !cmp.Equal(byLayer(whole), byLayer(decision)):
+					t.Errorf("%s counts, though %s (-with +without):\n%s", field.Name, why, cmp.Diff(byLayer(whole), byLayer(decision)))
+				}
+				delete(test.idle, field.Name)
+			}
+			for field := range test.idle {
+				t.Errorf("an Input has no %s", field)
+			}
+		})
+	}
+}
+
+// complete is a good input with every field set, also those that its stage does
+// not need: a patch of an Ingress that has a controller, for a reason.
+func complete(t *testing.T, stage Stage, decision v1alpha1.Decision) Input {
+	t.Helper()
+	in := good(t, StageExecution, v1alpha1.ActionPatchIngressTLS)
+	for _, object := range []metav1.Object{in.Target.(metav1.Object), in.DryRun} {
+		object.SetOwnerReferences(controlledBy("ReplicaSet", "web-1", "rs"))
+	}
+	in.Owners = []Owner{{APIVersion: "apps/v1", Kind: "ReplicaSet", ObjectMeta: metav1.ObjectMeta{Name: "web-1", UID: "rs"}}}
+	in.Stage, in.Decision, in.Reason, in.Caller, in.Unknown = stage, decision, "it is time", "alice", map[Layer]error{}
+	binding := bind(&in.Proposal)
+	binding.Decision, binding.ReasonDigest = decision, token.ReasonDigest(in.Reason)
+	newCredentials(t).approve(t, &in, "alice", binding)
+	return in
+}
+
+func TestFactThatNobodyAskedForDeniesItsLayer(t *testing.T) {
+	unasked := map[Layer]func(*Input){
+		SignedToken:      func(in *Input) { in.TokenUsedBy = nil },
+		DualApproval:     func(in *Input) { in.Approvals = nil },
+		HashChainedAudit: func(in *Input) { in.ChainVerified = false },
+		RateBudget:       func(in *Input) { in.Spent = nil },
+		Access:           func(in *Input) { in.AccessDenied = nil },
+	}
+	for layer, forget := range unasked {
+		for _, stage := range []Stage{StageApproval, StageExecution} {
+			t.Run(string(stage)+" "+string(layer), func(t *testing.T) {
+				in := good(t, stage, v1alpha1.ActionDeletePod)
+				forget(&in)
+				expectDenied(t, Evaluate(in), ": nobody asked", layer)
+			})
+		}
+	}
+	in := good(t, StageStanding, v1alpha1.ActionDeletePod)
+	in.Approvals = nil
+	expectDenied(t, Evaluate(in), ": nobody asked", DualApproval)
+}
+
 func TestUnknownFactDeniesItsLayer(t *testing.T) {
 	for _, stage := range []Stage{StageStanding, StageApproval, StageExecution} {
 		for _, layer := range append(slices.Clone(eight), Access) {
@@ -119,6 +231,7 @@ func TestFaultInALayerIsItsDenial(t *testing.T) {
 		"a panic":            func(*facts) v1alpha1.Verdict { panic("boom") },
 		"a nil dereference":  func(*facts) v1alpha1.Verdict { var none *facts; return allowed(none.Caller) },
 		"an index":           func(f *facts) v1alpha1.Verdict { return allowed(f.Owners[3].Name) },
+		"an answer too late": func(*facts) v1alpha1.Verdict { <-time.After(patience + 1); return allowed("after all") },
 		"no answer":          func(*facts) v1alpha1.Verdict { return v1alpha1.Verdict{} },
 		"an unknown answer":  func(*facts) v1alpha1.Verdict { return v1alpha1.Verdict{Result: "Maybe"} },
 		"an answer in lower": func(*facts) v1alpha1.Verdict { return v1alpha1.Verdict{Result: "allowed"} },
@@ -127,17 +240,74 @@ func TestFaultInALayerIsItsDenial(t *testing.T) {
 		for i, layer := range append(slices.Clone(eight), Access) {
 			for _, stage := range []Stage{StageStanding, StageApproval, StageExecution} {
 				t.Run(name+" in "+string(layer)+" "+string(stage), func(t *testing.T) {
-					table, onTop := layers(), layerOf(Access, access)
-					if i < len(table) {
-						table[i].judge = fault
-					} else {
-						onTop.judge = fault
-					}
-					expectDenied(t, evaluate(good(t, stage, v1alpha1.ActionDeletePod), table, onTop), "layer", layer)
+					synctest.Test(t, func(t *testing.T) {
+						defer outlast()
+						table, onTop := layers(), layerOf(Access, access)
+						if i < len(table) {
+							table[i].judge = fault
+						} else {
+							onTop.judge = fault
+						}
+						expectDenied(t, evaluate(good(t, stage, v1alpha1.ActionDeletePod), table, onTop), "layer", layer)
+					})
 				})
 			}
 		}
 	}
+}
+
+// outlast ends a bubble of synctest when everybody who is late has answered.
+func outlast() { <-time.After(2 * patience) }
+
+// Layers judge at the same time, so that all of them together take no longer than
+// one may, and one that hangs keeps no other from its answer.
+func TestLayersThatHangDenyInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		over := make(chan struct{})
+		defer close(over)
+		hang := func(*facts) v1alpha1.Verdict { <-over; return allowed("after all") }
+		table := layers()
+		for i := range table {
+			table[i].judge = hang
+		}
+		begin := time.Now()
+		decision := evaluate(good(t, StageApproval, v1alpha1.ActionDeletePod), table, layerOf(Access, access))
+		expectDenied(t, decision, "the layer gave no answer within 6s", eight...)
+		if took := time.Since(begin); took != patience {
+			t.Errorf("it took %s, want %s", took, patience)
+		}
+	})
+}
+
+func TestLayerThatAnswersInTimeCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := layers()
+		table[0].judge = func(*facts) v1alpha1.Verdict { <-time.After(patience - 1); return allowed("at last") }
+		if decision := evaluate(good(t, StageApproval, v1alpha1.ActionDeletePod), table, layerOf(Access, access)); !decision.Allowed {
+			t.Errorf("refused: %s", decision.Message())
+		}
+	})
+}
+
+// slowKeys are those of a Secret that cannot be read in time.
+type slowKeys struct{}
+
+func (slowKeys) Key(string) (ed25519.PublicKey, bool) {
+	<-time.After(patience + 1)
+	return nil, false
+}
+
+func TestTokenThatTakesTooLongToVerifyDenies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer outlast()
+		in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+		in.Verifier = token.NewVerifier(slowKeys{}, cluster, clocktesting.NewFakePassiveClock(start))
+		begin := time.Now()
+		expectDenied(t, Evaluate(in), "verifying the token took longer than 6s", noClaims...)
+		if took := time.Since(begin); took != patience {
+			t.Errorf("it took %s, want %s", took, patience)
+		}
+	})
 }
 
 func TestPendingCountsOnlyWhereItMayStand(t *testing.T) {
@@ -245,7 +415,7 @@ func TestRefusalListsEveryReasonWithItsLayer(t *testing.T) {
 	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
 	in.Target.(*corev1.Pod).Labels = map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}
 	in.Namespace.Labels = map[string]string{ProtectedLabel: "true"}
-	in.AccessDenied = "alice may not delete pods"
+	in.AccessDenied = ptr.To("alice may not delete pods")
 	decision := Evaluate(in)
 	expectDenied(t, decision, "kustomize.toolkit.fluxcd.io/name=apps", NamespaceProtection, GitOpsManaged, Access)
 	for _, part := range []string{"NamespaceProtection: ", "GitOpsManaged: ", "Access: alice may not", "; "} {
@@ -268,7 +438,7 @@ func TestMessageHasARemedyWhereThereIsOne(t *testing.T) {
 // Nobody is asked for a second approval of what is refused.
 func TestRefusedApprovalAwaitsNothing(t *testing.T) {
 	in := good(t, StageApproval, v1alpha1.ActionRunbook)
-	in.AccessDenied = "alice may not approve it"
+	in.AccessDenied = ptr.To("alice may not approve it")
 	if decision := Evaluate(in); decision.Allowed || decision.Awaiting || verdictOf(t, decision, DualApproval).Result != v1alpha1.VerdictPending {
 		t.Errorf("%+v", decision)
 	}
@@ -289,7 +459,7 @@ func TestStandingProposalsKnowNoDecisionAndNoToken(t *testing.T) {
 func TestDenialByAPersonNeedsOnlyTokenAndAudit(t *testing.T) {
 	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
 	deny(t, &in)
-	in.Target, in.Namespace, in.AccessDenied = nil, nil, "alice may do nothing"
+	in.Target, in.Namespace, in.AccessDenied = nil, nil, ptr.To("alice may do nothing")
 	in.Config.AllowedActionKinds = []v1alpha1.ActionKind{v1alpha1.ActionDeleteJob}
 	if decision := Evaluate(in); !decision.Allowed || decision.Awaiting {
 		t.Errorf("a no is refused: %s", decision.Message())

@@ -175,12 +175,14 @@ func good(t testing.TB, stage Stage, kind v1alpha1.ActionKind) Input {
 		Namespace:    &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceActive}},
 		OwnNamespace: "srenix-system",
 		Certificates: []unstructured.Unstructured{certificate("new-tls", "True", "*.example.com"), certificate("old-tls", "False", "a.example.com")},
+		Approvals:    &[]ApprovalRecord{},
 	}
 	in.CurrentDigest = in.Proposal.Spec.Digest
 	if stage == StageStanding {
 		return in
 	}
 	newCredentials(t).approve(t, &in, "alice", bind(&in.Proposal))
+	in.TokenUsedBy, in.AccessDenied, in.Spent, in.ChainVerified = ptr.To(""), ptr.To(""), &[]time.Time{}, true
 	if stage == StageApproval {
 		in.Caller = "alice"
 		return in

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -98,8 +99,8 @@ func TestSignedTokenDenies(t *testing.T) {
 		"no token":                 {spoil: func(in *Input) { in.Token = "" }, words: "there is no token", layers: noClaims},
 		"an expired token":         {spoil: func(in *Input) { in.Now = start.Add(time.Hour) }, words: "expired", layers: noClaims},
 		"expired before execution": {stage: StageExecution, spoil: func(in *Input) { in.Now = start.Add(time.Hour) }, words: "expired", layers: noClaims},
-		"a used token":             {spoil: func(in *Input) { in.TokenUsedBy = in.ApprovalName }, words: "was used already"},
-		"a token with an intent":   {stage: StageExecution, spoil: func(in *Input) { in.TokenUsedBy = in.ApprovalName }, words: "was used already"},
+		"a used token":             {spoil: func(in *Input) { in.TokenUsedBy = &in.ApprovalName }, words: "was used already"},
+		"a token with an intent":   {stage: StageExecution, spoil: func(in *Input) { in.TokenUsedBy = &in.ApprovalName }, words: "was used already"},
 		"somebody else's token":    {spoil: func(in *Input) { in.Caller = "mallory" }, words: `the caller is "mallory"`},
 		"another name":             {spoil: func(in *Input) { in.ApprovalName = "mine" }, words: `named "mine"`},
 		"no name":                  {spoil: func(in *Input) { in.ApprovalName = "" }, words: "named"},
@@ -226,7 +227,7 @@ func TestHashChainedAuditDenies(t *testing.T) {
 
 func TestAccessDenies(t *testing.T) {
 	runDenials(t, Access, map[string]denial{
-		"the approver may not do it": {spoil: func(in *Input) { in.AccessDenied = "alice may not delete pods" }, words: "alice may not delete pods"},
-		"at execution, too":          {stage: StageExecution, spoil: func(in *Input) { in.AccessDenied = "no more" }, words: "no more"},
+		"the approver may not do it": {spoil: func(in *Input) { in.AccessDenied = ptr.To("alice may not delete pods") }, words: "alice may not delete pods"},
+		"at execution, too":          {stage: StageExecution, spoil: func(in *Input) { in.AccessDenied = ptr.To("no more") }, words: "no more"},
 	})
 }

@@ -2,13 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package policy is the leash: eight layers that decide whether an approval
-// counts. Evaluate is pure. It knows no clients and no clocks: whoever calls it
-// gathers the facts (package evidence does) and hands them in, and a fact that
-// could not be gathered is handed in as an error, which denies.
+// counts. Evaluate decides by its input alone. It knows no clients: whoever calls
+// it gathers the facts (package evidence does) and hands them in. A fact that could
+// not be gathered is handed in as an error, which denies, and so does one that
+// nobody gathered.
 //
 // The webhook evaluates when an approval is made, and the executor again right
 // before it acts. Every layer is always evaluated, so a refusal lists every
-// reason at once. A panic or a missing fact in a layer is that layer's denial.
+// reason at once. A panic, a missing fact or no answer in time is the layer's denial.
 package policy
 
 import (
@@ -85,7 +86,10 @@ type ApprovalRecord struct {
 	Time     time.Time
 }
 
-// Input is everything that a decision rests on. The zero value denies.
+// Input is everything that a decision rests on. The zero value denies, and so does
+// the zero value of each field that the stage needs. Where nothing is the good
+// answer (nobody used the token, nobody said no) the field is a pointer: it is nil
+// until somebody has asked.
 type Input struct {
 	Stage    Stage
 	Now      time.Time
@@ -125,26 +129,30 @@ type Input struct {
 	// ApprovalName is the name under which the approval is or would be stored.
 	ApprovalName string
 	// TokenUsedBy is the name of the Approval that used the token up already, by
-	// the audit chain; empty if the token may be used. At StageApproval every
+	// the audit chain; "" if the token may be used. At StageApproval every
 	// earlier decision uses it up, also one under the same name: that Approval
 	// was deleted since, or could not be stored. At StageExecution the decision
 	// under this name does not count, and an intent to act does.
-	TokenUsedBy string
+	TokenUsedBy *string
 	// AcceptedAt is when the audit chain recorded that this approval was
 	// accepted. Needed at StageExecution, where the zero value denies: an
 	// approval that is stored and was never accepted went around the webhook.
 	AcceptedAt time.Time
 
+	// ChainVerified is true if the head of the audit chain was read and verifies.
+	// Not looked at while Standing.
+	ChainVerified bool
+
 	// Approvals are the other stored approvals and denials of this digest, oldest first.
-	Approvals []ApprovalRecord
+	Approvals *[]ApprovalRecord
 	// Spent are the times of accepted approvals of this (approver, diagnostic
 	// class) in the last hour, without this one, oldest first: of the hour before
 	// Now, and at StageExecution before AcceptedAt (and before this one in the
 	// order of the chain, so that racing approvals are settled exactly).
-	Spent []time.Time
+	Spent *[]time.Time
 	// AccessDenied tells why the approver may not approve the kind or do the
-	// action themselves; empty if they may. Not looked at while Standing.
-	AccessDenied string
+	// action themselves; "" if they may. Not looked at while Standing.
+	AccessDenied *string
 
 	// Unknown holds, by layer, why a fact that the layer needs could not be
 	// gathered. An entry denies that layer.

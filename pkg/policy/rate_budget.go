@@ -27,11 +27,14 @@ func rateBudget(f *facts) v1alpha1.Verdict {
 	if f.claims == nil {
 		return denied(fmt.Sprintf("it is not known whose budget counts: %v", f.tokenErr), mintAnother)
 	}
+	if f.Spent == nil {
+		return unread("how much of the budget is spent")
+	}
 	end := f.Now
 	if f.Stage == StageExecution {
 		end = f.AcceptedAt
 	}
-	spent := slices.Clone(f.Spent)
+	spent := slices.Clone(*f.Spent)
 	slices.SortFunc(spent, time.Time.Compare)
 	spent = slices.DeleteFunc(spent, func(t time.Time) bool { return !t.After(end.Add(-BudgetWindow)) })
 	limit, class := budget(f.Config), f.Proposal.Spec.DiagnosticClass

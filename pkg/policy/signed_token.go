@@ -31,9 +31,12 @@ func signedToken(f *facts) v1alpha1.Verdict {
 	if longest := maximumLifetime(f.Config); f.claims.ExpiresAt.Sub(f.claims.IssuedAt.Time) > longest {
 		return denied(fmt.Sprintf("the token is valid for longer than %s", longest), mintAnother)
 	}
-	if f.TokenUsedBy != "" {
+	if f.TokenUsedBy == nil {
+		return unread("whether the token was used already")
+	}
+	if *f.TokenUsedBy != "" {
 		// Admission that comes after ours, a quota or etcd may still refuse what was accepted.
-		return denied("the token was used already, by Approval "+f.TokenUsedBy,
+		return denied("the token was used already, by Approval "+*f.TokenUsedBy,
 			"if there is no such Approval, it was deleted, or accepted and then not stored; "+mintAnother)
 	}
 	if f.Caller != "" && f.Caller != f.claims.Subject {
@@ -56,7 +59,7 @@ func signedToken(f *facts) v1alpha1.Verdict {
 // what its digest says. Nothing of the cluster is needed for that, so that nothing
 // has to be read for whoever has no proof. What else counts, Evaluate tells.
 func Proof(verifier *token.Verifier, signed string, now time.Time, decision v1alpha1.Decision, reason string, proposal *Proposal) (*token.Claims, error) {
-	claims, err := verify(&Input{Stage: StageApproval, Token: signed, Verifier: verifier, Now: now})
+	claims, err := verify(verifier, signed, now)
 	if err != nil {
 		return nil, err
 	}

@@ -205,6 +205,15 @@ func TestTargetScopeDenies(t *testing.T) {
 		"TLS: Secret served that no Certificate writes": {
 			kind: tls, spoil: func(in *Input) { in.Certificates = in.Certificates[:1] }, words: "does not name the issuer",
 		},
+		"TLS: Secret served that a Certificate of another namespace writes": {
+			kind: tls, spoil: func(in *Input) { in.Certificates[1].SetNamespace("bank") }, words: "does not name the issuer",
+		},
+		"TLS: no Secret served, and a Certificate that names none": {
+			kind: tls, spoil: noSecret(func(spec map[string]any) { delete(spec, "secretName") }), words: "does not name the issuer",
+		},
+		"TLS: no Secret served, and a Certificate whose Secret has no name": {
+			kind: tls, spoil: noSecret(func(spec map[string]any) { spec["secretName"] = int64(0) }), words: "does not name the issuer",
+		},
 		"TLS: Secret served that another issuer's Certificate writes too": {
 			kind: tls, words: "does not name the issuer",
 			spoil: func(in *Input) {
@@ -242,6 +251,16 @@ func TestACertificateIsReadyAsItStands(t *testing.T) {
 		if decision := Evaluate(in); !decision.Allowed {
 			t.Errorf("observed generation %v of 2: %s", condition, decision.Message())
 		}
+	}
+}
+
+// noSecret takes the Secret that is served out of the Ingress and the patch, and
+// changes the Certificate that wrote it.
+func noSecret(change func(spec map[string]any)) func(*Input) {
+	return func(in *Input) {
+		in.Target.(*networkingv1.Ingress).Spec.TLS[1].SecretName = ""
+		in.Proposal.Spec.Patch.JSONPatch[0].Value = ""
+		change(in.Certificates[1].Object["spec"].(map[string]any))
 	}
 }
 

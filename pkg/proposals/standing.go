@@ -157,19 +157,21 @@ func (p *proposer) facts(view *live.View, proposal *v1alpha1.Proposal, decided [
 	if namespace, exists := inputs.Namespaces.Get(view, live.Key{Name: target.Namespace}); exists {
 		in.Namespace = namespace
 	}
+	var others []policy.ApprovalRecord
 	for _, event := range denied {
-		in.Approvals = append(in.Approvals, policy.ApprovalRecord{
+		others = append(others, policy.ApprovalRecord{
 			Name: event.Spec.References.Approval, Approver: event.Spec.References.Approver,
 			Decision: v1alpha1.DecisionDeny, Time: event.Spec.Time.Time,
 		})
 	}
 	for _, approval := range decided {
 		if approval.Status.Phase == opsv1alpha1.PhaseAwaitingSecondApproval && approval.Spec.Decision == v1alpha1.DecisionApprove {
-			in.Approvals = append(in.Approvals, policy.ApprovalRecord{
+			others = append(others, policy.ApprovalRecord{
 				Name: approval.Name, Approver: approval.Status.Approver, Decision: approval.Spec.Decision, Time: approval.CreationTimestamp.Time,
 			})
 		}
 	}
+	in.Approvals = &others
 	return in
 }
 

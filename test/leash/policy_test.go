@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
@@ -43,6 +44,7 @@ func newInput(t *testing.T, kind v1alpha1.ActionKind, object client.Object, prop
 	apiVersion, targetKind := gvk.ToAPIVersionAndKind()
 	in := policy.Input{
 		Stage: policy.StageExecution, Now: start.Add(time.Minute), AcceptedAt: start, Decision: v1alpha1.DecisionApprove,
+		ChainVerified: true, TokenUsedBy: ptr.To(""), AccessDenied: ptr.To(""), Approvals: &[]policy.ApprovalRecord{}, Spent: &[]time.Time{},
 		Target: whole(t, object), OwnNamespace: harness.Namespace, Certificates: []unstructured.Unstructured{certificate(namespace, "new-tls"), certificate(namespace, "old-tls")},
 		Proposal: policy.Proposal{Namespace: namespace, Name: "fix", UID: "proposal-uid", Spec: v1alpha1.ProposalSpec{
 			Finding: v1alpha1.FindingReference{Name: "finding", UID: "finding-uid", Since: metav1.NewTime(start.Add(-time.Hour))},
