@@ -38,11 +38,7 @@ func (a analyzer) deployment(view *live.View, subject live.Key) ([]v1alpha1.Find
 	if !exists || d.DeletionTimestamp != nil || d.Status.ReadyReplicas > 0 || !rolledOut(d) {
 		return nil, nil
 	}
-	var pods []*corev1.Pod
-	for _, replicaSet := range inputs.ReplicaSets.ByIndex(view, inputs.ByController, inputs.Controls(d.UID)) {
-		pods = append(pods, inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(replicaSet.UID))...)
-	}
-	return a.noneReady(view, reference("Deployment", d), pods), nil
+	return a.noneReady(view, reference("Deployment", d), workloads.PodsOf(view, d)), nil
 }
 
 // rolledOut tells whether a Deployment has no rollout under way, as its controller says
