@@ -75,7 +75,7 @@ func (a analyzer) refused(view *live.View, d *appsv1.Deployment, condition appsv
 	if condition.Reason != createError || condition.LastTransitionTime.IsZero() || !analyzers.Past(view, condition.LastTransitionTime.Add(a.grace)) {
 		return nil
 	}
-	spec := finding(reference("Deployment", d), "does not roll out, because its new ReplicaSet cannot be made", Cause{Kind: Refused, Text: words(condition.Message)})
+	spec := finding(reference("Deployment", d), "does not roll out, because its new ReplicaSet cannot be made", Cause{Kind: Refused, Text: workloads.Refused(condition.Message)})
 	spec.Since = condition.LastTransitionTime
 	return []v1alpha1.FindingSpec{spec}
 }
@@ -138,7 +138,7 @@ func (a analyzer) stuck(view *live.View, d *appsv1.Deployment, what string) v1al
 // Why returns why the newest pods of a Deployment hold its rollout up.
 func Why(view *live.View, d *appsv1.Deployment) Cause {
 	if failure, has := conditionOf(d, appsv1.DeploymentReplicaFailure); has && failure.Status == corev1.ConditionTrue {
-		return Cause{Kind: Refused, Text: "its pods cannot be made: " + words(failure.Message)}
+		return Cause{Kind: Refused, Text: "its pods cannot be made: " + workloads.Refused(failure.Message)}
 	}
 	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
 		if cause := gone(view, workloads.PodsOf(view, d)); cause.Kind != Unknown {

@@ -35,8 +35,16 @@ func Runs(view *live.View, pod *corev1.Pod) bool {
 			return false
 		}
 	}
+	return !OnLostNode(view, pod)
+}
+
+// OnLostNode tells whether a pod is on a node that is not Ready.
+func OnLostNode(view *live.View, pod *corev1.Pod) bool {
+	if pod.Spec.NodeName == "" {
+		return false
+	}
 	node, exists := inputs.Nodes.Get(view, live.Key{Name: pod.Spec.NodeName})
-	return !exists || !inputs.NodeLost(node)
+	return exists && inputs.NodeLost(node)
 }
 
 // NeverReady tells whether a pod that is not Ready has not been since it started: the
