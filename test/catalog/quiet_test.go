@@ -233,6 +233,9 @@ func TestAHealthyClusterIsQuiet(t *testing.T) {
 	// What an init container of Argo CD's Redis writes; here none runs.
 	kubectl(t, "create", "secret", "generic", "argocd-redis", "-n", "argocd", "--from-literal=auth=any")
 	l := listen(t, namespaces...)
+	life := newLife(t, "quiet") // before webhooks ask a server that does not run here
+	life.change(t)
+	life.at(t, "healthy")
 	for _, file := range install {
 		namespace := "argocd"
 		switch {

@@ -4,12 +4,17 @@
 package endpoints
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
@@ -56,16 +61,15 @@ func pods(view *live.View, service *corev1.Service) behind {
 		rolls := d.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType && d.Status.UpdatedNumberScheduled < d.Status.DesiredNumberScheduled
 		note(&d.Spec.Template, nil, rolls || d.Status.ObservedGeneration < d.Generation)
 	}
-	for _, r := range inputs.ReplicaSets.List(view, service.Namespace, selector) {
-		maker, other := makerOf(r)
-		if !other {
+	for _, r := range newest(inputs.ReplicaSets.List(view, service.Namespace, selector)) {
+		selected++
+		if r.Annotations[rolloutReplicas] == "0" {
 			continue
 		}
-		// How many pods it is to have nobody but its maker knows, which may be of another
-		// project. A new one is part of a rollout.
-		selected++
+		// How many pods another one is to have nobody but its maker knows, which may be of
+		// another project. A new one is part of a rollout.
 		running++
-		others = append(others, maker)
+		others = append(others, makerOf(r))
 		b.rolling = b.rolling || !after(view, r.CreationTimestamp.Add(rollingGrace))
 	}
 	var alive, over int
@@ -91,16 +95,45 @@ func pods(view *live.View, service *corev1.Service) behind {
 	return b
 }
 
-// makerOf names what makes the pods of a ReplicaSet, unless that is a Deployment.
-func makerOf(r *metav1.PartialObjectMetadata) (name string, other bool) {
-	controller := metav1.GetControllerOfNoCopy(r)
-	switch {
-	case controller == nil:
-		return "ReplicaSet " + r.Name, true
-	case controller.Kind == "Deployment" && strings.HasPrefix(controller.APIVersion, "apps/"):
-		return "", false
+// What Argo Rollouts writes on the ReplicaSets of a Rollout: how many replicas that is to
+// have, and the number of the revision (argo-rollouts, utils/annotations).
+const (
+	rolloutReplicas = "rollout.argoproj.io/desired-replicas"
+	rolloutRevision = "rollout.argoproj.io/revision"
+)
+
+// newest returns the ReplicaSets that no Deployment has made, and of several of one
+// maker the one of its last revision. What others say is of an earlier time.
+func newest(all []*metav1.PartialObjectMetadata) []*metav1.PartialObjectMetadata {
+	revision := func(r *metav1.PartialObjectMetadata) int {
+		number, err := strconv.Atoi(r.Annotations[rolloutRevision])
+		if err != nil {
+			return 0
+		}
+		return number
 	}
-	return controller.Kind + " " + controller.Name, true
+	last := map[types.UID]*metav1.PartialObjectMetadata{}
+	for _, r := range all {
+		maker := r.UID
+		if controller := metav1.GetControllerOfNoCopy(r); controller != nil {
+			if controller.Kind == "Deployment" && strings.HasPrefix(controller.APIVersion, "apps/") {
+				continue
+			}
+			maker = controller.UID
+		}
+		if before := last[maker]; before == nil || cmp.Or(cmp.Compare(revision(before), revision(r)), before.CreationTimestamp.Compare(r.CreationTimestamp.Time)) < 0 {
+			last[maker] = r
+		}
+	}
+	return slices.Collect(maps.Values(last))
+}
+
+// makerOf names what makes the pods of a ReplicaSet.
+func makerOf(r *metav1.PartialObjectMetadata) string {
+	if controller := metav1.GetControllerOfNoCopy(r); controller != nil {
+		return controller.Kind + " " + controller.Name
+	}
+	return "ReplicaSet " + r.Name
 }
 
 // rolling tells whether a Deployment replaces its pods. The Deployment controller

@@ -93,7 +93,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	waiting := false
 	var all []stuck
 	for _, pod := range pods {
-		since, waits := waitsSince(pod)
+		since, waits := workloads.WaitsForVolumes(pod)
 		if !waits {
 			continue
 		}
@@ -120,27 +120,6 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		return nil, nil
 	}
 	return []v1alpha1.FindingSpec{finding(w, all, reason)}, nil
-}
-
-// waitsSince tells since when a pod that has a node waits for its volumes or its
-// sandbox. The kubelet mounts the volumes, then makes the sandbox, and then pulls images
-// and starts anything.
-func waitsSince(pod *corev1.Pod) (since time.Time, waits bool) {
-	if pod.Status.Phase != corev1.PodPending || pod.Spec.NodeName == "" ||
-		inputs.ConditionOfPod(pod, corev1.PodReadyToStartContainers).Status == corev1.ConditionTrue {
-		return time.Time{}, false
-	}
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		wait := status.State.Waiting
-		if wait == nil || status.LastTerminationState.Terminated != nil || wait.Reason != "ContainerCreating" && wait.Reason != "PodInitializing" {
-			return time.Time{}, false
-		}
-	}
-	since = inputs.ConditionOfPod(pod, corev1.PodReady).LastTransitionTime.Time
-	if pod.Status.StartTime != nil {
-		since = pod.Status.StartTime.Time
-	}
-	return since, !since.IsZero()
 }
 
 // told is what events say of the pod since it is on its node, if one of them is fresh

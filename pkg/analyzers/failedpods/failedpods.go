@@ -137,11 +137,31 @@ func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingS
 	if w.Reference.Kind == "CronJob" {
 		since = view.Began(JobPodsFailed, since) // the next failure is the same trouble, and has no grace of its own
 	}
-	clearedAway := len(pods) == 0 && !workloads.DeletesItsPods(job)
-	if clearedAway || !analyzers.Past(view, since.Add(a.grace)) {
+	if clearedAway(view, job, pods) || len(pods) == 0 && leftToStuckJobs(view, w, job) || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{failure(w, job, pods, since)}
+}
+
+// clearedAway tells whether the pods that a failed Job had left are gone: somebody knows
+// of it. Those that went before it failed, as with a node that was drained, tell nobody.
+func clearedAway(view *live.View, job *batchv1.Job, pods []*corev1.Pod) bool {
+	left := "pods of Job " + string(job.UID) + " were left"
+	if _, before := view.Observed(left); len(pods) == 0 && !before {
+		return false
+	}
+	view.FirstObserved(left)
+	return len(pods) == 0
+}
+
+// leftToStuckJobs tells whether there is nothing to say of a Job but that its CronJob
+// never succeeded, which StuckJobs says.
+func leftToStuckJobs(view *live.View, w workloads.Workload, job *batchv1.Job) bool {
+	if w.Reference.Kind != "CronJob" || workloads.DeletesItsPods(job) {
+		return false
+	}
+	cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
+	return exists && cronJob.Status.LastSuccessfulTime == nil
 }
 
 func failure(w workloads.Workload, job *batchv1.Job, pods []*corev1.Pod, since time.Time) v1alpha1.FindingSpec {

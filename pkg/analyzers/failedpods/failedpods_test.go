@@ -19,6 +19,8 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 func made(t *testing.T) analyzers.Analyzer {
@@ -78,6 +80,41 @@ func TestACronJobIsFoundFromOneFailureToTheNext(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever clears the pods of a failed Job away, as the proposal does, knows of it. Pods
+// that were gone when it failed tell nobody.
+func TestWhatAFailedJobHadLeftIsClearedAway(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-job-gave-up.yaml")
+	var pods, others []live.Object
+	for _, object := range golden.Objects {
+		if pod, is := object.(*corev1.Pod); is {
+			pods = append(pods, pod)
+		} else {
+			others = append(others, object)
+		}
+	}
+	play := analyzertest.NewPlay(t, made(t), golden.Now, golden.Objects...)
+	found := func(want int, when string) {
+		t.Helper()
+		if have := play.Found(); len(have) != want {
+			t.Fatalf("%s: found %+v, want %d", when, have, want)
+		}
+	}
+	found(1, "with its pods")
+	for _, pod := range pods {
+		analyzertest.Remove(t, play.Cluster, pod)
+	}
+	livetest.Settle(t, play.Engine, play.Cluster, inputs.Pods)
+	found(0, "without its pods")
+	play.Step(24 * time.Hour)
+	play.Restart()
+	found(0, "a day later, after a restart")
+
+	again := others[0].DeepCopyObject().(*batchv1.Job)
+	again.UID = "made-again"
+	analyzertest.Set(play, inputs.Jobs, again)
+	found(1, "once it was made again and failed without pods")
 }
 
 // What the command deletes are the pods of that reason, and no others that failed.

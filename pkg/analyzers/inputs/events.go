@@ -16,7 +16,7 @@ import (
 // ByInvolved finds Events by the UID of the object that they are about.
 const ByInvolved = "involved"
 
-// Events are the warnings about pods that analyzers go by. The core API gives those
+// Events are the warnings about pods, and about who makes them, that analyzers go by. The core API gives those
 // written through events.k8s.io too, with their times in other fields; LastSeen reads
 // both. They are trimmed to reasons that some analyzer reads.
 var Events = live.NewInput(corev1.SchemeGroupVersion.WithResource("events"), live.InputOptions[*corev1.Event]{
@@ -30,11 +30,15 @@ var Events = live.NewInput(corev1.SchemeGroupVersion.WithResource("events"), liv
 	}},
 })
 
+// FailedCreate is the reason of events about pods that a controller could not make
+// (k8s.io/kubernetes, pkg/controller).
+const FailedCreate = "FailedCreate"
+
 // eventReasons are those whose events are kept whole: the kubelet's and the
 // attach-detach controller's about images, volumes and sandboxes (k8s.io/kubernetes,
-// pkg/kubelet/events).
+// pkg/kubelet/events), and those of controllers that cannot make pods.
 var eventReasons = []string{
-	"Failed", "InspectFailed", "FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox",
+	"Failed", "InspectFailed", "FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", FailedCreate,
 }
 
 func trimEvent(in *corev1.Event) *corev1.Event {

@@ -187,7 +187,7 @@ func troubles(view *live.View, namespace string) trouble {
 				t.waiting[wait.Missing] = true
 			}
 		}
-		if references.WaitsForVolumes(pod) {
+		if _, waits := workloads.WaitsForVolumes(pod); waits {
 			t.mounting[workloads.Owner(view, pod).Reference] = true
 		}
 		if pod.DeletionTimestamp == nil && waitsForImage(pod) {

@@ -85,18 +85,6 @@ func Waits(pod *corev1.Pod) []Wait {
 	return waits
 }
 
-// WaitsForVolumes tells whether a pod is on its node and has not all of its volumes
-// yet: the kubelet mounts them before it makes the sandbox and starts anything.
-func WaitsForVolumes(pod *corev1.Pod) bool {
-	if pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending || pod.Spec.NodeName == "" ||
-		inputs.ConditionOfPod(pod, corev1.PodReadyToStartContainers).Status == corev1.ConditionTrue {
-		return false
-	}
-	return !slices.ContainsFunc(slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses), func(s corev1.ContainerStatus) bool {
-		return s.State.Waiting == nil || s.State.Waiting.Reason != "ContainerCreating" && s.State.Waiting.Reason != "PodInitializing"
-	})
-}
-
 // Resolve finds out of what the kubelet says only the key of: what the template
 // takes such a key of, if that is one object. It returns an empty item if it is not.
 func Resolve(missing Item, required []Item) Item {

@@ -22,13 +22,14 @@ func (a analyzer) cronJob(view *live.View, subject live.Key) ([]v1alpha1.Finding
 		return nil, nil
 	}
 	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(cronJob.UID))
-	cannotStart := a.cannotStart(view, cronJob, jobs)
-	found := append(indexes(view, reference("CronJob", cronJob), jobs), cannotStart...)
+	of := reference("CronJob", cronJob)
+	waiting := append(a.cannotStart(view, cronJob, jobs), a.uncreated(view, of, jobs)...)
+	found := append(indexes(view, of, jobs), waiting...)
 	if cronJob.Spec.Suspend != nil && *cronJob.Spec.Suspend {
 		return found, nil
 	}
 	found = append(found, a.neverSucceeded(view, cronJob, jobs)...)
-	if len(cannotStart) > 0 {
+	if len(waiting) > 0 {
 		return found, nil // that Job is what holds it up
 	}
 	return append(found, a.overdue(view, cronJob, jobs)...), nil

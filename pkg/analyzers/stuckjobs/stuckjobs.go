@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package stuckjobs finds CronJobs whose schedule a Job holds up that waits for what
-// nobody means any more, Jobs whose indexes failed for good, and CronJobs that never
-// brought anything about or do not run when they should. What pods wait for that is
+// nobody means any more, Jobs whose pods are not made or whose indexes failed for good,
+// and CronJobs that never brought anything about or do not run when they should. What pods wait for that is
 // meant, other analyzers tell.
 package stuckjobs
 
@@ -31,6 +31,8 @@ const (
 	// CannotStart means that all that is left of a Job waits for something that is not
 	// there, and in place of which its CronJob has something else by now.
 	CannotStart = "JobCannotStart"
+	// PodsNotCreated means that a Job has begun, and that no pod of it has been made.
+	PodsNotCreated = "JobPodsNotCreated"
 	// IndexesFailed means that indexes of a Job failed as often as they may.
 	IndexesFailed = "JobIndexesFailed"
 	// NeverSucceeded means that a CronJob has run, and never successfully.
@@ -77,13 +79,14 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Name: Name,
 		Reasons: []analyzers.Reason{
 			{Name: CannotStart, Severities: warning, Summary: "A Job of a CronJob waits for a key, an object or an image that the CronJob has something else in place of by now."},
+			{Name: PodsNotCreated, Severities: warning, Summary: "A Job has begun, and its controller has not made a pod for it."},
 			{Name: IndexesFailed, Severities: warning, Summary: "Indexes of a Job failed as often as they may, and are not tried again."},
 			{Name: NeverSucceeded, Severities: warning, Summary: "A CronJob has run since it was made, and never successfully."},
 			{Name: Overdue, Severities: warning, Summary: "A CronJob has not run when its schedule says."},
 		},
 		Rules: []analyzers.Rule{
-			{Subject: inputs.Jobs.Ref(), Reads: []live.KindRef{inputs.CronJobs.Ref()}, Analyze: a.job},
-			{Subject: inputs.CronJobs.Ref(), Reads: []live.KindRef{inputs.Jobs.Ref(), inputs.Pods.Ref()}, Analyze: a.cronJob},
+			{Subject: inputs.Jobs.Ref(), Reads: []live.KindRef{inputs.CronJobs.Ref(), inputs.Pods.Ref(), inputs.Events.Ref()}, Analyze: a.job},
+			{Subject: inputs.CronJobs.Ref(), Reads: []live.KindRef{inputs.Jobs.Ref(), inputs.Pods.Ref(), inputs.Events.Ref()}, Analyze: a.cronJob},
 		},
 	}, nil
 }
@@ -100,7 +103,8 @@ func (a analyzer) job(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec
 			return nil, nil
 		}
 	}
-	return indexes(view, reference("Job", job), []*batchv1.Job{job}), nil
+	of, own := reference("Job", job), []*batchv1.Job{job}
+	return append(indexes(view, of, own), a.uncreated(view, of, own)...), nil
 }
 
 // stuck is a Job that cannot start.

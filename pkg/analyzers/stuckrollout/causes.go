@@ -6,7 +6,6 @@ package stuckrollout
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/live"
 )
 
@@ -68,7 +68,7 @@ func causeIn(view *live.View, pod *corev1.Pod) Cause {
 	if inputs.ConditionOfPod(pod, corev1.PodReady).Status == corev1.ConditionTrue {
 		return Cause{}
 	}
-	if lost(view, pod) {
+	if workloads.OnLostNode(view, pod) {
 		return Cause{Kind: LostNode, Text: fmt.Sprintf("Node %s is not Ready", pod.Spec.NodeName), Pod: pod}
 	}
 	if scheduled := inputs.ConditionOfPod(pod, corev1.PodScheduled); scheduled.Status == corev1.ConditionFalse {
@@ -121,15 +121,6 @@ func gone(view *live.View, pods []*corev1.Pod) Cause {
 	return Cause{}
 }
 
-// lost tells whether a pod is on a node that is not Ready.
-func lost(view *live.View, pod *corev1.Pod) bool {
-	if pod.Spec.NodeName == "" {
-		return false
-	}
-	node, exists := inputs.Nodes.Get(view, live.Key{Name: pod.Spec.NodeName})
-	return exists && inputs.NodeLost(node)
-}
-
 // mend tells what to do about a cause.
 func (c Cause) mend() string {
 	switch c.Kind {
@@ -149,22 +140,4 @@ func (c Cause) mend() string {
 		return "See what keeps the pod from ending: the rollout waits for it."
 	}
 	return "See what the new pods wait for, and correct the template or what they depend on."
-}
-
-// exceededQuota is how the quota admission names the quota; what it counts after
-// that changes (k8s.io/apiserver, pkg/admission/plugin/resourcequota).
-var exceededQuota = regexp.MustCompile(`exceeded quota: ([^,]+)`)
-
-// words are the part of a refusal that stays the same: each try has another pod's
-// name, and a quota counts.
-func words(message string) string {
-	if quota := exceededQuota.FindStringSubmatch(message); quota != nil {
-		return fmt.Sprintf("ResourceQuota %s is used up", inputs.Sentence(quota[1]))
-	}
-	for _, before := range []string{" is forbidden: ", " is invalid: "} {
-		if _, reason, is := strings.Cut(message, before); is {
-			return inputs.Sentence(reason)
-		}
-	}
-	return inputs.Sentence(message)
 }

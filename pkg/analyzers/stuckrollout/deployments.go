@@ -75,7 +75,7 @@ func (a analyzer) refused(view *live.View, d *appsv1.Deployment, condition appsv
 	if condition.Reason != createError || condition.LastTransitionTime.IsZero() || !analyzers.Past(view, condition.LastTransitionTime.Add(a.grace)) {
 		return nil
 	}
-	spec := finding(reference("Deployment", d), "does not roll out, because its new ReplicaSet cannot be made", Cause{Kind: Refused, Text: words(condition.Message)})
+	spec := finding(reference("Deployment", d), "does not roll out, because its new ReplicaSet cannot be made", Cause{Kind: Refused, Text: workloads.Refused(condition.Message)})
 	spec.Since = condition.LastTransitionTime
 	return []v1alpha1.FindingSpec{spec}
 }
@@ -116,7 +116,7 @@ func (a analyzer) abandoned(view *live.View, d *appsv1.Deployment, condition app
 func (a analyzer) undated(view *live.View, d *appsv1.Deployment) []v1alpha1.FindingSpec {
 	state := fmt.Sprintf("revision %s at %d", d.Annotations[revision], d.Status.UpdatedReplicas)
 	since, past := a.observed(view, state, a.grace+time.Duration(d.Spec.MinReadySeconds)*time.Second)
-	if !past || ending(view, podsOf(view, d)) {
+	if !past || ending(view, workloads.PodsOf(view, d)) {
 		return nil
 	}
 	spec := a.stuck(view, d, "does not get on with its rollout, and pods of the last revision stay")
@@ -138,10 +138,10 @@ func (a analyzer) stuck(view *live.View, d *appsv1.Deployment, what string) v1al
 // Why returns why the newest pods of a Deployment hold its rollout up.
 func Why(view *live.View, d *appsv1.Deployment) Cause {
 	if failure, has := conditionOf(d, appsv1.DeploymentReplicaFailure); has && failure.Status == corev1.ConditionTrue {
-		return Cause{Kind: Refused, Text: "its pods cannot be made: " + words(failure.Message)}
+		return Cause{Kind: Refused, Text: "its pods cannot be made: " + workloads.Refused(failure.Message)}
 	}
 	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
-		if cause := gone(view, podsOf(view, d)); cause.Kind != Unknown {
+		if cause := gone(view, workloads.PodsOf(view, d)); cause.Kind != Unknown {
 			return cause
 		}
 	}
@@ -162,14 +162,6 @@ func newestReplicaSet(view *live.View, d *appsv1.Deployment) (newest *metav1.Par
 		}
 	}
 	return newest, newest != nil
-}
-
-func podsOf(view *live.View, d *appsv1.Deployment) []*corev1.Pod {
-	var pods []*corev1.Pod
-	for _, replicaSet := range inputs.ReplicaSets.ByIndex(view, inputs.ByController, inputs.Controls(d.UID)) {
-		pods = append(pods, inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(replicaSet.UID))...)
-	}
-	return pods
 }
 
 // complete is what the Deployment controller takes for the end of a rollout.

@@ -30,11 +30,16 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if s.Status.ObservedGeneration < s.Generation {
 		return a.unobserved(view, of, s.Status.ObservedGeneration), nil
 	}
-	if s.Status.UpdateRevision == "" || s.Status.UpdateRevision == s.Status.CurrentRevision || toUpdate(s) <= 0 {
+	switch {
+	case s.Status.UpdateRevision == "":
 		return nil, nil
-	}
-	if s.Status.UpdatedReplicas >= toUpdate(s) {
-		return a.lastPods(view, s), nil
+	case s.Status.UpdateRevision == s.Status.CurrentRevision || toUpdate(s) <= 0:
+		return a.lacking(view, s), nil
+	case s.Status.UpdatedReplicas >= toUpdate(s):
+		if found := a.lastPods(view, s); len(found) > 0 {
+			return found, nil
+		}
+		return a.lacking(view, s), nil
 	}
 	state := fmt.Sprintf("revision %s at %d", s.Status.UpdateRevision, s.Status.UpdatedReplicas)
 	since, past := a.observed(view, state, a.grace+time.Duration(s.Spec.MinReadySeconds)*time.Second)
@@ -94,6 +99,47 @@ func (a analyzer) lastPods(view *live.View, s *appsv1.StatefulSet) []v1alpha1.Fi
 	return []v1alpha1.FindingSpec{spec}
 }
 
+// lacking is about a StatefulSet that has no rollout to get on with, and fewer pods than
+// it should, though nothing is there that the next one would have to wait for. No
+// condition tells that one cannot be made. If it is the first ordinal alone, the
+// analyzer WorkloadStateDrift tells.
+func (a analyzer) lacking(view *live.View, s *appsv1.StatefulSet) []v1alpha1.FindingSpec {
+	waits := s.Spec.PodManagementPolicy != appsv1.ParallelPodManagement && s.Status.ReadyReplicas < s.Status.Replicas
+	if s.Status.Replicas >= desired(s.Spec.Replicas) || waits {
+		return nil
+	}
+	since, past := a.observed(view, fmt.Sprintf("has no more than %d pods", s.Status.Replicas), a.grace+time.Duration(s.Spec.MinReadySeconds)*time.Second)
+	if !past {
+		return nil
+	}
+	first, running := false, false
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(s.UID)) {
+		if pod.DeletionTimestamp != nil {
+			return nil // the next is made when it is gone
+		}
+		first = first || pod.Name == firstOrdinal(s)
+		running = running || pod.Status.Phase == corev1.PodRunning
+	}
+	if running && !first {
+		return nil
+	}
+	return []v1alpha1.FindingSpec{a.unmade(view, reference("StatefulSet", s), since)}
+}
+
+// unmade is about pods that the controller of a set does not make.
+func (a analyzer) unmade(view *live.View, of v1alpha1.ObjectReference, since metav1.Time) v1alpha1.FindingSpec {
+	cause := Cause{Kind: Refused, Text: workloads.Refusal(view, of.UID)}
+	spec := finding(of, "lacks pods, and its controller does not make them", cause)
+	if cause.Text == "" {
+		spec.Remediation.Text = "See what its events say: a quota, an admission webhook or a volume claim may stand in the way. Its controller tries again by itself, after 17 minutes at the latest."
+	}
+	spec.Remediation.Commands = append(spec.Remediation.Commands,
+		fmt.Sprintf("kubectl get events -n %s --field-selector involvedObject.kind=%s,involvedObject.name=%s", of.Namespace, of.Kind, of.Name),
+		fmt.Sprintf("kubectl get resourcequotas -n %s", of.Namespace))
+	spec.Since = since
+	return spec
+}
+
 func firstOrdinal(s *appsv1.StatefulSet) string {
 	start := int32(0)
 	if s.Spec.Ordinals != nil {
@@ -124,6 +170,12 @@ func (a analyzer) daemonSet(view *live.View, subject live.Key) ([]v1alpha1.Findi
 	if d.Status.ObservedGeneration < d.Generation {
 		return a.unobserved(view, of, d.Status.ObservedGeneration), nil
 	}
+	if d.Status.CurrentNumberScheduled < d.Status.DesiredNumberScheduled {
+		state := fmt.Sprintf("pods of %d nodes, %d of them updated", d.Status.CurrentNumberScheduled, d.Status.UpdatedNumberScheduled)
+		if since, past := a.observed(view, state, a.grace); past {
+			return []v1alpha1.FindingSpec{a.unmade(view, of, since)}, nil
+		}
+	}
 	left := d.Status.DesiredNumberScheduled - d.Status.UpdatedNumberScheduled
 	if d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType || left <= 0 {
 		return nil, nil
@@ -149,7 +201,7 @@ func (a analyzer) daemonSet(view *live.View, subject live.Key) ([]v1alpha1.Findi
 // onLostNodes is how many pods are on nodes that are not Ready.
 func onLostNodes(view *live.View, pods []*corev1.Pod) (number int32) {
 	for _, pod := range pods {
-		if lost(view, pod) {
+		if workloads.OnLostNode(view, pod) {
 			number++
 		}
 	}

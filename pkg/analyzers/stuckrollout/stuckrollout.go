@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package stuckrollout finds rollouts that do not get on: Deployments past their
-// own deadline, Deployments, StatefulSets and DaemonSets whose old pods stay, and
-// workloads whose controller has stopped to look at them.
+// own deadline, Deployments, StatefulSets and DaemonSets whose old pods stay or whose
+// pods are not made, and workloads whose controller has stopped to look at them.
 package stuckrollout
 
 import (
@@ -47,13 +47,13 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Name: Name,
 		Reasons: []analyzers.Reason{
 			{Name: DeadlineExceeded, Severities: critical, Summary: "A Deployment has not got on with its rollout within its progressDeadlineSeconds, and why."},
-			{Name: Stuck, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A rollout does not move and pods of the last revision stay, or pods cannot be made after it."},
+			{Name: Stuck, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A rollout does not move and pods of the last revision stay, or pods are not made."},
 			{Name: Unobserved, Severities: critical, Summary: "A workload was changed, and its controller has not looked at it."},
 		},
 		Rules: []analyzers.Rule{
 			{Subject: inputs.Deployments.Ref(), Reads: []live.KindRef{inputs.ReplicaSets.Ref(), inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.deployment},
-			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.statefulSet},
-			{Subject: inputs.DaemonSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.daemonSet},
+			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref(), inputs.Events.Ref()}, Analyze: a.statefulSet},
+			{Subject: inputs.DaemonSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref(), inputs.Events.Ref()}, Analyze: a.daemonSet},
 		},
 	}, nil
 }

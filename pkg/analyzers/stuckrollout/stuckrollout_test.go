@@ -12,11 +12,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 func TestGoldens(t *testing.T) {
@@ -25,6 +28,46 @@ func TestGoldens(t *testing.T) {
 		t.Fatal(err)
 	}
 	analyzertest.Run(t, analyzer)
+}
+
+// A set that gets its pods one by one, however slowly, gets on.
+func TestASetThatGetsPodsIsNotFound(t *testing.T) {
+	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, scale := range map[string]func(live.Object, int32){
+		"found-stateful-set-lacks-all-pods.yaml": func(object live.Object, pods int32) {
+			set := object.(*appsv1.StatefulSet)
+			set.Spec.Replicas = ptr.To[int32](10)
+			set.Status.Replicas, set.Status.ReadyReplicas = pods, pods
+		},
+		"found-daemon-set-lacks-pods-that-a-policy-keeps-out.yaml": func(object live.Object, pods int32) {
+			set := object.(*appsv1.DaemonSet)
+			set.Status.DesiredNumberScheduled = 10
+			set.Status.CurrentNumberScheduled, set.Status.UpdatedNumberScheduled = pods, pods
+		},
+	} {
+		t.Run(file, func(t *testing.T) {
+			golden := analyzertest.Read(t, "testdata/"+file)
+			play := analyzertest.NewPlay(t, analyzer, golden.Now, golden.Objects...)
+			for pods := range int32(5) {
+				set := golden.Objects[0].DeepCopyObject().(live.Object)
+				scale(set, pods)
+				analyzertest.Store(t, play.Cluster, []live.Object{set})
+				livetest.Settle(t, play.Engine, play.Cluster, inputs.StatefulSets)
+				livetest.Settle(t, play.Engine, play.Cluster, inputs.DaemonSets)
+				play.Step(standardGrace - time.Minute)
+				if found := play.Found(); len(found) != 0 {
+					t.Fatalf("found with %d pods: %+v", pods, found)
+				}
+			}
+			play.Step(time.Minute)
+			if found := play.Found(); len(found) != 1 {
+				t.Fatalf("found %+v once it does not get on, want one", found)
+			}
+		})
+	}
 }
 
 func TestJunkIsNoTrouble(t *testing.T) {
@@ -49,21 +92,5 @@ func TestJunkIsNoTrouble(t *testing.T) {
 	daemons := &appsv1.DaemonSet{ObjectMeta: meta("x"), Status: appsv1.DaemonSetStatus{UpdatedNumberScheduled: 3}}
 	for _, finding := range analyzertest.Analyze(t, analyzer, time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC), time.Hour, []live.Object{deployment, bare, set, partitioned, daemons}) {
 		t.Errorf("found %+v", finding)
-	}
-}
-
-// Each try to make a pod has another name, and a quota counts; what is found must
-// stay the same.
-func TestARefusalKeepsItsWords(t *testing.T) {
-	for message, want := range map[string]string{
-		`pods "web-6b7-x2l" is forbidden: exceeded quota: few, requested: pods=1, used: pods=5, limited: pods=5`:                           "ResourceQuota few is used up",
-		`pods "web-6b7-x2l" is forbidden: violates PodSecurity "restricted:latest": privileged (container "c" must not set it)`:            `violates PodSecurity "restricted:latest": privileged (container "c" must not set it)`,
-		`admission webhook "guard.example.com" denied the request: no`:                                                                     `admission webhook "guard.example.com" denied the request: no`,
-		`Pod "web-6b7-x2l" is invalid: spec.containers[0].resources.requests: Invalid value: "1": must be less than or equal to cpu limit`: `spec.containers[0].resources.requests: Invalid value: "1": must be less than or equal to cpu limit`,
-		"": "",
-	} {
-		if have := words(message); have != want {
-			t.Errorf("%q: have %q, want %q", message, have, want)
-		}
 	}
 }

@@ -4,6 +4,7 @@
 package workloads
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,8 +35,16 @@ func Runs(view *live.View, pod *corev1.Pod) bool {
 			return false
 		}
 	}
+	return !OnLostNode(view, pod)
+}
+
+// OnLostNode tells whether a pod is on a node that is not Ready.
+func OnLostNode(view *live.View, pod *corev1.Pod) bool {
+	if pod.Spec.NodeName == "" {
+		return false
+	}
 	node, exists := inputs.Nodes.Get(view, live.Key{Name: pod.Spec.NodeName})
-	return !exists || !inputs.NodeLost(node)
+	return exists && inputs.NodeLost(node)
 }
 
 // NeverReady tells whether a pod that is not Ready has not been since it started: the
@@ -51,6 +60,27 @@ func NeverReady(pod *corev1.Pod) bool {
 		started = &pod.CreationTimestamp
 	}
 	return ready.LastTransitionTime.IsZero() || !ready.LastTransitionTime.After(started.Time)
+}
+
+// WaitsForVolumes tells since when a pod that has a node waits for its volumes or its
+// sandbox. The kubelet mounts the volumes, then makes the sandbox, and then pulls images
+// and starts anything.
+func WaitsForVolumes(pod *corev1.Pod) (since time.Time, waits bool) {
+	if pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending || pod.Spec.NodeName == "" ||
+		inputs.ConditionOfPod(pod, corev1.PodReadyToStartContainers).Status == corev1.ConditionTrue {
+		return time.Time{}, false
+	}
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		wait := status.State.Waiting
+		if wait == nil || status.LastTerminationState.Terminated != nil || wait.Reason != "ContainerCreating" && wait.Reason != "PodInitializing" {
+			return time.Time{}, false
+		}
+	}
+	since = inputs.ConditionOfPod(pod, corev1.PodReady).LastTransitionTime.Time
+	if pod.Status.StartTime != nil {
+		since = pod.Status.StartTime.Time
+	}
+	return since, !since.IsZero()
 }
 
 // runs judges a container that has had trouble: only of those there are statuses.

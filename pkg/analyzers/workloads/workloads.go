@@ -144,10 +144,20 @@ func deployment(view *live.View, key live.Key) (Workload, bool) {
 	want := desired(d.Spec.Replicas)
 	w.Settled = want > 0 && !d.Spec.Paused && d.Status.ObservedGeneration >= d.Generation &&
 		d.Status.UpdatedReplicas == want && d.Status.Replicas == want
-	for _, replicaSet := range inputs.ReplicaSets.ByIndex(view, inputs.ByController, inputs.Controls(d.UID)) {
-		w.controllers = append(w.controllers, replicaSet.UID)
-	}
+	w.controllers = replicaSetsOf(view, d)
 	return w, true
+}
+
+// PodsOf returns the pods of a Deployment, those being deleted included.
+func PodsOf(view *live.View, d *appsv1.Deployment) []*corev1.Pod {
+	return Workload{controllers: replicaSetsOf(view, d)}.Pods(view)
+}
+
+func replicaSetsOf(view *live.View, d *appsv1.Deployment) (controllers []types.UID) {
+	for _, replicaSet := range inputs.ReplicaSets.ByIndex(view, inputs.ByController, inputs.Controls(d.UID)) {
+		controllers = append(controllers, replicaSet.UID)
+	}
+	return controllers
 }
 
 func statefulSet(view *live.View, key live.Key) (Workload, bool) {

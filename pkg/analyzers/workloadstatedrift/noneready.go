@@ -38,11 +38,7 @@ func (a analyzer) deployment(view *live.View, subject live.Key) ([]v1alpha1.Find
 	if !exists || d.DeletionTimestamp != nil || d.Status.ReadyReplicas > 0 || !rolledOut(d) {
 		return nil, nil
 	}
-	var pods []*corev1.Pod
-	for _, replicaSet := range inputs.ReplicaSets.ByIndex(view, inputs.ByController, inputs.Controls(d.UID)) {
-		pods = append(pods, inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(replicaSet.UID))...)
-	}
-	return a.noneReady(view, reference("Deployment", d), pods), nil
+	return a.noneReady(view, reference("Deployment", d), workloads.PodsOf(view, d)), nil
 }
 
 // rolledOut tells whether a Deployment has no rollout under way, as its controller says
@@ -63,8 +59,20 @@ func rolledOut(d *appsv1.Deployment) bool {
 	return true
 }
 
-// noneReady tells whether none of a workload's pods is Ready, though all of them run:
-// what keeps them from it no other analyzer sees.
+// daemonSet tells whether a DaemonSet that has rolled out has no Ready pod on any node.
+func (a analyzer) daemonSet(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	d, exists := inputs.DaemonSets.Get(view, subject)
+	if !exists || d.DeletionTimestamp != nil || d.Status.DesiredNumberScheduled == 0 || d.Status.NumberReady > 0 || d.Status.ObservedGeneration < d.Generation {
+		return nil, nil
+	}
+	if d.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType && d.Status.UpdatedNumberScheduled < d.Status.DesiredNumberScheduled {
+		return nil, nil // StuckRollout tells
+	}
+	return a.noneReady(view, reference("DaemonSet", d), inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(d.UID))), nil
+}
+
+// noneReady tells whether none of a workload's pods is Ready, though all of them run
+// that are on a node which is there: what keeps those from it no other analyzer sees.
 func (a analyzer) noneReady(view *live.View, of v1alpha1.ObjectReference, pods []*corev1.Pod) []v1alpha1.FindingSpec {
 	var related []v1alpha1.RelatedObject
 	var since, end time.Time
@@ -73,7 +81,8 @@ func (a analyzer) noneReady(view *live.View, of v1alpha1.ObjectReference, pods [
 			continue // its controller makes another
 		}
 		condition := ready(pod)
-		if condition.Status == corev1.ConditionTrue || condition.LastTransitionTime.IsZero() || !workloads.Runs(view, pod) {
+		lost := workloads.OnLostNode(view, pod)
+		if condition.Status == corev1.ConditionTrue || condition.LastTransitionTime.IsZero() || !lost && !workloads.Runs(view, pod) {
 			return nil
 		}
 		turned := condition.LastTransitionTime.Time
@@ -82,6 +91,9 @@ func (a analyzer) noneReady(view *live.View, of v1alpha1.ObjectReference, pods [
 		}
 		if over := turned.Add(a.graceOf(pod)); over.After(end) {
 			end = over
+		}
+		if lost {
+			continue // Nodes tells
 		}
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod that is not Ready", ObjectReference: workloads.PodReference(pod)})
 	}

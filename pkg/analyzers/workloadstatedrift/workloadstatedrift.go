@@ -4,7 +4,7 @@
 // Package workloadstatedrift finds replicated workloads whose members disagree:
 // StatefulSets whose ordinal zero is missing or not Ready while higher ordinals
 // run, and PostgreSQL clusters of CloudNativePG that do not come to rest; and
-// Deployments and StatefulSets whose pods all run and are not Ready.
+// Deployments, StatefulSets and DaemonSets whose pods all run and are not Ready.
 package workloadstatedrift
 
 import (
@@ -55,7 +55,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Reasons: []analyzers.Reason{
 			{Name: OrdinalZeroMissing, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A StatefulSet has no pod of its first ordinal while higher ones run."},
 			{Name: OrdinalZeroNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A StatefulSet's pod of the first ordinal is not Ready while higher ones are."},
-			{Name: NoPodReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Deployment or StatefulSet has rolled out, its pods run, and none of them is Ready."},
+			{Name: NoPodReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Deployment, StatefulSet or DaemonSet has rolled out, its pods run, and none of them is Ready."},
 			{Name: ClusterNotHealthy, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityWarning}, Summary: "A PostgreSQL cluster is in a phase that is not healthy; Critical where that is a failure."},
 			{Name: InstancesNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A healthy PostgreSQL cluster has fewer ready instances than it should have."},
 			{Name: SwitchoverStuck, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A PostgreSQL cluster has another primary than it should have."},
@@ -63,6 +63,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Rules: []analyzers.Rule{
 			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.statefulSet},
 			{Subject: inputs.Deployments.Ref(), Reads: []live.KindRef{inputs.ReplicaSets.Ref(), inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.deployment},
+			{Subject: inputs.DaemonSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.daemonSet},
 			{Subject: inputs.PostgresClusters.Ref(), Analyze: a.cluster},
 		},
 	}, nil
