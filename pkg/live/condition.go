@@ -49,6 +49,11 @@ const toleratedFailures = 2
 // anew, in much less.
 const longestLapse = 30 * time.Second
 
+// longestSilence is how long an open watch may bring nothing before it counts as
+// lost: three times as long as from one bookmark to the next (k8s.io/apiserver,
+// pkg/storage/cacher, defaultBookmarkFrequency).
+const longestSilence = 3 * time.Minute
+
 // requote is how long a failing input is described by one error before another
 // text of the same kind of error takes its place: many name ports or times, and
 // differ with each attempt.
@@ -130,6 +135,22 @@ func (l *lapse) begin(now time.Time) {
 	if l.since.IsZero() {
 		*l = lapse{since: now}
 	}
+}
+
+// hearing is what came on the watch that is open. The zero hearing is nothing yet.
+type hearing struct {
+	last time.Time // of the last event or bookmark
+	// bookmarks tells that one came, and so that more are due: not every API server
+	// sends any.
+	bookmarks bool
+}
+
+func (h *hearing) add(bookmark bool, now time.Time) {
+	h.last, h.bookmarks = now, h.bookmarks || bookmark
+}
+
+func (h *hearing) late(now time.Time) bool {
+	return h.bookmarks && now.Sub(h.last) >= longestSilence
 }
 
 func (l *lapse) failure() error {

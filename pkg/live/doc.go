@@ -56,6 +56,18 @@
 // Failing too while it has an object that its Trim or its index functions panic
 // for; that object stays as it was before, and all others are kept up to date.
 //
+// An open watch that brings nothing is believed: nothing may have happened. But once
+// the API server has sent a bookmark on it, as kube-apiserver does every minute, three
+// minutes without an event or a bookmark are taken for its loss, as behind a proxy that
+// lost its own way on: the input is Failing, and listed anew. A watch that never had a
+// bookmark is not judged, for not every API server sends any.
+//
+// What no watch tells is that the API server has lost its storage. While etcd does not
+// answer, kube-apiserver keeps watches open, opens new ones from its cache, and goes on
+// sending bookmarks, with the version that it heard of last: as if nothing were
+// written. Inputs are Synced as of that version then, until kube-apiserver, which is
+// not ready all the while, is restarted or taken out by whoever balances its load.
+//
 // Statuses is the collection that tells which rules are degraded and why: an
 // input that is not known, a panic, an error, or a conflict between two writers
 // of one object, of which the first wins. It can be read by rules and subscribed

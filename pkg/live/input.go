@@ -30,6 +30,7 @@ type input struct {
 	condition   condition
 	list, watch fault
 	lapse       lapse
+	hearing     hearing
 	// mustList tells that watching was lost for so long that only a list tells
 	// what was missed: an API server opens a watch that it then refuses to serve.
 	mustList  bool
@@ -105,10 +106,11 @@ func (in *input) watchStarted(initial bool) bool {
 		in.listBegins()
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		in.streaming = true // replace follows
+		in.streaming, in.hearing = true, hearing{} // replace follows
 		return true
 	}
 	in.mu.Lock()
+	in.hearing = hearing{}
 	useless := in.mustList
 	in.mu.Unlock()
 	if useless {
@@ -121,6 +123,7 @@ func (in *input) watchStarted(initial bool) bool {
 func (in *input) watchEnded() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.hearing = hearing{}
 	in.lapse.begin(in.c.engine.options.Clock.Now())
 }
 
@@ -133,6 +136,33 @@ func (in *input) unanswered(after time.Duration) {
 		if in.condition.state == stateSyncing {
 			in.list.state, in.list.err = stateFailing, fmt.Errorf("no answer within %s", after)
 		}
+	})
+}
+
+// hears notes that an event or a bookmark came on the watch.
+func (in *input) hears(bookmark bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.hearing.add(bookmark, in.c.engine.options.Clock.Now())
+}
+
+// silent declares an input failing whose watch is open and brings nothing any more,
+// though the API server sends bookmarks on it. It is read anew.
+func (in *input) silent() {
+	late := func() bool { return in.hearing.late(in.c.engine.options.Clock.Now()) }
+	in.mu.Lock()
+	none := !late()
+	in.mu.Unlock()
+	if none {
+		return
+	}
+	in.transition(func() {
+		if !late() {
+			return
+		}
+		in.watch.state, in.watch.err = stateFailing, fmt.Errorf("its watch is open, and for more than %s brought neither an event nor a bookmark", longestSilence)
+		in.mustList, in.hearing = true, hearing{}
+		in.lookAgain()
 	})
 }
 

@@ -5,6 +5,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -124,12 +125,23 @@ func (o *observed) WatchWithContext(ctx context.Context, options metav1.ListOpti
 		o.input.watchFailed(err, initial)
 		return nil, err
 	}
+	if reflect.TypeOf(w) == emptyWatch {
+		o.input.watchFailed(errNoAnswer, initial)
+		return w, nil // for the Reflector to go on from where it was
+	}
 	if !o.input.watchStarted(initial) {
 		w.Stop()
 		return nil, apierrors.NewResourceExpired(o.input.c.kind.name + " has not been watched for too long")
 	}
 	return &observedWatch{Interface: w, ended: sync.OnceFunc(o.input.watchEnded)}, nil
 }
+
+// emptyWatch is what client-go returns in place of an error if the connection is
+// closed before there is an answer, as by a load balancer with nothing behind it. It
+// has ended already.
+var emptyWatch = reflect.TypeOf(watch.NewEmptyWatch())
+
+var errNoAnswer = errors.New("the connection was closed before there was an answer")
 
 // observedWatch tells when a watch ends: however it does, the Reflector stops it.
 type observedWatch struct {

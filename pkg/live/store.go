@@ -13,13 +13,17 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Add, Update, Delete, Replace, Resync and Transformer make the input the store
-// of a client-go Reflector, which calls them from one goroutine.
-var _ cache.TransformingStore = &input{}
+// Add, Update, Delete, Bookmark, Replace, Resync and Transformer make the input the
+// store of a client-go Reflector, which calls them from one goroutine.
+var (
+	_ cache.TransformingStore      = &input{}
+	_ cache.ReflectorBookmarkStore = &input{}
+)
 
 // Add stores an object that a watch sent, trimmed. One that is unfit is noted:
 // what the Reflector does with an error is to log it.
 func (in *input) Add(obj any) error {
+	in.hears(false)
 	object, err := in.accept(obj)
 	if err != nil {
 		return err
@@ -45,12 +49,20 @@ func (in *input) Update(obj any) error { return in.Add(obj) }
 
 // Delete removes an object.
 func (in *input) Delete(obj any) error {
+	in.hears(false)
 	object, err := in.accept(obj)
 	if err != nil {
 		return err
 	}
 	in.write(keyOf(object), nil)
 	in.forgive(keyOf(object))
+	return nil
+}
+
+// Bookmark notes that the API server has nothing to tell. What ends the initial
+// objects of a streamed list is none: the Reflector keeps that to itself.
+func (in *input) Bookmark(string) error {
+	in.hears(true)
 	return nil
 }
 

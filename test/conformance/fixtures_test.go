@@ -30,8 +30,9 @@ const (
 )
 
 var (
-	findingsResource  = v1alpha1.SchemeGroupVersion.WithResource("findings")
-	proposalsResource = v1alpha1.SchemeGroupVersion.WithResource("proposals")
+	findingsResource        = v1alpha1.SchemeGroupVersion.WithResource("findings")
+	clusterFindingsResource = v1alpha1.SchemeGroupVersion.WithResource("clusterfindings")
+	proposalsResource       = v1alpha1.SchemeGroupVersion.WithResource("proposals")
 
 	namespaceCounter atomic.Int64
 )

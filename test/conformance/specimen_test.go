@@ -4,11 +4,13 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -24,17 +26,14 @@ type change struct {
 	Name string
 }
 
-// specimen is one collection with a known history: either the findings of a
-// namespace, or the Roles that they are about, which kube-apiserver serves. What
-// happens to one happens to the other, so the same expectations hold.
+// specimen is one collection with a known history: of a kind of srenix, or the Roles
+// of a namespace, which kube-apiserver serves. What happens to one happens to the
+// others, so the same expectations hold.
 type specimen struct {
-	namespace string
-	resource  schema.GroupVersionResource
+	kind
+	namespace string // empty for what is of the cluster
 	path      string
-	name      func(*unstructured.Unstructured) string
 	client    client
-	// own is whether it is a kind of srenix.
-	own bool
 	// old is a version, and oldNames the content then; history is what followed.
 	old      string
 	oldNames []string
@@ -44,18 +43,55 @@ type specimen struct {
 	changes  int
 }
 
-// specimens runs a test on the Roles and on the findings of a namespace each.
+// kind is what specimens are of.
+type kind struct {
+	resource schema.GroupVersionResource
+	// own is whether it is a kind of srenix.
+	own bool
+	// name is by what a test knows an object.
+	name func(*unstructured.Unstructured) string
+	// create, update and remove make, change and take away what an object is about.
+	create func(ctx context.Context, namespace, name string) error
+	update func(ctx context.Context, namespace, name string, round int) error
+	remove func(ctx context.Context, namespace, name string) error
+}
+
+// kinds are all that specimens are of.
+var kinds = map[string]kind{
+	"roles of kube-apiserver": {
+		resource: rbacv1.SchemeGroupVersion.WithResource("roles"), name: (*unstructured.Unstructured).GetName,
+		create: createWide, update: updateWide, remove: deleteRole,
+	},
+	"findings": {
+		resource: findingsResource, own: true, name: subject,
+		create: createWide, update: updateWide, remove: deleteRole,
+	},
+	"clusterfindings": {
+		resource: clusterFindingsResource, own: true,
+		name:   func(o *unstructured.Unstructured) string { return strings.TrimPrefix(subject(o), clusterRolePrefix) },
+		create: createClusterRole, update: updateClusterRole, remove: deleteClusterRole,
+	},
+	"proposals": {
+		resource: proposalsResource, own: true, name: target,
+		create: createRunbook, update: updateRunbook, remove: deleteRunbook,
+	},
+}
+
+// clusterScope is held by who has the clusterfindings to itself. Whoever waits for it
+// takes the place of a parallel test, so who holds it must not wait for such a place.
+var clusterScope sync.Mutex
+
+// specimens runs a test on a collection of each kind.
 func specimens(t *testing.T, test func(t *testing.T, s *specimen)) {
-	for kind, s := range map[string]*specimen{
-		"roles of kube-apiserver": {resource: rbacv1.SchemeGroupVersion.WithResource("roles"), name: (*unstructured.Unstructured).GetName},
-		"findings":                {resource: findingsResource, name: subject, own: true},
-	} {
-		t.Run(kind, func(t *testing.T) {
+	for name, of := range kinds {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s.namespace = namespace(t)
-			s.path = fmt.Sprintf("/apis/%s/namespaces/%s/%s", s.resource.GroupVersion(), s.namespace, s.resource.Resource)
-			s.client = newClient(t, admin)
-			withFindings(t, s.namespace, "a", "b", "c", "d", "e")
+			s := &specimen{kind: of, client: newClient(t, admin)}
+			s.place(t)
+			for _, name := range []string{"a", "b", "c", "d", "e"} {
+				s.change(t, watch.Added, name)
+			}
+			s.history = nil
 			list := s.client.get(t, s.path, "", jsonType).list(t)
 			s.old, s.oldNames = list.GetResourceVersion(), s.namesOf(list.Items)
 			s.change(t, watch.Deleted, "a")
@@ -66,6 +102,21 @@ func specimens(t *testing.T, test func(t *testing.T, s *specimen)) {
 	}
 }
 
+// place finds a collection that nobody else changes.
+func (s *specimen) place(t *testing.T) {
+	t.Helper()
+	if s.resource != clusterFindingsResource {
+		s.namespace = namespace(t)
+		s.path = fmt.Sprintf("/apis/%s/namespaces/%s/%s", s.resource.GroupVersion(), s.namespace, s.resource.Resource)
+		return
+	}
+	clusterScope.Lock()
+	t.Cleanup(clusterScope.Unlock)
+	s.path = groupPath + "/clusterfindings"
+	withoutClusterRoles(t)
+	t.Cleanup(func() { deleteClusterRoles(t) })
+}
+
 // change makes a change and waits until it shows.
 func (s *specimen) change(t *testing.T, kind watch.EventType, name string) {
 	t.Helper()
@@ -74,12 +125,12 @@ func (s *specimen) change(t *testing.T, kind watch.EventType, name string) {
 	defer changes.stop()
 	switch kind {
 	case watch.Added:
-		must(t, createRole(t.Context(), s.namespace, name))
+		must(t, s.create(t.Context(), s.namespace, name))
 	case watch.Modified:
 		s.changes++
-		must(t, updateRole(t.Context(), s.namespace, name, fmt.Sprintf("resource-%d", s.changes)))
+		must(t, s.update(t.Context(), s.namespace, name, s.changes))
 	case watch.Deleted:
-		must(t, deleteRole(t.Context(), s.namespace, name))
+		must(t, s.remove(t.Context(), s.namespace, name))
 	}
 	if e := changes.next(t); e.kind != kind || s.name(e.object) != name {
 		t.Fatalf("changing %s gave %s of %s, want %s", name, e.kind, s.name(e.object), kind)

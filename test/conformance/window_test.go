@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 )
@@ -20,27 +19,25 @@ import (
 // a client may be away and still go on from its version.
 const window = 75 * time.Second
 
-// TestVersionsLeaveTheWindow watches a version age. Clusterfindings have it almost
-// to themselves: history is kept longer where there is much of it.
+// longestBuffer is more than there can be of young changes, twice.
+const longestBuffer = 1000
+
+// TestVersionsLeaveTheWindow watches a version age. It has the clusterfindings almost
+// to itself: history is kept longer where there is much of it.
 func TestVersionsLeaveTheWindow(t *testing.T) {
 	t.Parallel()
-	const first, second = "conformance-window-1", "conformance-window-2"
+	clusterScope.Lock()
+	t.Cleanup(clusterScope.Unlock)
+	withoutClusterRoles(t)
+	t.Cleanup(func() { deleteClusterRoles(t) })
+	const first, second = "window-1", "window-2"
+	about := kinds["clusterfindings"].name
 	path := groupPath + "/clusterfindings"
 	c := newClient(t, admin)
-	role := func(name, resource string) *rbacv1.ClusterRole {
-		return &rbacv1.ClusterRole{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Rules:      []rbacv1.PolicyRule{{Verbs: []string{rbacv1.VerbAll}, APIGroups: []string{""}, Resources: []string{resource}}},
-		}
-	}
 	for _, name := range []string{first, second} {
-		_, err := kube.RbacV1().ClusterRoles().Create(t.Context(), role(name, "pods"), metav1.CreateOptions{})
-		must(t, err)
-		t.Cleanup(func() {
-			_ = kube.RbacV1().ClusterRoles().Delete(context.Background(), name, metav1.DeleteOptions{})
-		})
+		must(t, createClusterRole(t.Context(), "", name))
 		eventually(t, "the clusterfinding of "+name, func(context.Context) (bool, string) {
-			found := subjects(c.get(t, path, selecting("fieldSelector", "spec.subject.name="+name), jsonType).list(t).Items)
+			found := subjects(c.get(t, path, selecting("fieldSelector", "spec.subject.name="+clusterRolePrefix+name), jsonType).list(t).Items)
 			return len(found) == 1, fmt.Sprint(found)
 		})
 	}
@@ -52,15 +49,14 @@ func TestVersionsLeaveTheWindow(t *testing.T) {
 		from := c.get(t, path, "", jsonType).list(t).GetResourceVersion()
 		w := c.watch(t, path, selecting("resourceVersion", from), jsonType)
 		defer w.stop()
-		_, err := kube.RbacV1().ClusterRoles().Update(t.Context(), role(first, fmt.Sprint("resource-", changes)), metav1.UpdateOptions{})
-		must(t, err)
-		of := w.until(t, func(e event) bool { return subject(e.object) == first })
+		must(t, updateClusterRole(t.Context(), "", first, changes))
+		of := w.until(t, func(e event) bool { return about(e.object) == first })
 		if e := of[len(of)-1]; e.kind != watch.Modified {
 			t.Fatalf("have %s of %s, want it modified", e.kind, first)
 		}
 	}
-	// The buffer begins with room for a hundred changes, and grows if it is full
-	// of young ones.
+	// The buffer has room for a hundred changes at least, and grows if it is full of
+	// young ones.
 	for range 60 {
 		change()
 	}
@@ -68,7 +64,7 @@ func TestVersionsLeaveTheWindow(t *testing.T) {
 	// Others may have findings about their own.
 	inWindow := func() (own int) {
 		for _, e := range replay(t, c, path, old) {
-			if name := subject(e.object); name == first || name == second {
+			if name := about(e.object); name == first || name == second {
 				own++
 			}
 		}
@@ -85,10 +81,16 @@ func TestVersionsLeaveTheWindow(t *testing.T) {
 	if have := inWindow(); have != 60 {
 		t.Fatalf("a watch from the old version replays %d changes, want 60", have)
 	}
-	for range 45 {
-		change()
+	var events []event
+	for range longestBuffer / 50 {
+		for range 50 {
+			change()
+		}
+		events = c.watch(t, path, selecting("resourceVersion", old)+"&timeoutSeconds=1", jsonType).rest(t)
+		if len(events) == 1 {
+			break
+		}
 	}
-	events := c.watch(t, path, selecting("resourceVersion", old), jsonType).rest(t)
 	if len(events) != 1 || events[0].kind != watch.Error || events[0].code() != http.StatusGone || events[0].reason() != metav1.StatusReasonExpired {
 		t.Errorf("watching from what left the window: have %d events, want one ERROR with 410 Expired", len(events))
 	}

@@ -295,6 +295,12 @@ func startReplica(t *testing.T, name string) (direct func(kubeconfig string) *re
 			t.Error(err)
 		}
 	})
+	return directTo(t, port)
+}
+
+// directTo returns how to reach the server on a port without the aggregator.
+func directTo(t *testing.T, port int) (direct func(kubeconfig string) *rest.Config) {
+	t.Helper()
 	secret, err := kubeClient(t).CoreV1().Secrets("srenix-system").Get(t.Context(), "srenix-serving-certs", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

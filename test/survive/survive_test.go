@@ -27,6 +27,7 @@ func TestTheServersSurvive(t *testing.T) {
 		happen func(s *installation)
 	}{
 		{"an etcd that hangs", (*installation).hang},
+		{"an etcd that hangs for long", (*installation).outage},
 		{"a restart of etcd", func(s *installation) { s.control("restart", "etcd") }},
 		{"a restart of kube-apiserver", func(s *installation) { s.control("restart", "kube-apiserver") }},
 		{"watches that are closed", func(s *installation) {
@@ -74,6 +75,13 @@ func TestTheServersSurvive(t *testing.T) {
 // hang pauses etcd until somebody has noticed.
 func (s *installation) hang() {
 	s.Helper()
+	s.pauseEtcd()
+	s.control("resume", "etcd")
+}
+
+// pauseEtcd returns once a request has failed for it.
+func (s *installation) pauseEtcd() {
+	s.Helper()
 	s.control("pause", "etcd")
 	s.eventually("a request to fail", func(ctx context.Context) (bool, string) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -81,7 +89,6 @@ func (s *installation) hang() {
 		_, err := s.kube.CoreV1().ConfigMaps("default").Create(ctx, configMap("hangs", ""), metav1.CreateOptions{})
 		return err != nil, "it was served"
 	})
-	s.control("resume", "etcd")
 }
 
 // served waits until a change gets through to what is served, by either replica.

@@ -144,6 +144,14 @@ func (c *Cluster) CloseWatches(resource schema.GroupVersionResource) {
 	r.changed.Broadcast()
 }
 
+// Bookmark sends a bookmark on running watches, as an API server does every minute.
+func (c *Cluster) Bookmark(resource schema.GroupVersionResource) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	bookmark := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ResourceVersion: strconv.Itoa(c.version)}}
+	c.resource(resource).record(c.version, watch.Bookmark, bookmark)
+}
+
 // Expire ends running watches and forgets the history, so that whoever watches
 // has to list again.
 func (c *Cluster) Expire(resource schema.GroupVersionResource) {

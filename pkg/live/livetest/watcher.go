@@ -58,10 +58,9 @@ func (c *Cluster) watch(resource schema.GroupVersionResource, example live.Objec
 		for _, object := range r.sorted() {
 			w.initial = append(w.initial, watch.Event{Type: watch.Added, Object: object})
 		}
-		end := example.DeepCopyObject().(live.Object)
-		end.SetResourceVersion(strconv.Itoa(c.version))
-		end.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
-		w.initial = append(w.initial, watch.Event{Type: watch.Bookmark, Object: end})
+		w.initial = append(w.initial, watch.Event{Type: watch.Bookmark, Object: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			ResourceVersion: strconv.Itoa(c.version), Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"},
+		}}})
 		w.next = len(r.history)
 	} else {
 		version, err := strconv.Atoi(options.ResourceVersion)
@@ -114,10 +113,18 @@ func (w *watcher) await() (watch.Event, bool) {
 }
 
 func (w *watcher) send(event watch.Event) bool {
-	if event.Type != watch.Bookmark && !w.selector.Matches(labels.Set(event.Object.(live.Object).GetLabels())) {
+	object := event.Object.(live.Object)
+	switch {
+	case event.Type == watch.Bookmark:
+		bookmark := w.example.DeepCopyObject().(live.Object)
+		bookmark.SetResourceVersion(object.GetResourceVersion())
+		bookmark.SetAnnotations(object.GetAnnotations())
+		event.Object = bookmark
+	case !w.selector.Matches(labels.Set(object.GetLabels())):
 		return true
+	default:
+		event.Object = as(w.example, object)
 	}
-	event.Object = as(w.example, event.Object.(live.Object))
 	select {
 	case w.results <- event:
 		return true

@@ -24,18 +24,18 @@ func (s *Store) Watch(ctx context.Context, _ string, options storage.ListOptions
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	initial := options.SendInitialEvents != nil && *options.SendInitialEvents
-	if !initial && version != 0 && version != s.version {
+	ends := options.SendInitialEvents != nil && *options.SendInitialEvents
+	if !ends && version != 0 && version != s.version {
 		// Changes between the cacher's list and its watch are not kept; it lists again.
 		return nil, apierrors.NewResourceExpired(fmt.Sprintf("version %d has passed, the current one is %d", version, s.version))
 	}
-	f := newFeed(s.forget)
-	if initial || version == 0 {
+	var initial []watch.Event
+	if ends || version == 0 {
 		for _, object := range s.objects {
-			f.send(watch.Event{Type: watch.Added, Object: object})
+			initial = append(initial, watch.Event{Type: watch.Added, Object: object})
 		}
 	}
-	if initial {
+	if ends {
 		bookmark, err := s.bookmarkLocked()
 		if err != nil {
 			return nil, err
@@ -43,8 +43,9 @@ func (s *Store) Watch(ctx context.Context, _ string, options storage.ListOptions
 		if err := storage.AnnotateInitialEventsEndBookmark(bookmark); err != nil {
 			return nil, fmt.Errorf("ending the initial events of %s: %w", s.resource, err)
 		}
-		f.send(watch.Event{Type: watch.Bookmark, Object: bookmark})
+		initial = append(initial, watch.Event{Type: watch.Bookmark, Object: bookmark})
 	}
+	f := newFeed(initial, s.forget)
 	s.feeds[f] = struct{}{}
 	go f.run(ctx)
 	return f, nil
@@ -77,9 +78,17 @@ func (s *Store) forget(f *feed) {
 	delete(s.feeds, f)
 }
 
-// feed carries a store's changes to one watch without ever making the store
-// wait. What is queued are references; those to objects that were replaced or
-// deleted since keep them in memory until the watch has taken them.
+// longestBacklog is how many events may wait for a watch, beside those that it begins
+// with. What waits are references, of which those to objects that were replaced or
+// deleted since keep them in memory: of findings some hundred MiB at most. The cacher
+// cuts its own slow watchers after a fraction of a second, so that it falls behind
+// this far only if it gets no processor for seconds.
+const longestBacklog = 1 << 16
+
+// feed carries a store's changes to one watch without ever making the store wait. A
+// watch that falls too far behind ends, as a slow one does everywhere: the cacher
+// then lists again, and with it those who watch the cacher. Nothing is left out
+// instead, for bookmarks in between promise all that came before them.
 type feed struct {
 	forget func(*feed)
 	out    chan watch.Event
@@ -88,22 +97,35 @@ type feed struct {
 
 	mu      sync.Mutex
 	pending []watch.Event
+	taken   int // from pending, and perhaps not delivered yet
+	limit   int // of both
 	wake    chan struct{}
 }
 
-func newFeed(forget func(*feed)) *feed {
+func newFeed(initial []watch.Event, forget func(*feed)) *feed {
 	return &feed{
-		forget: forget,
-		out:    make(chan watch.Event, 100),
-		stop:   make(chan struct{}),
-		wake:   make(chan struct{}, 1),
+		forget:  forget,
+		out:     make(chan watch.Event, 100),
+		stop:    make(chan struct{}),
+		pending: initial,
+		limit:   len(initial) + longestBacklog,
+		wake:    make(chan struct{}, 1),
 	}
 }
 
 func (f *feed) send(event watch.Event) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.taken+len(f.pending) >= f.limit {
+		f.Stop()
+	}
+	select {
+	case <-f.stop:
+		f.pending = nil
+		return
+	default:
+	}
 	f.pending = append(f.pending, event)
-	f.mu.Unlock()
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -117,7 +139,7 @@ func (f *feed) run(ctx context.Context) {
 	for {
 		f.mu.Lock()
 		batch := f.pending
-		f.pending = nil
+		f.pending, f.taken = nil, len(batch)
 		f.mu.Unlock()
 		for _, event := range batch {
 			select {

@@ -60,6 +60,11 @@ func everything() storage.SelectionPredicate {
 // cached returns a store behind the cacher, as the server uses it.
 func cached(t testing.TB) (*Store, storage.Interface) {
 	t.Helper()
+	return cachedAt(t, clock.RealClock{})
+}
+
+func cachedAt(t testing.TB, c clock.WithTicker) (*Store, storage.Interface) {
+	t.Helper()
 	if err := ConfigureCachers(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +72,7 @@ func cached(t testing.TB) (*Store, storage.Interface) {
 	install.Install(scheme)
 	config := storagebackend.Config{Codec: serializer.NewCodecFactory(scheme).LegacyCodec(v1alpha1.SchemeGroupVersion)}
 	var store *Store
-	options := NewRESTOptions("findings", config.ForResource(srenix.Resource("findings")), clock.RealClock{}, func(s *Store) { store = s })
+	options := NewRESTOptions("findings", config.ForResource(srenix.Resource("findings")), c, func(s *Store) { store = s })
 	front, destroy, err := options.Decorator(options.StorageConfig, prefix, key,
 		func() runtime.Object { return &srenix.Finding{} }, func() runtime.Object { return &srenix.FindingList{} }, attrs, nil, nil)
 	if err != nil {
