@@ -154,8 +154,12 @@ func (f *finder) parent() ast.Node {
 
 // removable tells whether the program compiles without a statement.
 func (f *finder) removable(statement ast.Stmt) bool {
-	switch f.parent().(type) {
-	case *ast.BlockStmt, *ast.CaseClause, *ast.CommClause:
+	switch parent := f.parent().(type) {
+	case *ast.BlockStmt, *ast.CaseClause:
+	case *ast.CommClause:
+		if parent.Comm == statement { // What a select waits for.
+			return false
+		}
 	default:
 		return false
 	}

@@ -30,6 +30,7 @@ func TestFind(t *testing.T) {
 		"fields":                     {"_ = Verdict{Result: s}", []string{"_ = Verdict{Result: s} -> removed", "s -> zero"}},
 		"boolean literals":           {"return true", []string{"true -> false"}},
 		"constants by name":          {"println(limit, limit)", []string{"println(limit, limit) -> removed", "limit -> +1", "limit -> +1 #2"}},
+		"not what a select awaits":   {"var c chan int; select { case x = <-c: y++; case <-c: }", []string{"y++ -> removed"}},
 		"no declarations":            {"n := x; var m [4]int; for range m { n++; continue }; _ = n", []string{"n++ -> removed", "continue -> removed", "_ = n -> removed"}},
 	} {
 		t.Run(name, func(t *testing.T) {

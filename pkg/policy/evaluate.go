@@ -94,11 +94,11 @@ func answers[T any](late T, functions ...func() T) []T {
 	given := slices.Repeat([]T{late}, len(functions))
 	for i, answer := range coming {
 		select {
-		case given[i] = <-answer:
+		case in := <-answer:
+			given[i] = in
 		case <-deadline.Done():
-			select {
-			case given[i] = <-answer: // It was there before the deadline.
-			default:
+			if len(answer) > 0 { // It was there before the deadline.
+				given[i] = <-answer
 			}
 		}
 	}

@@ -182,19 +182,21 @@ func complete(t *testing.T, stage Stage, decision v1alpha1.Decision) Input {
 }
 
 func TestFactThatNobodyAskedForDeniesItsLayer(t *testing.T) {
-	unasked := map[Layer]func(*Input){
-		SignedToken:      func(in *Input) { in.TokenUsedBy = nil },
-		DualApproval:     func(in *Input) { in.Approvals = nil },
-		HashChainedAudit: func(in *Input) { in.ChainVerified = false },
-		RateBudget:       func(in *Input) { in.Spent = nil },
-		Access:           func(in *Input) { in.AccessDenied = nil },
-	}
-	for layer, forget := range unasked {
+	for layer, unasked := range map[Layer]struct {
+		forget func(*Input)
+		words  string
+	}{
+		SignedToken:      {func(in *Input) { in.TokenUsedBy = nil }, "whether the token was used already"},
+		DualApproval:     {func(in *Input) { in.Approvals = nil }, "who else approved or denied this"},
+		HashChainedAudit: {func(in *Input) { in.ChainVerified = false }, "whether the audit chain is in order"},
+		RateBudget:       {func(in *Input) { in.Spent = nil }, "how much of the budget is spent"},
+		Access:           {func(in *Input) { in.AccessDenied = nil }, "whether the approver may do this"},
+	} {
 		for _, stage := range []Stage{StageApproval, StageExecution} {
 			t.Run(string(stage)+" "+string(layer), func(t *testing.T) {
 				in := good(t, stage, v1alpha1.ActionDeletePod)
-				forget(&in)
-				expectDenied(t, Evaluate(in), ": nobody asked", layer)
+				unasked.forget(&in)
+				expectDenied(t, Evaluate(in), "it cannot be told "+unasked.words+": nobody asked", layer)
 			})
 		}
 	}

@@ -107,8 +107,8 @@ func issues(certificate *unstructured.Unstructured, namespace, secret string, ho
 }
 
 func writes(certificate *unstructured.Unstructured, secret string) bool {
-	name, found, err := unstructured.NestedString(certificate.Object, "spec", "secretName")
-	return found && err == nil && name == secret
+	name, found, _ := unstructured.NestedString(certificate.Object, "spec", "secretName")
+	return found && name == secret // What is no string is not found.
 }
 
 // writersOf returns the Certificates of a namespace that write a Secret.
