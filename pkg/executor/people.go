@@ -83,17 +83,20 @@ func (r *reconciler) releaseRunbook(ctx context.Context, approval *opsv1alpha1.A
 	return r.concludeRelease(ctx, approval, past)
 }
 
-// concludeRelease ends an approval whose release the chain has recorded. A denial
-// that it has before came in time.
+// concludeRelease ends an approval whose release the chain has recorded: whichever
+// of a release and a denial the chain has first holds.
 func (r *reconciler) concludeRelease(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
 	contest, err := r.contest(ctx, approval)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if denial := contest.denial(past.own(opsv1alpha1.AuditRunbookReleased).Spec.Index); denial != nil {
+	if contest.released() {
+		return r.conclude(ctx, approval, past, released())
+	}
+	if denial := contest.denial(math.MaxInt64); denial != nil {
 		return r.conclude(ctx, approval, past, deniedByPerson(denial.References.Approver, denial.References.Approval))
 	}
-	return r.conclude(ctx, approval, past, released())
+	return ctrl.Result{}, fmt.Errorf("audit event %s, which releases the runbook of Approval %s/%s, is not found by its digest", past.own(opsv1alpha1.AuditRunbookReleased).Name, approval.Namespace, approval.Name)
 }
 
 func deniedByPerson(who, approval string) ending {
