@@ -62,9 +62,11 @@ $(BIN)/certmanager-controllers: hack/controllers/main.go hack/controllers/go.mod
 	@cd hack/controllers && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@ .
 
 .PHONY: image
-image: ## Write the container image of the servers as an OCI layout into _output/image
-	@for command in apiserver executor; do CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o _output/root/$$command ./cmd/$$command || exit 1; done
-	cd hack/image && go run . --root ../../_output/root --output ../../_output/image
+image: ## Write the container image of the servers as an OCI layout into _output/image, and its bill of materials beside
+	@rm -rf _output/root
+	@# What is not stamped with the state of a repository is the same from an archive of the sources.
+	@for command in apiserver executor; do CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o _output/root/$$command ./cmd/$$command || exit 1; done
+	cd hack/image && go run . --root ../../_output/root --output ../../_output/image --sbom ../../_output/sbom.cdx.json --version '$(VERSION)'
 
 ## Check
 
@@ -88,6 +90,8 @@ SHORT = -short
 .PHONY: test-unit
 test-unit: ## Run the tests that need no control plane, with fewer random histories
 	go test -timeout 30m $(SHORT) ./cmd/... ./pkg/... ./hack/...
+	cd hack/image && go test -timeout 30m $(SHORT) .
+	cd test/chart && go test .
 
 FUZZTIME = 1m
 
@@ -107,6 +111,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m, or as 1000x)
 .PHONY: test-plane
 test-plane: build controlplane controllers ## Run the tests on local control planes
 	go test -count=1 -timeout 40m ./test/...
+	cd test/chart && go test -count=1 ./install
 
 SIZE = 1k,10k
 
@@ -125,7 +130,7 @@ verify: lint ## Check formatting, lint, generated files and manifests
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...
-	cd hack/controlplane && ../../$(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...
+	for module in hack/controlplane hack/image test/chart; do (cd $$module && ../../$(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
 
 $(TOOLS)/golangci-lint: Makefile
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION); the first time takes some minutes" >&2
@@ -133,7 +138,7 @@ $(TOOLS)/golangci-lint: Makefile
 	@touch $@
 
 .PHONY: generate
-generate: ## Regenerate code, CRDs and the reader ClusterRole
+generate: ## Regenerate code, CRDs, the reader ClusterRole, and what the Helm chart takes from elsewhere
 	hack/update-codegen.sh
 
 .PHONY: clean

@@ -2,9 +2,10 @@
 # Copyright The srenix Authors.
 # SPDX-License-Identifier: Apache-2.0
 
-# Regenerates every zz_generated file, pkg/generated and the CRDs. The
-# generators are pinned in hack/tools/go.mod. `make verify` fails if the result
-# differs from what is committed.
+# Regenerates every zz_generated file, pkg/generated, the CRDs, and what the Helm
+# chart takes from the kustomize base and from its own values. The generators are
+# pinned in hack/tools/go.mod. `make verify` fails if the result differs from what
+# is committed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -39,3 +40,13 @@ echo "generating the reader ClusterRole" >&2
 role=artifacts/kustomize/base/rbac/apiserver-reader.yaml
 go run ./hack/readerrole > "${role}.new"
 mv "${role}.new" "${role}"
+
+echo "copying what the Helm chart takes from the kustomize base" >&2
+base=artifacts/kustomize/base
+files=artifacts/charts/srenix/files
+rm -rf "${files}"
+mkdir -p "${files}"
+cp -R "${base}/crds" "${base}/policies" "${base}/rbac" "${base}/apiservice.yaml" "${base}/webhook.yaml" "${base}/config.yaml" "${files}/"
+
+echo "generating the Helm chart's table of values" >&2
+go run ./hack/chartvalues artifacts/charts/srenix

@@ -3,7 +3,8 @@
 
 // Command image writes a container image with the files of a directory at its
 // root, as an OCI layout, with no container engine. The image has no base: the
-// programs are static. Equal inputs give equal bytes.
+// programs are static. It comes with a bill of materials, inside and beside. Equal
+// inputs give equal bytes.
 package main
 
 import (
@@ -29,15 +30,28 @@ const nonroot = "65532:65532"
 func main() {
 	root := flag.String("root", "", "directory whose files become the image's root")
 	output := flag.String("output", "", "directory to write the OCI layout to; replaced if it exists")
+	sbom := flag.String("sbom", "", "file to write the bill of materials to, as CycloneDX in JSON")
+	version := flag.String("version", "", "version of the programs")
 	flag.Parse()
-	if err := run(*root, *output); err != nil {
+	if err := run(*root, *output, *sbom, *version); err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1)
 	}
 }
 
-func run(root, output string) error {
-	content, err := archive(root)
+func run(root, output, sbom, version string) error {
+	programs, err := files(root)
+	if err != nil {
+		return err
+	}
+	bill, err := billOfMaterials(version, programs)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(sbom, bill, 0o644); err != nil {
+		return fmt.Errorf("writing the bill of materials: %w", err)
+	}
+	content, err := archive(append(programs, file{name: sbomFile, mode: 0o644, content: bill}))
 	if err != nil {
 		return err
 	}
@@ -83,24 +97,40 @@ func mustConfig(image v1.Image) *v1.ConfigFile {
 	return config
 }
 
-// archive packs the files in the order of their names, with no times and no owners.
-func archive(root string) ([]byte, error) {
+// file is one at the root of the image.
+type file struct {
+	name    string
+	mode    int64
+	content []byte
+}
+
+// files reads the programs of a directory, in the order of their names.
+func files(root string) ([]file, error) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", root, err)
 	}
-	var buffer bytes.Buffer
-	writer := tar.NewWriter(&buffer)
+	var found []file
 	for _, entry := range entries {
 		content, err := os.ReadFile(filepath.Join(root, entry.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", entry.Name(), err)
 		}
-		if err := writer.WriteHeader(&tar.Header{Name: entry.Name(), Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}); err != nil {
-			return nil, fmt.Errorf("packing %s: %w", entry.Name(), err)
+		found = append(found, file{name: entry.Name(), mode: 0o755, content: content})
+	}
+	return found, nil
+}
+
+// archive packs files, with no times and no owners.
+func archive(files []file) ([]byte, error) {
+	var buffer bytes.Buffer
+	writer := tar.NewWriter(&buffer)
+	for _, one := range files {
+		if err := writer.WriteHeader(&tar.Header{Name: one.name, Mode: one.mode, Size: int64(len(one.content)), Typeflag: tar.TypeReg}); err != nil {
+			return nil, fmt.Errorf("packing %s: %w", one.name, err)
 		}
-		if _, err := writer.Write(content); err != nil {
-			return nil, fmt.Errorf("packing %s: %w", entry.Name(), err)
+		if _, err := writer.Write(one.content); err != nil {
+			return nil, fmt.Errorf("packing %s: %w", one.name, err)
 		}
 	}
 	if err := writer.Close(); err != nil {

@@ -26,6 +26,9 @@ import (
 	"github.com/srenix/srenix/pkg/webhook"
 )
 
+// apiServiceName is the APIService of artifacts/.
+var apiServiceName = v1alpha1.SchemeGroupVersion.Version + "." + v1alpha1.GroupName
+
 const (
 	// webhookConfiguration is the ValidatingWebhookConfiguration of artifacts/.
 	webhookConfiguration = "srenix"
@@ -82,9 +85,8 @@ func (p *publication) publish(ctx context.Context) error {
 }
 
 func (p *publication) publishService(ctx context.Context, ca []byte) error {
-	name := v1alpha1.SchemeGroupVersion.Version + "." + v1alpha1.GroupName
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		service, err := p.services.APIServices().Get(ctx, name, metav1.GetOptions{})
+		service, err := p.services.APIServices().Get(ctx, apiServiceName, metav1.GetOptions{})
 		if err != nil || bytes.Equal(service.Spec.CABundle, ca) {
 			return err
 		}
@@ -93,7 +95,7 @@ func (p *publication) publishService(ctx context.Context, ca []byte) error {
 		return err
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("publishing the authority in APIService %s: %w", name, err)
+		return fmt.Errorf("publishing the authority in APIService %s: %w", apiServiceName, err)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiserverwebhook "k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
@@ -88,6 +89,12 @@ func TestTheServerFillsInWhereItsWebhooksAre(t *testing.T) {
 		return paths
 	}
 	secret := "/" + certificate.path
+	for _, path := range webhook.Paths() {
+		path = webhook.SecretPath(certificate.path, path)
+		if problems := apiserverwebhook.ValidateWebhookService(nil, "srenix-system", "srenix-apiserver", &path, 9443); len(problems) > 0 {
+			t.Errorf("kube-apiserver refuses the path: %v", problems)
+		}
+	}
 	want := []string{secret + "/validate-proposals-approve", secret + "/validate-approvals", "/site", "https://localhost:9443" + secret + "/validate-approvals"}
 	if diff := cmp.Diff(want, published()); diff != "" {
 		t.Errorf("paths (-want +have):\n%s", diff)

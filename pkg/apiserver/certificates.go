@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,8 +50,9 @@ type servingCertificate struct {
 	path string
 }
 
-// secretPath is what fits into a URL and cannot be guessed.
-var secretPath = regexp.MustCompile(`^[A-Za-z0-9]{26,64}$`)
+// secretPath is what kube-apiserver takes in the path of a webhook's Service, whose
+// elements are like names of objects, and cannot be guessed.
+var secretPath = regexp.MustCompile(`^[a-z0-9]{26,63}$`)
 
 // ensureCertificate returns the certificate in the Secret, or makes one where
 // there is none that fits until a time. The authority's key exists only while it
@@ -119,7 +121,7 @@ func (s *servingCertificate) replaced(hosts []string, now, until time.Time) (*se
 		next.ca = append(next.ca, s.formerAuthorities(now)...)
 	}
 	if next.path = s.path; !secretPath.MatchString(next.path) {
-		next.path = rand.Text()
+		next.path = strings.ToLower(rand.Text())
 	}
 	return &next, nil
 }

@@ -46,5 +46,7 @@ admission reviews that decide whether an approval counts.`,
 	}
 	options.AddFlags(command.Flags())
 	verflag.AddFlags(command.Flags())
+	command.CompletionOptions.DisableDefaultCmd = true
+	command.AddCommand(newDeregisterCommand(ctx))
 	return command
 }
