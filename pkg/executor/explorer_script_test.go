@@ -165,6 +165,7 @@ func heals() event {
 func comesBack() event {
 	return event{"the finding comes back, and the proposal has another digest", 1, func(e *explorer, p *position) bool {
 		p.stored = p.stored.store(e.cluster.later())
+		p.opposed = true
 		return true
 	}}
 }
