@@ -26,7 +26,7 @@ func run(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	ctx := context.Background()
 	p, err := plane.Start(ctx, plane.Options{Dir: filepath.Join(dir, "plane"), Nodes: 2, Progress: os.Stderr})
 	if err != nil {
