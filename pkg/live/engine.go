@@ -294,8 +294,8 @@ func (e *Engine) watch(now time.Time) {
 // different goroutines may cross, by much less.
 const noticeable = time.Second
 
-// watchClock has all that asked for the time evaluated again once the clock is set
-// back: their timers are of a time that comes later than they thought, and what
+// watchClock has all that asked for the time, or failed, evaluated again once the clock
+// is set back: their timers are of a time that comes later than they thought, and what
 // they said may not be so yet.
 func (e *Engine) watchClock(now time.Time) {
 	for {

@@ -168,8 +168,9 @@ func (e *Engine) conclude(v *View, result verdict) {
 	n := v.node
 	if n != nil {
 		n.depend(v.deps)
-		r.setTimed(n, v.timed)
-		if v.timed && v.now.UnixNano()-e.latest.Load() >= int64(noticeable) {
+		timed := v.timed || failed // what failed is tried again at a time
+		r.setTimed(n, timed)
+		if timed && v.now.UnixNano()-e.latest.Load() >= int64(noticeable) {
 			e.enqueue(t) // the clock was set back meanwhile
 		}
 	}

@@ -121,6 +121,28 @@ func TestAStatusHealsWithTheLastSubject(t *testing.T) {
 	}
 }
 
+func TestAFailureIsRetriedThoughTheClockIsSetBack(t *testing.T) {
+	failing := true
+	rule := readsConfig("rule")
+	evaluate := rule.Evaluate
+	rule.Evaluate = func(v *live.View, subject live.Key) ([]live.Output, error) {
+		if failing {
+			return nil, errors.New("not now")
+		}
+		return evaluate(v, subject)
+	}
+	f := newFixture(t, rule)
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.run()
+	f.settle()
+	f.clock.SetTime(f.clock.Now().Add(-time.Hour))
+	live.LookAtClock(f.engine)
+	f.settle()
+	failing = false
+	f.step(time.Minute)
+	noted(t, f, map[string]string{"ns/a": "missing"})
+}
+
 func TestAFailureIsRetriedWithBackoff(t *testing.T) {
 	failing := true
 	rule := readsConfig("rule")

@@ -86,7 +86,7 @@ type node struct {
 	failures int
 	trouble  string // reason, "" if the last evaluation went well
 	observed []Observation
-	timed    bool // the last evaluation asked for the time; guarded by rule.mu
+	timed    bool // the last evaluation asked for the time, or failed; guarded by rule.mu
 }
 
 type outputRef struct {
@@ -124,7 +124,7 @@ func (r *rule) setTimed(n *node, timed bool) {
 	n.timed = timed
 }
 
-// timedSubjects are those whose last evaluation asked for the time.
+// timedSubjects are those whose last evaluation asked for the time, or failed.
 func (r *rule) timedSubjects() []Key {
 	r.mu.Lock()
 	defer r.mu.Unlock()
