@@ -4,13 +4,20 @@
 package apiserver
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/klog/v2"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -28,6 +35,26 @@ func whenComplete(complete func() bool, codecs runtime.NegotiatedSerializer, han
 		}
 		handler.ServeHTTP(w, r)
 	})
+}
+
+// caughtUp waits until what clients are served from has everything that the live view
+// has given out. A list without a version waits for that; others, as those of informers
+// that come from another replica, are answered from what there is, and would take what
+// is still on its way for gone.
+func caughtUp(ctx context.Context, served ...rest.Lister) error {
+	for _, resource := range served {
+		var last error
+		err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+			if _, last = resource.List(genericapirequest.WithNamespace(ctx, metav1.NamespaceAll), &metainternalversion.ListOptions{}); last != nil {
+				klog.FromContext(ctx).Error(last, "The first complete view cannot be listed yet")
+			}
+			return last == nil, nil
+		})
+		if err != nil {
+			return errors.Join(err, last)
+		}
+	}
+	return nil
 }
 
 func notYet() error {

@@ -4,14 +4,62 @@
 package apiserver
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/utils/clock"
+
+	"github.com/srenix/srenix/pkg/apis/srenix"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/registry/finding"
+	"github.com/srenix/srenix/pkg/registry/memory"
+	"github.com/srenix/srenix/pkg/registry/virtual"
 )
+
+// TestTheFirstListOfAnyVersionIsWhole has the store filled a moment ago: whoever asks
+// for any version gets what the cacher has, which is all once it has caught up.
+func TestTheFirstListOfAnyVersionIsWhole(t *testing.T) {
+	if err := memory.ConfigureCachers(); err != nil {
+		t.Fatal(err)
+	}
+	scheme, codecs, err := newServingScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings, err := finding.NewREST(virtual.Options{Scheme: scheme, Codec: codecs.LegacyCodec(v1alpha1.SchemeGroupVersion), Clock: clock.RealClock{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(findings.Destroy)
+	const filled = 5000
+	for i := range filled {
+		name := fmt.Sprintf("finding-%d", i)
+		if err := findings.Objects().Put(&srenix.Finding{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := caughtUp(t.Context(), findings); err != nil {
+		t.Fatal(err)
+	}
+	ctx := genericapirequest.WithNamespace(t.Context(), metav1.NamespaceAll)
+	for _, version := range []string{"0", "1"} {
+		listed, err := findings.List(ctx, &metainternalversion.ListOptions{ResourceVersion: version})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(listed.(*srenix.FindingList).Items); got != filled {
+			t.Errorf("of version %s there are %d, want %d", version, got, filled)
+		}
+	}
+}
 
 func TestNothingOfOursIsServedBeforeTheViewIsComplete(t *testing.T) {
 	complete := false

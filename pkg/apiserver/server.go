@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,6 +53,9 @@ type Server struct {
 	source  live.Source
 	// firstObserved remembers for the engine what no object dates.
 	firstObserved *observations.Store
+	// complete is set once everything can be served; served is what lists it.
+	complete      *atomic.Bool
+	served        []rest.Lister
 	auditing      *auditing
 	configuration configurationRecord
 	keys          *token.KeyStore
@@ -73,22 +77,23 @@ func (c *Config) Complete(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	complete := &atomic.Bool{}
 	c.Generic.AddReadyzChecks(healthz.NamedCheck("live-view", func(*http.Request) error {
 		// Latched: once complete, the server serves what it has.
-		if !engine.Synced() {
+		if !complete.Load() {
 			return errors.New("the first complete view is still being computed")
 		}
 		return nil
 	}))
 	buildHandler := c.Generic.BuildHandlerChainFunc
 	c.Generic.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return strictBodies(buildHandler(whenComplete(engine.Synced, c.Extra.Codecs, handler), config))
+		return strictBodies(buildHandler(whenComplete(complete.Load, c.Extra.Codecs, handler), config))
 	}
 	generic, err := c.Generic.Complete().New("srenix-apiserver", genericapiserver.NewEmptyDelegate())
 	if err != nil {
 		return nil, fmt.Errorf("making the generic API server: %w", err)
 	}
-	s := &Server{generic: generic, engine: engine, source: source, firstObserved: firstObserved, extra: c.Extra}
+	s := &Server{generic: generic, engine: engine, source: source, firstObserved: firstObserved, complete: complete, extra: c.Extra}
 	if err := s.install(ctx); err != nil {
 		return nil, err
 	}
@@ -230,6 +235,7 @@ func (s *Server) installStorage(minter proposal.Minter, recorder proposal.Record
 	}); err != nil {
 		return err
 	}
+	s.served = []rest.Lister{findings, clusterFindings, proposalREST}
 	group := genericapiserver.NewDefaultAPIGroupInfo(v1alpha1.GroupName, s.extra.Scheme, runtime.NewParameterCodec(s.extra.Scheme), s.extra.Codecs)
 	group.NegotiatedSerializer = withoutProtobuf{s.extra.Codecs}
 	group.PrioritizedVersions = []schema.GroupVersion{v1alpha1.SchemeGroupVersion}
@@ -285,6 +291,14 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.firstObserved.Run(ctx, configMaps, s.engine.Reconsider)
 	})
 	run(beside, "live view", func(ctx context.Context) error { return s.engine.Run(ctx, s.source) })
+	run(beside, "first complete view", func(ctx context.Context) error {
+		if err := s.engine.WaitForSync(ctx); err != nil {
+			return err
+		}
+		err := caughtUp(ctx, s.served...)
+		s.complete.Store(err == nil)
+		return err
+	})
 	run(beside, "webhook", s.webhook.Start)
 	run(beside, "client authorities", s.extra.authorities.run)
 	run(beside, "maintenance of the signing keys", s.maintainKeys)
