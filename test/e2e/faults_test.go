@@ -228,11 +228,11 @@ func TestKubeAPIServerKilledWithAnApprovalInFlight(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := namespace(t)
-			alice := approver(t, ns, "alice")
+			erin := approver(t, ns, "erin") // of a budget of her own
 			proposal := stuckStatefulSet(t, ns, "db")
 			gate := test.gate(t, ns)
 			keepRunning(t, srenix.Executor)
-			approval := approve(t, alice, proposal)
+			approval := approve(t, erin, proposal)
 			gate.await(t)
 			if err := errors.Join(srenix.Plane.Control(t.Context(), "kill", "kube-apiserver"), srenix.Plane.Control(t.Context(), "start", "kube-apiserver")); err != nil {
 				t.Fatal(err)
