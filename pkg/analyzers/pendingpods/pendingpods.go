@@ -86,10 +86,8 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		}
 		// PodScheduled does not turn when scheduling gates are gone, so a pod may have
 		// begun to wait later than it tells, but never sooner.
-		since := view.FirstObserved("no node")
-		if turned := inputs.ConditionOfPod(pod, corev1.PodScheduled).LastTransitionTime; turned.After(since) {
-			since = turned.Time
-		}
+		turned := inputs.ConditionOfPod(pod, corev1.PodScheduled).LastTransitionTime
+		since := slices.MaxFunc([]time.Time{view.FirstObserved("no node"), pod.CreationTimestamp.Time, turned.Time}, time.Time.Compare)
 		if !analyzers.Past(view, since.Add(a.grace)) {
 			continue
 		}

@@ -101,31 +101,44 @@ func TestTheGraceBeginsWhenThePodIsLetGo(t *testing.T) {
 // TestEachPodHasItsGrace plays pods of a workload that follow each other, of which each
 // finds a node in time.
 func TestEachPodHasItsGrace(t *testing.T) {
-	golden := analyzertest.Read(t, "testdata/found-too-little-cpu-and-memory.yaml")
-	i := slices.IndexFunc(golden.Objects, func(object live.Object) bool { _, is := object.(*corev1.Pod); return is })
-	pod := golden.Objects[i].(*corev1.Pod)
-	play := analyzertest.NewPlay(t, newAnalyzer(t), golden.Now, slices.Delete(golden.Objects, i, i+1)...)
-	waiting := func(name string) *corev1.Pod {
-		made := pod.DeepCopy()
-		made.Name, made.UID = name, types.UID(name)
-		made.Status.Conditions[0].LastTransitionTime = metav1.NewTime(play.Clock.Now())
-		play.Pod(made)
-		return made
-	}
-	last := waiting("first")
-	for _, name := range []string{"second", "third", "fourth"} {
-		play.Step(standardGrace - 10*time.Second)
-		next := waiting(name)
-		last.Spec.NodeName = "node-1"
-		play.Pod(last)
-		if found := play.Found(); len(found) != 0 {
-			t.Errorf("found when pod %s is made: %v", name, found)
-		}
-		last = next
-	}
-	began := play.Clock.Now()
-	play.Step(standardGrace)
-	if found := play.Found(); len(found) != 1 || !found[0].Since.Time.Equal(began) {
-		t.Errorf("found %v, want one since %s", found, began)
+	for name, date := range map[string]func(pod *corev1.Pod, now metav1.Time){
+		"from when its condition turned": func(pod *corev1.Pod, now metav1.Time) { pod.Status.Conditions[0].LastTransitionTime = now },
+		"from when it was made": func(pod *corev1.Pod, now metav1.Time) {
+			pod.CreationTimestamp, pod.Status.Conditions[0].LastTransitionTime = now, metav1.Time{}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			golden := analyzertest.Read(t, "testdata/found-too-little-cpu-and-memory.yaml")
+			i := slices.IndexFunc(golden.Objects, func(object live.Object) bool { _, is := object.(*corev1.Pod); return is })
+			pod := golden.Objects[i].(*corev1.Pod)
+			play := analyzertest.NewPlay(t, newAnalyzer(t), golden.Now, slices.Delete(golden.Objects, i, i+1)...)
+			waiting := func(name string) *corev1.Pod {
+				made := pod.DeepCopy()
+				made.Name, made.UID = name, types.UID(name)
+				date(made, metav1.NewTime(play.Clock.Now()))
+				play.Pod(made)
+				return made
+			}
+			last := waiting("first")
+			for _, name := range []string{"second", "third", "fourth"} {
+				play.Step(standardGrace - 10*time.Second)
+				next := waiting(name)
+				last.Spec.NodeName = "node-1"
+				play.Pod(last)
+				if found := play.Found(); len(found) != 0 {
+					t.Errorf("found when pod %s is made: %v", name, found)
+				}
+				last = next
+			}
+			began := play.Clock.Now()
+			play.Step(standardGrace - time.Second)
+			if found := play.Found(); len(found) != 0 {
+				t.Errorf("found within the grace of the last pod: %v", found)
+			}
+			play.Step(time.Second)
+			if found := play.Found(); len(found) != 1 || !found[0].Since.Time.Equal(began) {
+				t.Errorf("found %v, want one since %s", found, began)
+			}
+		})
 	}
 }
