@@ -152,14 +152,18 @@ func (a analyzer) failing(view *live.View, app *unstructured.Unstructured) (sinc
 	if phase == "" || phase == "Succeeded" || !automated(app) {
 		return time.Time{}, "", false
 	}
-	failed := phase == "Failed" || phase == "Error"
-	ended := time.Time{}
-	if failed {
-		ended = inputs.TimeAt(app, "status", "operationState", "finishedAt")
+	const failed = "automated sync fails"
+	ended, again := time.Time{}, phase == "Running" && inputs.NumberAt(app, "status", "operationState", "retryCount") > 0
+	if phase == "Failed" || phase == "Error" {
+		ended, again = inputs.TimeAt(app, "status", "operationState", "finishedAt"), true
 	}
-	since = view.Began("sync has not succeeded", ended)
-	again := phase == "Running" && inputs.NumberAt(app, "status", "operationState", "retryCount") > 0
-	if !failed && !again || !past(view, since.Add(a.grace)) {
+	// A first attempt has not failed while it runs, and what failed before has not
+	// succeeded yet.
+	if _, before := view.Observed(failed); !again && !before {
+		return time.Time{}, "", false
+	}
+	since = view.Began(failed, ended)
+	if !again || !past(view, since.Add(a.grace)) {
 		return time.Time{}, "", false
 	}
 	return since, why(app), true

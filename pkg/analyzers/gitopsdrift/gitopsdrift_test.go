@@ -199,6 +199,57 @@ func TestAFirstAttemptAfterALateSourceIsNoTrouble(t *testing.T) {
 	})
 }
 
+// An automated sync keeps failing from its first failure on, however long it ran before
+// that, and until one succeeds.
+func TestAnAutomatedSyncHasItsGraceFromItsFirstFailure(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-application-automated-sync-fails.yaml")
+	object := golden.Objects[0].(*unstructured.Unstructured).DeepCopy()
+	operation := func(phase string, started, finished time.Time) {
+		state := map[string]any{"phase": phase, "message": "one or more objects failed to apply", "startedAt": started.UTC().Format(time.RFC3339)}
+		if !finished.IsZero() {
+			state["finishedAt"] = finished.UTC().Format(time.RFC3339)
+		}
+		if err := unstructured.SetNestedMap(object.Object, state, "status", "operationState"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	operation("Running", golden.Now, time.Time{})
+	play := analyzertest.NewPlay(t, made(t), golden.Now, object.DeepCopy())
+	now := play.Clock.Now
+	becomes := func(phase string, started, finished time.Time) {
+		operation(phase, started, finished)
+		analyzertest.Store(t, play.Cluster, []live.Object{object.DeepCopy()})
+		livetest.Eventually(t, "the operation is "+phase+" and evaluated", func() bool {
+			stored, exists := live.Get(play.Engine, inputs.Applications, live.Key{Namespace: "argocd", Name: "web"})
+			return exists && phaseOf(stored) == phase && play.Engine.Settled()
+		})
+	}
+	is := func(severity v1alpha1.Severity, when string) {
+		t.Helper()
+		if found := play.Found(); len(found) != 1 || found[0].Reason != OutOfSync || found[0].Severity != severity || !found[0].Since.Time.Equal(golden.Now) {
+			t.Errorf("found %s: %+v, want %s since %s", when, found, severity, golden.Now)
+		}
+	}
+	play.Step(standardGrace + time.Minute)
+	failed := now()
+	becomes("Failed", golden.Now, failed)
+	is(v1alpha1.SeverityWarning, "when the first attempt failed after it ran for longer than the grace")
+	play.Step(standardGrace - time.Second)
+	is(v1alpha1.SeverityWarning, "within the grace of the failure")
+	play.Step(time.Second)
+	is(v1alpha1.SeverityCritical, "after the grace of the failure")
+	again := now()
+	becomes("Running", again, time.Time{})
+	play.Step(standardGrace)
+	is(v1alpha1.SeverityWarning, "while the sync of another revision runs")
+	becomes("Failed", again, now())
+	is(v1alpha1.SeverityCritical, "when that failed too")
+	becomes("Succeeded", now(), now())
+	is(v1alpha1.SeverityWarning, "when one succeeded and it differs all the same")
+	becomes("Failed", now(), now())
+	is(v1alpha1.SeverityWarning, "when one fails after one that succeeded")
+}
+
 func TestJunkIsNotTroubleAndHarmsNothing(t *testing.T) {
 	long := strings.Repeat("ä", 100_000)
 	junk := []any{nil, "", long, true, int64(-1), 1.5, []any{nil, int64(1), []any{}, map[string]any{"type": int64(1)}}, map[string]any{"ü": nil, "status": []any{}}}

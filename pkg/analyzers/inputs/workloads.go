@@ -49,7 +49,7 @@ var (
 	})
 	CronJobs = live.NewInput(batchv1.SchemeGroupVersion.WithResource("cronjobs"), live.InputOptions[*batchv1.CronJob]{
 		Trim: func(in *batchv1.CronJob) *batchv1.CronJob {
-			keepChange(&in.ObjectMeta) // a new schedule, or one that goes on, counts from then
+			keepChangeOf(&in.ObjectMeta, "spec") // a new schedule, or one that goes on, counts from then
 			in.Spec.JobTemplate.Spec.Template = trimJobTemplate(&in.Spec.JobTemplate.Spec.Template)
 			return in
 		},

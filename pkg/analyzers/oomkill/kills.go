@@ -17,13 +17,17 @@ import (
 // (k8s.io/cri-api and the container runtimes).
 const reason = "OOMKilled"
 
-// kills returns when a container was killed for want of memory: of the last two ends
-// what its status says, and before them what was seen of a row of kills that lasts.
+// farthest is how many restarts back kills are looked for: more than there are in a day
+// at the longest delay between two, 5 minutes (k8s.io/kubernetes, pkg/kubelet,
+// MaxContainerBackOff).
+const farthest = 300
+
+// kills returns when a container was killed for want of memory, the latest kills first,
+// and no more of them than make a finding: of the last two ends what its status says,
+// and of those before them what was seen.
 //
 // A status has only the last end. So each kill is remembered by its number, which is
-// that of the restart that follows it, for as long as the row goes on. To ask for a
-// number that was never seen as a kill begins it there and then, together with a later
-// one; so what counts is only what was seen before the one after it.
+// that of the restart that follows it, for as long as it counts.
 func (a analyzer) kills(view *live.View, pod *corev1.Pod, status *corev1.ContainerStatus) []time.Time {
 	last, number := status.LastTerminationState.Terminated, status.RestartCount
 	var before *corev1.ContainerStateTerminated
@@ -33,25 +37,17 @@ func (a analyzer) kills(view *live.View, pod *corev1.Pod, status *corev1.Contain
 	case status.State.Waiting != nil:
 		number++
 	}
+	told := map[int32]*corev1.ContainerStateTerminated{number: last, number - 1: before}
 	var times []time.Time
-	if killed(before) {
-		times = append(times, before.FinishedAt.Time)
-	}
-	if !killed(last) || !a.recent(view, last.FinishedAt.Time) {
-		return times
-	}
-	times = append(times, last.FinishedAt.Time)
-	seen := view.FirstObserved(killID(pod, status, number))
-	for earlier := number - 1; earlier > 0 && number-earlier < a.threshold; earlier-- {
-		at := view.FirstObserved(killID(pod, status, earlier))
-		known := earlier == number-1 && killed(before)
-		if !known && !at.Before(seen) {
-			break
+	for n := number; n > 0 && number-n < farthest && len(times) < int(a.threshold); n-- {
+		id := killID(pod, status, n)
+		at, counts := view.Observed(id)
+		if end := told[n]; end != nil {
+			at, counts = end.FinishedAt.Time, killed(end)
 		}
-		if !known {
-			times = append(times, at)
+		if counts && a.recent(view, at) {
+			times = append(times, view.Began(id, at))
 		}
-		seen = at
 	}
 	return times
 }

@@ -116,26 +116,54 @@ func TestOnlyKillsThatWereSeenCount(t *testing.T) {
 	h.ends("Error")
 	h.ends(reason)
 	h.found(false, "after one kill that follows other ends")
+	h.unseen(reason)
 	h.ends(reason)
-	h.found(false, "after two kills that follow other ends")
-	h.ends("Error")
+	h.found(false, "after two kills that were seen, and one between them that was not")
 	h.ends(reason)
-	h.found(false, "after an end that broke the row")
-	h.ends(reason)
-	h.found(false, "after two kills since then")
-	h.ends(reason)
-	h.found(true, "after three kills since then")
+	h.found(true, "after three kills that were seen")
 }
 
-func TestKillsThatNobodySawDoNotCount(t *testing.T) {
+func TestKillsNeedNotFollowEachOther(t *testing.T) {
 	h := newHistory(t)
 	h.ends(reason)
+	h.ends("Error")
+	h.ends("Completed")
+	h.ends(reason)
+	h.found(false, "after two kills with other ends between them")
 	h.unseen("Error")
 	h.unseen("Error")
+	h.Restart()
+	h.ends(reason)
+	h.found(true, "after three kills with other ends between them, of which nobody saw some")
+	h.ends("Error")
+	h.found(true, "after an end of another kind")
+	h.Step(17 * time.Hour)
+	h.found(false, "a day after the first kill")
+	h.ends(reason)
+	h.found(true, "after the third kill within a day")
+}
+
+func TestAKillIsFoundBehindManyOtherEnds(t *testing.T) {
+	h := newHistory(t)
 	h.ends(reason)
 	h.ends(reason)
-	if status := h.pod.Status.ContainerStatuses[0]; status.RestartCount != 5 {
-		t.Fatalf("%d restarts", status.RestartCount)
-	}
-	h.found(false, "after three kills, with two ends between them that nobody saw")
+	h.pod.Status.ContainerStatuses[0].RestartCount += 290
+	h.ends(reason)
+	h.found(true, "after three kills with 290 ends between them")
+	h = newHistory(t)
+	h.ends(reason)
+	h.ends(reason)
+	h.pod.Status.ContainerStatuses[0].RestartCount += farthest
+	h.ends(reason)
+	h.found(false, "after a kill that is farther from the two before it than is looked back")
+}
+
+func TestAKillOfADayAgoDoesNotCount(t *testing.T) {
+	h := newHistory(t)
+	h.ends(reason)
+	h.Step(12 * time.Hour)
+	h.ends(reason)
+	h.Step(11 * time.Hour)
+	h.ends(reason)
+	h.found(false, "after a third kill a day after the first")
 }

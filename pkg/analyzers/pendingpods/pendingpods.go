@@ -81,10 +81,13 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	}
 	var all []pending
 	for _, pod := range w.Troubled(view) {
-		since, waits := waitsSince(pod)
-		if !waits {
+		if !waits(pod) {
 			continue
 		}
+		// PodScheduled does not turn when scheduling gates are gone, so a pod may have
+		// begun to wait later than it tells, but never sooner.
+		turned := inputs.ConditionOfPod(pod, corev1.PodScheduled).LastTransitionTime
+		since := slices.MaxFunc([]time.Time{view.FirstObserved("no node"), pod.CreationTimestamp.Time, turned.Time}, time.Time.Compare)
 		if !analyzers.Past(view, since.Add(a.grace)) {
 			continue
 		}
@@ -105,21 +108,14 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	return []v1alpha1.FindingSpec{finding(w, all, cmp.Or(reason, Unschedulable))}, nil
 }
 
-// waitsSince tells since when a pod waits for a node. One that is held by scheduling
-// gates does not, nor one whose priority says that it is there to make room.
-func waitsSince(pod *corev1.Pod) (since time.Time, waits bool) {
+// waits tells whether a pod waits for a node. One that is held by scheduling gates does
+// not, nor one whose priority says that it is there to make room.
+func waits(pod *corev1.Pod) bool {
 	if pod.Status.Phase != corev1.PodPending || pod.Spec.NodeName != "" || pod.Spec.Priority != nil && *pod.Spec.Priority < 0 {
-		return time.Time{}, false
+		return false
 	}
 	condition := inputs.ConditionOfPod(pod, corev1.PodScheduled)
-	if condition.Reason == corev1.PodReasonSchedulingGated || condition.Status == corev1.ConditionTrue {
-		return time.Time{}, false
-	}
-	since = condition.LastTransitionTime.Time
-	if since.IsZero() {
-		since = pod.CreationTimestamp.Time
-	}
-	return since, !since.IsZero()
+	return condition.Reason != corev1.PodReasonSchedulingGated && condition.Status != corev1.ConditionTrue
 }
 
 // finding is about pods without a node, of which the first tells most.

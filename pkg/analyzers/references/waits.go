@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -26,8 +25,6 @@ type Wait struct {
 	Missing Item
 	// Message is the kubelet's own.
 	Message string
-	// Since is when its pod stopped being Ready, or was placed on its node.
-	Since time.Time
 }
 
 // What the kubelet says of keys and objects that it does not find
@@ -76,11 +73,7 @@ func Waits(pod *corev1.Pod) []Wait {
 		if waiting == nil || waiting.Reason != configError {
 			continue
 		}
-		since := pod.CreationTimestamp.Time
-		if ready := inputs.ConditionOfPod(pod, corev1.PodReady); !ready.LastTransitionTime.IsZero() {
-			since = ready.LastTransitionTime.Time
-		}
-		waits = append(waits, Wait{Container: status.Name, Missing: parse(pod.Namespace, waiting.Message), Message: waiting.Message, Since: since})
+		waits = append(waits, Wait{Container: status.Name, Missing: parse(pod.Namespace, waiting.Message), Message: waiting.Message})
 	}
 	return waits
 }

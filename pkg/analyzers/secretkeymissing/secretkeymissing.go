@@ -65,6 +65,8 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 type trouble struct {
 	item  references.Item
 	needs []workloads.Workload
+	// since is when the first of them was seen to wait. No object tells: Ready turned when
+	// the pod came to its node, which init containers and images may keep for long.
 	since time.Time
 	// said is the kubelet's message, and container of which one.
 	said, container string
@@ -76,8 +78,7 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 	}
 	var findings []v1alpha1.FindingSpec
 	for _, t := range troubles(view, subject.Name) {
-		if end := t.since.Add(a.grace); view.Now().Before(end) {
-			view.RecheckAt(end)
+		if !analyzers.Past(view, t.since.Add(a.grace)) {
 			continue
 		}
 		if t.item.Kind == "" {
@@ -113,11 +114,8 @@ func troubles(view *live.View, namespace string) []trouble {
 			}
 			t := found[id]
 			if t == nil {
-				t = &trouble{item: item, since: wait.Since, said: said(wait.Message), container: wait.Container}
+				t = &trouble{item: item, since: view.FirstObserved(id), said: said(wait.Message), container: wait.Container}
 				found[id] = t
-			}
-			if wait.Since.Before(t.since) {
-				t.since = wait.Since
 			}
 			t.said = min(t.said, said(wait.Message))
 			if !slices.ContainsFunc(t.needs, func(other workloads.Workload) bool { return other.Reference == w.Reference }) {

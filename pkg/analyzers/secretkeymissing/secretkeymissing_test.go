@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	testingclock "k8s.io/utils/clock/testing"
 
@@ -39,7 +40,8 @@ func TestSecretsNeedNotBeReadable(t *testing.T) {
 	cluster := analyzertest.Cluster(t, golden.Objects)
 	secrets := corev1.SchemeGroupVersion.WithResource("secrets")
 	cluster.Forbid(secrets)
-	engine := live.New(live.Options{Clock: testingclock.NewFakeClock(golden.Now), RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Steps: 1}})
+	clock := testingclock.NewFakeClock(golden.Now)
+	engine := live.New(live.Options{Clock: clock, RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Steps: 1}})
 	for _, rule := range analyzers.LiveRules(standard(t)) {
 		if err := engine.AddRule(rule); err != nil {
 			t.Fatal(err)
@@ -47,6 +49,8 @@ func TestSecretsNeedNotBeReadable(t *testing.T) {
 	}
 	livetest.Run(t, engine, cluster)
 	livetest.Eventually(t, "everything is evaluated", engine.Settled)
+	clock.Step(golden.After)
+	livetest.Eventually(t, "everything is evaluated again", engine.Settled)
 	found := live.List(engine, analyzers.DetectedFindings)
 	if len(found) != 1 || found[0].Spec.Message != "Containers of Deployment web cannot be made: there is no key token of Secret db." {
 		t.Fatalf("have %v", found)
@@ -56,6 +60,46 @@ func TestSecretsNeedNotBeReadable(t *testing.T) {
 		found := live.List(engine, analyzers.DetectedFindings)
 		return len(found) == 1 && strings.Contains(found[0].Spec.Message, "the key TOKEN")
 	})
+}
+
+// TestTheGraceBeginsWithTheWait plays a pod whose image takes ten minutes to come, and
+// whose container then waits for a key. Replicas that come later make it no newer.
+func TestTheGraceBeginsWithTheWait(t *testing.T) {
+	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", UID: "ns"}}
+	play := analyzertest.NewPlay(t, standard(t), now, namespace)
+	waits := func(name, reason, message string) {
+		t.Helper()
+		play.Pod(&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name)},
+			Status: corev1.PodStatus{
+				Phase:             corev1.PodPending,
+				Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(now)}},
+				ContainerStatuses: []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}}},
+			},
+		})
+	}
+	none := func(when string) {
+		t.Helper()
+		if found := play.Found(); len(found) != 0 {
+			t.Errorf("found %s: %v", when, found)
+		}
+	}
+	waits("a", "ContainerCreating", "")
+	play.Step(10 * time.Minute)
+	began := play.Clock.Now()
+	waits("a", "CreateContainerConfigError", "couldn't find key token in Secret shop/db")
+	none("when the container begins to wait")
+	play.Step(standardGrace - time.Second)
+	none("within the grace")
+	play.Step(time.Second)
+	waits("b", "CreateContainerConfigError", "couldn't find key token in Secret shop/db")
+	for range 3 {
+		if found := play.Found(); len(found) != 1 || found[0].Reason != KeyMissing || !found[0].Since.Time.Equal(began) {
+			t.Fatalf("found %v after the grace, want one %s since %s", found, KeyMissing, began)
+		}
+		play.Step(time.Hour)
+	}
 }
 
 func TestJunkIsNotFoundAndPanicsNothing(t *testing.T) {
@@ -74,7 +118,7 @@ func TestJunkIsNotFoundAndPanicsNothing(t *testing.T) {
 		"no status":     {ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if found := analyzertest.Analyze(t, standard(t), now, 0, []live.Object{namespace, pod}); len(found) > 0 {
+			if found := analyzertest.Analyze(t, standard(t), now, standardGrace, []live.Object{namespace, pod}); len(found) > 0 {
 				t.Errorf("found %v", found)
 			}
 		})
@@ -84,7 +128,7 @@ func TestJunkIsNotFoundAndPanicsNothing(t *testing.T) {
 	} {
 		t.Run("a message of "+name, func(t *testing.T) {
 			pod := waiting("p", corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: message}})
-			found := analyzertest.Analyze(t, standard(t), now, 0, []live.Object{namespace, pod})
+			found := analyzertest.Analyze(t, standard(t), now, standardGrace, []live.Object{namespace, pod})
 			if len(found) != 1 || found[0].Reason != ContainerConfigError || found[0].Severity != v1alpha1.SeverityWarning {
 				t.Fatalf("found %v", found)
 			}
