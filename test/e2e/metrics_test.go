@@ -33,12 +33,12 @@ func TestMetricsAreThoseOfTheirDocument(t *testing.T) {
 	documented := documentedMetrics(t)
 
 	ns := namespace(t)
-	frank := approver(t, ns, "frank") // of a budget of his own
+	grace := approver(t, ns, "grace") // of a budget of her own
 	proposal := stuckStatefulSet(t, ns, "db")
-	if _, err := post(t, frank, proposal, "approve", approvalRequest(proposal.Spec.Digest, "no.token.atall")); err == nil {
+	if _, err := post(t, grace, proposal, "approve", approvalRequest(proposal.Spec.Digest, "no.token.atall")); err == nil {
 		t.Fatal("a token that is none was accepted")
 	}
-	kubectl(t, "wait", "--for=condition=Verified", "approval/"+approve(t, frank, proposal), "-n", ns, "--timeout=90s")
+	kubectl(t, "wait", "--for=condition=Verified", "approval/"+approve(t, grace, proposal), "-n", ns, "--timeout=90s")
 
 	served := map[string]map[string]metric{
 		"srenix-apiserver": parsed(t, scrapeAPIServer(t)),
