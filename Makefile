@@ -96,7 +96,7 @@ test-unit: ## Run the tests that need no control plane, with fewer random histor
 FUZZTIME = 1m
 
 .PHONY: mutation
-mutation: ## Change pkg/policy and pkg/token in small ways, one at a time, and tell what no test notices (some ten minutes)
+mutation: ## Change pkg/policy and pkg/token in small ways, one at a time, and tell what no test notices (up to an hour)
 	go run ./hack/mutation ./pkg/policy ./pkg/token
 
 .PHONY: fuzz
