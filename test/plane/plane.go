@@ -97,7 +97,6 @@ func Start(ctx context.Context, options Options) (*Plane, error) {
 	}
 	var output bytes.Buffer
 	command := exec.Command(binary, "run", "--exit-with-stdin", "--dir", options.Dir, "--nodes", strconv.Itoa(options.Nodes))
-	command.Stdout = options.Progress
 	command.Stderr = io.MultiWriter(options.Progress, &output)
 	stdin, err := command.StdinPipe()
 	if err != nil {

@@ -4,6 +4,7 @@
 package plane
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,6 +164,53 @@ func TestPlanesSideBySide(t *testing.T) {
 		if _, err := os.Stat(p.Dir()); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the plane left its directory: %v", err)
 		}
+	}
+}
+
+// TestAComponentThatEndsIsStartedAgain kills kube-scheduler behind the
+// supervisor's back: it is replaced, until it has ended too often.
+func TestAComponentThatEndsIsStartedAgain(t *testing.T) {
+	var progress bytes.Buffer
+	p, err := Start(t.Context(), Options{Dir: filepath.Join(t.TempDir(), "plane"), Nodes: 1, Progress: &progress})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	const name = "kube-scheduler"
+	var last int
+	for end := 1; ; end++ {
+		var pid int
+		err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+			select {
+			case <-p.done:
+				return true, nil
+			default:
+			}
+			pids, err := p.PIDs()
+			pid = pids[name]
+			return pid != 0 && pid != last, err
+		})
+		if err != nil {
+			t.Fatalf("%s is not there again after its end %d: %v", name, end-1, err)
+		}
+		select {
+		case <-p.done:
+			if end <= 3 {
+				t.Errorf("the plane ended with the first %d ends of %s, want 4", end-1, name)
+			}
+			if want := name + " ended 4 times"; !strings.Contains(progress.String(), want) {
+				t.Errorf("the plane's last words lack %q:\n%s", want, progress.String())
+			}
+			return
+		default:
+		}
+		if end > 4 {
+			t.Fatalf("the plane keeps a %s that does not stay", name)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		last = pid
 	}
 }
 

@@ -22,6 +22,15 @@ import (
 // between choosing a port and binding it somebody else can take it.
 const startAttempts = 3
 
+// A component that ends of itself is started again, as a kubelet would:
+// kube-scheduler, for one, ends on purpose when its cache and what a restarted
+// kube-apiserver tells it differ. One that ends endsAllowed times within
+// endsWindow is beyond that, and takes the plane down with it.
+const (
+	endsAllowed = 4
+	endsWindow  = time.Minute
+)
+
 // supervisor owns the processes of one plane.
 type supervisor struct {
 	layout   layout
@@ -38,6 +47,8 @@ type supervisor struct {
 	processes  map[string]*process
 	// halted are components that were stopped on purpose.
 	halted map[string]bool
+	// ends are the times at which a component ended of itself.
+	ends map[string][]time.Time
 	// changed is signaled when a process was started or ended.
 	changed chan struct{}
 }
@@ -53,7 +64,7 @@ func run(ctx context.Context, dir string, nodes int, progress io.Writer) error {
 	defer stopStarter()
 	s := &supervisor{
 		layout: l, nodes: nodes, progress: progress, starter: newStarter(starterContext), began: time.Now(),
-		processes: map[string]*process{}, halted: map[string]bool{}, changed: make(chan struct{}, 1),
+		processes: map[string]*process{}, halted: map[string]bool{}, ends: map[string][]time.Time{}, changed: make(chan struct{}, 1),
 	}
 	defer s.stopAll()
 	if err := s.startAll(ctx); err != nil {
@@ -68,7 +79,7 @@ func run(ctx context.Context, dir string, nodes int, progress io.Writer) error {
 		return err
 	}
 	s.report("the plane is ready")
-	return s.watch(ctx)
+	return s.watch(ctx, control.socket)
 }
 
 // claimDirectory makes the plane's directory, which must be new or empty.
@@ -175,12 +186,12 @@ func (s *supervisor) signalChange() {
 	}
 }
 
-// watch returns when ctx ends, or with an error when a component ended that
-// nobody stopped.
-func (s *supervisor) watch(ctx context.Context) error {
+// watch starts again what ended of itself. It returns when ctx ends, or with an
+// error when a component does not stay.
+func (s *supervisor) watch(ctx context.Context, socket string) error {
 	for {
-		if name, p := s.lost(); p != nil {
-			return fmt.Errorf("%s ended unexpectedly (%w); the end of its log:\n%s", name, p.err, logTail(s.layout.log(name)))
+		if err := s.revive(socket); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -188,6 +199,33 @@ func (s *supervisor) watch(ctx context.Context) error {
 		case <-s.changed:
 		}
 	}
+}
+
+// revive starts a component again that ended of itself. While a control request
+// is carried out it leaves that to later: act signals a change at its end.
+func (s *supervisor) revive(socket string) error {
+	if !s.acting.TryLock() {
+		return nil
+	}
+	defer s.acting.Unlock()
+	name, p := s.lost()
+	if p == nil {
+		return nil
+	}
+	now := time.Now()
+	s.ends[name] = append(slices.DeleteFunc(s.ends[name], func(end time.Time) bool { return now.Sub(end) > endsWindow }), now)
+	if count := len(s.ends[name]); count >= endsAllowed {
+		return fmt.Errorf("%s ended %d times within %s, at last with: %w; the end of its log:\n%s", name, count, endsWindow, p.err, logTail(s.layout.log(name)))
+	}
+	s.report("%s ended (%v) and is started again; the end of its log:\n%s", name, p.err, logTail(s.layout.log(name)))
+	c, err := s.component(name)
+	if err != nil {
+		return err
+	}
+	if err := s.launch(c); err != nil {
+		return err
+	}
+	return s.writeState(socket)
 }
 
 func (s *supervisor) lost() (string, *process) {
@@ -228,6 +266,7 @@ func (s *supervisor) component(name string) (component, error) {
 // act carries out what a control request asks for.
 func (s *supervisor) act(ctx context.Context, verb, name string) error {
 	s.acting.Lock()
+	defer s.signalChange()
 	defer s.acting.Unlock()
 	c, err := s.component(name)
 	if err != nil {
