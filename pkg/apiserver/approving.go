@@ -136,11 +136,15 @@ func (r recorder) Record(ctx context.Context, approval *opsv1alpha1.Approval, dr
 		return nil, apierrors.NewForbidden(srenix.Resource("proposals/approve"), approval.Spec.Proposal.Name, errors.New("the token was minted for somebody else: everybody approves with a token of their own"))
 	}
 	approval.Name = token.ApprovalName(claims.ID)
-	var options []client.CreateOption
+	return r.store(ctx, approval, dryRun)
+}
+
+// store creates an approval that has its token's name.
+func (r recorder) store(ctx context.Context, approval *opsv1alpha1.Approval, dryRun bool, options ...client.CreateOption) (*opsv1alpha1.Approval, error) {
 	if dryRun {
 		options = append(options, client.DryRunAll)
 	}
-	err = r.client.Create(ctx, approval, options...)
+	err := r.client.Create(ctx, approval, options...)
 	if apierrors.IsAlreadyExists(err) {
 		return nil, apierrors.NewConflict(srenix.Resource("proposals/approve"), approval.Spec.Proposal.Name,
 			fmt.Errorf("the token was used already, by Approval %s: mint another one", approval.Name))

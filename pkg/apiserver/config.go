@@ -44,8 +44,12 @@ type ExtraConfig struct {
 
 	WebhookBindAddress string
 	WebhookBindPort    int
+	// PageBindAddress and PageBindPort are where the approval page is served; nowhere
+	// if the port is 0.
+	PageBindAddress string
+	PageBindPort    int
 
-	// CertificateFiles serve the webhook too, where they were given.
+	// CertificateFiles serve the webhook and the page too, where they were given.
 	CertificateFiles *genericoptions.CertKey
 	// served is the certificate kept in a Secret, where no files were given.
 	served *served

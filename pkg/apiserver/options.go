@@ -57,6 +57,9 @@ type Options struct {
 	// WebhookBindAddress and WebhookBindPort are where admission reviews are answered.
 	WebhookBindAddress string
 	WebhookBindPort    int
+	// PageBindAddress and PageBindPort are where the approval page is served; port 0 is nowhere.
+	PageBindAddress string
+	PageBindPort    int
 }
 
 // NewOptions returns the defaults.
@@ -87,6 +90,7 @@ func NewOptions() *Options {
 		Namespace:          os.Getenv("POD_NAMESPACE"),
 		WebhookBindAddress: "0.0.0.0",
 		WebhookBindPort:    9443,
+		PageBindAddress:    "0.0.0.0",
 	}
 }
 
@@ -105,6 +109,8 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "Namespace in which srenix runs and keeps its keys. Defaults to $POD_NAMESPACE.")
 	flags.StringVar(&o.WebhookBindAddress, "webhook-bind-address", o.WebhookBindAddress, "Address on which admission reviews are answered.")
 	flags.IntVar(&o.WebhookBindPort, "webhook-bind-port", o.WebhookBindPort, "Port on which admission reviews are answered.")
+	flags.StringVar(&o.PageBindAddress, "approval-page-bind-address", o.PageBindAddress, "Address on which the approval page of kubectl create approval --link is served.")
+	flags.IntVar(&o.PageBindPort, "approval-page-bind-port", o.PageBindPort, "Port on which the approval page is served, over HTTPS, at /approve. 0 serves none.")
 }
 
 // Validate reports every option that makes no sense.
@@ -124,8 +130,13 @@ func (o *Options) Validate() error {
 	if o.WebhookBindPort < 1 || o.WebhookBindPort > 65535 {
 		errs = append(errs, fmt.Errorf("--webhook-bind-port %d: must be between 1 and 65535", o.WebhookBindPort))
 	}
-	if net.ParseIP(o.WebhookBindAddress) == nil {
-		errs = append(errs, fmt.Errorf("--webhook-bind-address %q: must be an IP address", o.WebhookBindAddress))
+	if o.PageBindPort < 0 || o.PageBindPort > 65535 {
+		errs = append(errs, fmt.Errorf("--approval-page-bind-port %d: must be between 0 and 65535", o.PageBindPort))
+	}
+	for flag, address := range map[string]string{"webhook": o.WebhookBindAddress, "approval-page": o.PageBindAddress} {
+		if net.ParseIP(address) == nil {
+			errs = append(errs, fmt.Errorf("--%s-bind-address %q: must be an IP address", flag, address))
+		}
 	}
 	return utilerrors.NewAggregate(errs)
 }
@@ -168,6 +179,7 @@ func (o *Options) Config(ctx context.Context) (*Config, error) {
 		Scheme: scheme, Codecs: codecs, Client: generic.ClientConfig, Kube: kube,
 		Configuration: configuration, Namespace: o.Namespace, Identity: path.Join("apiserver", os.Getenv("POD_NAME")),
 		WebhookBindAddress: o.WebhookBindAddress, WebhookBindPort: o.WebhookBindPort,
+		PageBindAddress: o.PageBindAddress, PageBindPort: o.PageBindPort,
 	}
 	if err := o.applyCertificate(ctx, &extra); err != nil {
 		return nil, err

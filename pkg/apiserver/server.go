@@ -33,6 +33,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/catalog"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/approvalpage"
 	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/live"
@@ -60,7 +61,9 @@ type Server struct {
 	configuration configurationRecord
 	keys          *token.KeyStore
 	webhook       ctrlwebhook.Server
-	extra         ExtraConfig
+	// page is nil unless it is to be served.
+	page  http.Handler
+	extra ExtraConfig
 }
 
 // Complete fills in what is derived and makes the server.
@@ -172,11 +175,17 @@ func (s *Server) install(ctx context.Context) error {
 		return fmt.Errorf("registering the metrics of the audit chain: %w", err)
 	}
 
+	recorder := recorder{client: kube, verifier: verifier}
+	if s.extra.PageBindPort != 0 {
+		s.page = approvalpage.New(approvalpage.Options{
+			Proposals: standing{s.engine}, Verifier: verifier, Access: kube, Recorder: pageRecorder{recorder}, Clock: s.extra.clock(),
+		})
+	}
 	if err := s.installStorage(minter{
 		signer: token.NewSigner(signing, cluster, s.extra.clock()), chain: chain,
 		longest: s.extra.Configuration.Policy.MaxTokenLifetime.Duration,
 		access:  kube, limit: audit.NewLimiter(tokensPerHour, s.extra.clock()),
-	}, recorder{client: kube, verifier: verifier}); err != nil {
+	}, recorder); err != nil {
 		return err
 	}
 	s.configuration = configurationRecord{chain: chain, reader: kube, configuration: s.extra.Configuration}
@@ -300,6 +309,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	})
 	run(beside, "webhook", s.webhook.Start)
+	if s.page != nil {
+		run(beside, "approval page", s.servePage)
+	}
 	run(beside, "client authorities", s.extra.authorities.run)
 	run(beside, "maintenance of the signing keys", s.maintainKeys)
 	run(beside, "record of the configuration", s.configuration.run)

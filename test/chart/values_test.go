@@ -89,6 +89,7 @@ var toggles = []toggle{
 	{path: "crds.keep", to: "true", gains: "helm.sh/resource-policy: keep"},
 	{path: "uninstall.deregister", to: "false", loses: "name: srenix-deregister"},
 
+	{path: "approvalPage.enabled", to: "true", gains: "--approval-page-bind-port=8443"},
 	{path: "networkPolicy.enabled", to: "true", gains: "kind: NetworkPolicy"},
 	{path: "networkPolicy.metricsFrom", to: "[{podSelector: {matchLabels: {app: prometheus}}}]", with: "networkPolicy: {enabled: true}", gains: "app: prometheus"},
 	{path: "networkPolicy.egress", to: "[{ports: [{port: 6443}]}]", with: "networkPolicy: {enabled: true}", gains: `"Egress"`},

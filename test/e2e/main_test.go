@@ -62,7 +62,7 @@ func run(m *testing.M) (code int) {
 		}
 		_ = os.RemoveAll(dir)
 	}()
-	srenix, err = harness.Install(ctx, p, harness.Options{Configuration: configuration})
+	srenix, err = harness.Install(ctx, p, harness.Options{Configuration: configuration, ApprovalPage: true})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

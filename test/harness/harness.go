@@ -47,6 +47,8 @@ type Options struct {
 	// Upstream has the programs reach kube-apiserver through a Balancer, so that a
 	// test can cut their connections.
 	Upstream bool
+	// ApprovalPage has the first aggregated server serve the approval page.
+	ApprovalPage bool
 }
 
 // Srenix is an installation.
@@ -59,8 +61,10 @@ type Srenix struct {
 	// Balancer is what the APIService leads to, if there are several.
 	Balancer *Balancer
 	// Upstream is between the programs and kube-apiserver, if that was asked for.
-	Upstream   *Balancer
-	balancers  []*Balancer
+	Upstream  *Balancer
+	balancers []*Balancer
+	// PageURL is where the approval page is, if that was asked for.
+	PageURL    string
 	apiPort    int
 	configFile string
 	options    Options
@@ -174,6 +178,14 @@ func (s *Srenix) installServers(ctx context.Context) error {
 		s.Replicas = append(s.Replicas, server)
 	}
 	s.APIServer = s.Replicas[0]
+	if s.options.ApprovalPage {
+		port, _, err := FreePorts()
+		if err != nil {
+			return err
+		}
+		s.PageURL = fmt.Sprintf("https://localhost:%d", port)
+		s.APIServer.arguments = append(s.APIServer.arguments, "--approval-page-bind-address=127.0.0.1", "--approval-page-bind-port="+strconv.Itoa(port))
+	}
 	return nil
 }
 

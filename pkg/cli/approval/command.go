@@ -42,7 +42,10 @@ Examples:
   kubectl create approval --proposal restart-checkout -n shop --dry-run=server
 
   # Approve by way of Git
-  kubectl create approval --proposal restart-checkout -n shop --dry-run=client -o yaml > approval.yaml`
+  kubectl create approval --proposal restart-checkout -n shop --dry-run=client -o yaml > approval.yaml
+
+  # Get a link on which to confirm it later, on a phone for example
+  kubectl create approval --proposal restart-checkout -n shop --link https://srenix.example.com`
 
 // NewCommand returns the command.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
@@ -86,6 +89,7 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.Yes, "yes", o.Yes, "Do not ask. Needed where there is no terminal, but for a dry run.")
 	flags.StringVar(&o.DryRun, "dry-run", o.DryRun, `"none", "client" or "server". "client" posts no decision, and with -o prints an Approval to apply later; "server" runs every check, with a token that lives for a minute, and stores no Approval.`)
 	flags.StringVarP(&o.Output, "output", "o", o.Output, `Output format: "yaml", "json" or "name".`)
+	flags.StringVar(&o.Link, "link", o.Link, "Address of srenix's approval page, as https://HOST. Post no decision, and print a link to that page, on which whoever has the link can confirm the decision, once, in your name.")
 	flags.DurationVar(&o.TokenLifetime, "token-lifetime", o.TokenLifetime, fmt.Sprintf("How long the token is valid, from %s to %s. By default %s, and %s in a manifest of --dry-run=client.",
 		short(minimumLifetime), short(maximumLifetime), short(defaultLifetime), short(manifestLifetime)))
 }

@@ -24,6 +24,7 @@ func (o *Options) registerCompletion(command *cobra.Command) {
 		"dry-run":        cobra.FixedCompletions(dryRuns(), cobra.ShellCompDirectiveNoFileComp),
 		"output":         cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp),
 		"token-lifetime": cobra.FixedCompletions([]string{short(defaultLifetime), "1h", short(manifestLifetime)}, cobra.ShellCompDirectiveNoFileComp),
+		"link":           cobra.NoFileCompletions,
 		"reason":         cobra.NoFileCompletions,
 	} {
 		// It fails only for a flag that does not exist or was registered before.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -62,6 +63,9 @@ type Options struct {
 	Yes      bool
 	DryRun   string
 	Output   string
+	// Link is the address of the approval page, for which a link is printed in place
+	// of a decision; empty for none.
+	Link string
 	// TokenLifetime is 0 for the default.
 	TokenLifetime time.Duration
 
@@ -162,6 +166,9 @@ func (o *Options) Validate() error {
 	if o.DryRun == dryRunClient && o.Output == outputName {
 		return errors.New("--dry-run=client with -o name would print the name of an approval that nobody has: use -o yaml, or --dry-run=server")
 	}
+	if err := o.validateLink(); err != nil {
+		return err
+	}
 	if n := utf8.RuneCountInString(o.Reason); n > maximumReason {
 		return fmt.Errorf("--reason has %d characters: at most %d are kept", n, maximumReason)
 	}
@@ -170,6 +177,22 @@ func (o *Options) Validate() error {
 	}
 	if o.TokenLifetime < minimumLifetime || o.TokenLifetime > maximumLifetime || o.TokenLifetime%time.Second != 0 {
 		return fmt.Errorf("--token-lifetime is %s: it must be whole seconds from %s to %s", o.TokenLifetime, short(minimumLifetime), short(maximumLifetime))
+	}
+	return nil
+}
+
+// validateLink takes the address of a page that the token can be trusted to: what
+// is sent there in the clear would be anybody's.
+func (o *Options) validateLink() error {
+	if o.Link == "" {
+		return nil
+	}
+	if o.DryRun != dryRunNone || o.Output != "" {
+		return errors.New("--link prints a link and posts nothing: leave out --dry-run and -o")
+	}
+	page, err := url.Parse(o.Link)
+	if err != nil || page.Scheme != "https" || page.Host == "" || page.User != nil || page.RawQuery != "" || page.Fragment != "" {
+		return fmt.Errorf("--link %q: want the address of srenix's approval page, as https://HOST or https://HOST/PATH", o.Link)
 	}
 	return nil
 }

@@ -31,6 +31,12 @@ func TestFlagsWithoutAMeaningAreRefusedBeforeAnyRequest(t *testing.T) {
 		"a token for a moment":           {[]string{pod, "--token-lifetime", "30s"}, "from 1m to 24h"},
 		"a token for ever":               {[]string{pod, "--token-lifetime", "25h"}, "from 1m to 24h"},
 		"a token with parts of a second": {[]string{pod, "--token-lifetime", "90.5s"}, "whole seconds"},
+		"a link in the clear":            {[]string{pod, "--link", "http://srenix.example.com"}, "want the address of srenix's approval page"},
+		"a link to nowhere":              {[]string{pod, "--link", "https:///approve"}, "want the address of srenix's approval page"},
+		"a link with a query":            {[]string{pod, "--link", "https://srenix.example.com/approve?a=b"}, "want the address of srenix's approval page"},
+		"a link with a password":         {[]string{pod, "--link", "https://a:b@srenix.example.com"}, "want the address of srenix's approval page"},
+		"a link and a dry run":           {[]string{pod, "--link", "https://srenix.example.com", "--dry-run=server"}, "leave out --dry-run and -o"},
+		"a link and an output":           {[]string{pod, "--link", "https://srenix.example.com", "-o", "name"}, "leave out --dry-run and -o"},
 		"an unknown flag":                {[]string{pod, "--force"}, "unknown flag: --force"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,7 +62,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	if have.Code != 0 {
 		t.Errorf("exit code %d", have.Code)
 	}
-	contains(t, "help", have.Stdout, "kubectl create approval (--proposal NAME", "--reason", "--deny", "--dry-run", "--output", "--yes", "--token-lifetime", "--kubeconfig", "--context")
+	contains(t, "help", have.Stdout, "kubectl create approval (--proposal NAME", "--reason", "--deny", "--dry-run", "--output", "--yes", "--token-lifetime", "--link", "--kubeconfig", "--context")
 }
 
 func TestShort(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ import (
 // approvalResource is how kubectl names an Approval, before its slash and name.
 const approvalResource = "approval.ops.srenix.io"
 
+// approvalPagePath is where srenix serves its approval page.
+const approvalPagePath = "/approve"
+
 // Run shows the proposal, asks, and decides.
 func (o *Options) Run(ctx context.Context) error {
 	proposal, err := during(o, "reading the proposal", func() (*v1alpha1.Proposal, error) {
@@ -34,6 +38,9 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	if err := checkDigest(proposal); err != nil {
 		return err
+	}
+	if o.Link != "" && proposal.Spec.ActionKind == v1alpha1.ActionRunbook {
+		return cli.WithHint(fmt.Errorf("proposal %q is a runbook, which is decided on by those who have read it", proposal.Name), "Leave out --link.")
 	}
 	runbook, err := o.readRunbook(ctx, proposal)
 	if err != nil {
@@ -49,8 +56,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := o.confirm(); err != nil {
 		return err
 	}
-	if o.DryRun == dryRunClient {
+	switch {
+	case o.DryRun == dryRunClient:
 		return o.printManifest(ctx, proposal)
+	case o.Link != "":
+		return o.printLink(ctx, proposal)
 	}
 	return o.post(ctx, proposal)
 }
@@ -93,15 +103,15 @@ func checkDigest(proposal *v1alpha1.Proposal) error {
 }
 
 // confirm returns nil once the person has said yes, here or by --yes. A dry run
-// on the server decides nothing and needs no yes. Neither does a manifest where
-// there is nobody to ask, which approves nothing before somebody applies it; a
+// on the server decides nothing and needs no yes. Neither does a manifest or a link
+// where there is nobody to ask, which decides nothing before somebody uses it; a
 // person at a terminal is asked, because its token speaks in their name.
 func (o *Options) confirm() error {
 	if o.Yes || o.DryRun == dryRunServer {
 		return nil
 	}
 	if !o.isTerminal(o.In) {
-		if o.DryRun == dryRunClient {
+		if o.DryRun == dryRunClient || o.Link != "" {
 			return nil
 		}
 		return cli.WithHint(errors.New("there is no terminal to ask on, so nothing was decided"),
@@ -198,6 +208,32 @@ func (o *Options) printManifest(ctx context.Context, proposal *v1alpha1.Proposal
 	fmt.Fprintf(o.ErrOut, "Warning: the manifest holds a token, a credential in your name for this one approval (%s), valid until %s. Whoever reads it until then can apply it.\n",
 		token.ApprovalName, token.ExpirationTimestamp.UTC().Format(time.RFC3339))
 	return o.print(approval)
+}
+
+// printLink mints a token and prints the address at which it can be used.
+func (o *Options) printLink(ctx context.Context, proposal *v1alpha1.Proposal) error {
+	token, err := o.mint(ctx, proposal, o.TokenLifetime)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.ErrOut, "Warning: the link holds a token, a credential in your name for this one decision (%s), valid until %s. Whoever has it until then can confirm it.\n",
+		token.ApprovalName, token.ExpirationTimestamp.UTC().Format(time.RFC3339))
+	_, err = fmt.Fprintln(o.Out, link(o.Link, token.Token, o.Reason))
+	return err
+}
+
+// link is an address of the approval page with a token in its fragment, which is not
+// sent to whoever opens it.
+func link(page, token, reason string) string {
+	address := strings.TrimSuffix(page, "/")
+	if !strings.HasSuffix(address, approvalPagePath) {
+		address += approvalPagePath
+	}
+	values := url.Values{"token": {token}}
+	if reason != "" {
+		values.Set("reason", reason)
+	}
+	return address + "#" + values.Encode()
 }
 
 func (o *Options) mint(ctx context.Context, proposal *v1alpha1.Proposal, lifetime time.Duration) (v1alpha1.TokenRequestStatus, error) {

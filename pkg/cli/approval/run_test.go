@@ -5,6 +5,7 @@ package approval
 
 import (
 	"encoding/json"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -272,4 +273,42 @@ func TestServersWarningsAreShown(t *testing.T) {
 	s.warning = "this is a site policy speaking"
 	have := run(t, s, nil, "--proposal", pod, "--yes")
 	contains(t, "standard error", have.Stderr, "Warning: this is a site policy speaking")
+}
+
+func TestLinkHoldsTokenAndReasonInItsFragment(t *testing.T) {
+	for page, want := range map[string]string{
+		"https://srenix.example.com":         "https://srenix.example.com/approve",
+		"https://srenix.example.com/":        "https://srenix.example.com/approve",
+		"https://example.com/srenix":         "https://example.com/srenix/approve",
+		"https://example.com/srenix/approve": "https://example.com/srenix/approve",
+	} {
+		s := newServer(t, pod)
+		have := run(t, s, types("y\n"), pod, "--link", page, "--reason", "a & b #1")
+		if have.Code != 0 {
+			t.Fatalf("exit code %d: %s", have.Code, have.Stderr)
+		}
+		if diff := cmp.Diff([]string{getRequest, tokenRequest}, s.requests); diff != "" {
+			t.Errorf("requests (-want +have)\n%s", diff)
+		}
+		address, fragment, _ := strings.Cut(strings.TrimSpace(have.Stdout), "#")
+		values, err := url.ParseQuery(fragment)
+		if err != nil || address != want || values.Get("token") != testToken || values.Get("reason") != "a & b #1" {
+			t.Errorf("%s: the link is %s (%v)", page, have.Stdout, err)
+		}
+		contains(t, "standard error", have.Stderr, "Approve? [y/N]", "Warning: the link holds a token, a credential in your name", "valid until")
+		if strings.Contains(have.Stderr, testToken) {
+			t.Error("the token is on standard error")
+		}
+	}
+}
+
+func TestLinkAsksOnATerminalOnly(t *testing.T) {
+	s := newServer(t, pod)
+	if have := run(t, s, types("n\n"), pod, "--link", "https://srenix.example.com"); have.Code != 1 || have.Stdout != "" || len(s.requests) != 1 {
+		t.Errorf("after a no: exit code %d, %q, requests %v", have.Code, have.Stdout, s.requests)
+	}
+	s = newServer(t, pod)
+	if have := run(t, s, nil, pod, "--link", "https://srenix.example.com"); have.Code != 0 || have.Stdout == "" {
+		t.Errorf("with nobody to ask: exit code %d, %q: %s", have.Code, have.Stdout, have.Stderr)
+	}
 }
