@@ -101,3 +101,29 @@ func TestLifetimeIsFromAMinuteToADay(t *testing.T) {
 		}
 	}
 }
+
+func TestReasonDigestIsThatOfItsBytes(t *testing.T) {
+	for reason, want := range map[string]string{
+		"": "",
+		// FIPS 180-2, appendix B.1.
+		"abc": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+	} {
+		if have := ReasonDigest(reason); have != want {
+			t.Errorf("the digest of %q is %q, want %q", reason, have, want)
+		}
+	}
+}
+
+func TestReasonDigestHasOneShape(t *testing.T) {
+	for digest, good := range map[string]bool{
+		"": true, ReasonDigest("it is stuck"): true,
+		"it is stuck": false, "sha256:": false, strings.ToUpper(ReasonDigest("it is stuck")): false, ReasonDigest("it is stuck") + "0": false,
+	} {
+		f, b := newFixture(t), binding()
+		b.ReasonDigest = digest
+		_, _, err := f.signer.Mint("alice", b, time.Minute)
+		if good != (err == nil) || (!good && (!errors.Is(err, ErrClaims) || !strings.Contains(err.Error(), "reasonDigest must be sha256:"))) {
+			t.Errorf("%q: error is %v", digest, err)
+		}
+	}
+}

@@ -6,6 +6,7 @@ package token
 import (
 	"context"
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -183,6 +184,26 @@ func TestASecretThatGoesWhileItIsPublishedIsTold(t *testing.T) {
 	}
 }
 
+// Somebody who changes the Secret again and again is not followed for ever.
+func TestKeysThatChangeWheneverTheyArePublishedAreTold(t *testing.T) {
+	_, cluster, clock := newStore(t)
+	readings, writes := 0, 0
+	store := NewKeyStore(failing(cluster, func(verb string, object client.Object) error {
+		switch _, secret := object.(*corev1.Secret); {
+		case secret && verb == "get":
+			readings++
+			setData(t, cluster, &corev1.Secret{}, SigningKeysSecret, `{"seed":"`+base64.RawURLEncoding.EncodeToString(seeded(byte(readings)).Seed())+`"}`)
+		case !secret && verb == "update":
+			writes++
+		}
+		return nil
+	}), namespace, clock)
+	err := store.Ensure(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "changed 5 times") || writes != 5 {
+		t.Errorf("after %d writes, error is %v", writes, err)
+	}
+}
+
 // A replica that lost the race to rotate says it if it cannot mend what it has published.
 func TestLostRotationThatCannotBeMendedIsTold(t *testing.T) {
 	_, cluster, _ := newStore(t)
@@ -352,8 +373,13 @@ func TestPublishedKeysThatTellNothingChangeNothing(t *testing.T) {
 				t.Error("the key is known to a source that has read none")
 			}
 			for _, source := range []*JWKSSource{source, later} {
-				if err := source.Err(); err == nil || !strings.Contains(err.Error(), namespace+"/"+JWKSConfigMap) {
+				err := source.Err()
+				if err == nil || !strings.Contains(err.Error(), namespace+"/"+JWKSConfigMap) {
 					t.Errorf("error is %v, and should name the ConfigMap", err)
+				}
+				// What can be read and is empty is told from what cannot be read.
+				if _, unreadable := ParseJWKS([]byte(published)); err != nil && strings.Contains(err.Error(), "has no public key") != (unreadable == nil) {
+					t.Errorf("error is %v, and the set cannot be read: %v", err, unreadable)
 				}
 			}
 		})

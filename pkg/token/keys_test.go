@@ -220,3 +220,16 @@ func TestTimesOfATokenAreWholeSeconds(t *testing.T) {
 		t.Errorf("times are %+v", claims.RegisteredClaims)
 	}
 }
+
+func TestReadAtIsTheTimeOfTheLastReading(t *testing.T) {
+	_, cluster, clock := newStore(t)
+	source := NewJWKSSource(t.Context(), cluster, namespace, clock)
+	if at := source.ReadAt(); !at.IsZero() {
+		t.Errorf("read at %s, before anybody asked", at)
+	}
+	clock.SetTime(start.Add(time.Hour))
+	source.Key("any")
+	if at := source.ReadAt(); !at.Equal(start.Add(time.Hour)) {
+		t.Errorf("read at %s, want %s", at, start.Add(time.Hour))
+	}
+}

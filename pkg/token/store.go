@@ -207,7 +207,7 @@ func (s *KeyStore) publish(ctx context.Context, secret *corev1.Secret) error {
 		if err != nil {
 			return fmt.Errorf("reading the signing keys again, after publishing them: %w", err)
 		}
-		if latest.UID == secret.UID && latest.ResourceVersion == secret.ResourceVersion {
+		if latest.ResourceVersion == secret.ResourceVersion {
 			return nil
 		}
 		secret = latest
