@@ -49,6 +49,7 @@ type options struct {
 	inputs      []string
 	profiles    string
 	startRounds int
+	events      int
 }
 
 // comparedSize is measured too where no size is as small.
@@ -64,6 +65,7 @@ func parse(arguments []string) (options, error) {
 	flags.StringVar(&o.chart, "chart", "", "File to draw the curves into, as SVG: of this run, or of the JSON files given as arguments, in which case nothing is measured.")
 	flags.StringVar(&o.profiles, "profiles", "", "Directory to write CPU and heap profiles of srenix's server to.")
 	flags.IntVar(&o.startRounds, "starts", 3, "How often each program is started to measure cold starts.")
+	flags.IntVar(&o.events, "audit-events", 0, "Measure approving once more with an audit chain of so many events, which takes some minutes for each 100,000; 0 leaves it as it is.")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "bench [flags]\nbench --chart FILE.svg RUN.json...")
 		flags.PrintDefaults()

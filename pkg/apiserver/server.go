@@ -58,6 +58,7 @@ type Server struct {
 	complete      *atomic.Bool
 	served        []rest.Lister
 	auditing      *auditing
+	index         *audit.Index
 	configuration configurationRecord
 	keys          *token.KeyStore
 	webhook       ctrlwebhook.Server
@@ -175,6 +176,8 @@ func (s *Server) install(ctx context.Context) error {
 		return fmt.Errorf("registering the metrics of the audit chain: %w", err)
 	}
 
+	s.index = audit.NewIndex(kube)
+	indexed := audit.Indexed(kube, s.index)
 	recorder := recorder{client: kube, verifier: verifier}
 	if s.extra.PageBindPort != 0 {
 		s.page = approvalpage.New(approvalpage.Options{
@@ -189,7 +192,7 @@ func (s *Server) install(ctx context.Context) error {
 		return err
 	}
 	s.configuration = configurationRecord{chain: chain, reader: kube, configuration: s.extra.Configuration}
-	if s.auditing, err = newAuditing(kube, chain, s.engine, cluster, &s.extra); err != nil {
+	if s.auditing, err = newAuditing(indexed, chain, s.engine, cluster, &s.extra); err != nil {
 		return err
 	}
 	if err := legacyregistry.Registerer().Register(s.auditing.checkpointer); err != nil {
@@ -202,7 +205,7 @@ func (s *Server) install(ctx context.Context) error {
 	}
 	handlers := webhook.New(webhook.Options{
 		Gatherer: evidence.New(evidence.Options{
-			Reader: kube, Access: kube, Chain: chain, Verifier: verifier,
+			Reader: indexed, Access: kube, Chain: chain, Verifier: verifier,
 			Config: &s.extra.Configuration.Policy, OwnNamespace: s.extra.Namespace, Clock: s.extra.clock(), Concurrent: true,
 		}),
 		Chain: chain, Proposals: standing{s.engine}, Verifier: verifier, Clock: s.extra.clock(), Scheme: scheme,
@@ -315,6 +318,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run(beside, "client authorities", s.extra.authorities.run)
 	run(beside, "maintenance of the signing keys", s.maintainKeys)
 	run(beside, "record of the configuration", s.configuration.run)
+	run(beside, "index of the audit chain", s.index.Run)
 	run(beside, "checkpoints of the audit chain", s.auditing.run)
 	if s.extra.served != nil {
 		services, err := aggregator.NewForConfig(s.extra.Client)

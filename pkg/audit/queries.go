@@ -25,7 +25,7 @@ const pageSize = 500
 // ByJTI returns every event about the token with this ID, oldest first. The
 // reader must ask kube-apiserver and not a cache, here and below.
 func ByJTI(ctx context.Context, reader client.Reader, jti string) ([]opsv1alpha1.AuditEvent, error) {
-	events, err := list(ctx, reader, client.MatchingLabels{LabelJTI: jti}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+	events, err := find(ctx, reader, LabelJTI, jti, time.Time{}, func(spec *opsv1alpha1.AuditEventSpec) bool {
 		return spec.References.JTI == jti
 	})
 	if err != nil {
@@ -44,7 +44,7 @@ func AcceptedByJTI(ctx context.Context, reader client.Reader, jti string) ([]ops
 
 // AboutDigest returns every event about one digest of one proposal, oldest first.
 func AboutDigest(ctx context.Context, reader client.Reader, proposal types.UID, digest string) ([]opsv1alpha1.AuditEvent, error) {
-	events, err := list(ctx, reader, client.MatchingLabels{LabelProposalUID: string(proposal)}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+	events, err := find(ctx, reader, LabelProposalUID, string(proposal), time.Time{}, func(spec *opsv1alpha1.AuditEventSpec) bool {
 		return spec.References.ProposalUID == proposal && spec.References.Digest == digest
 	})
 	if err != nil {
@@ -95,9 +95,7 @@ func LastOfType(ctx context.Context, reader client.Reader, kind opsv1alpha1.Audi
 // AcceptedSince returns the accepted approvals of one approver for one
 // diagnostic class after a time, oldest first.
 func AcceptedSince(ctx context.Context, reader client.Reader, approver, class string, since time.Time) ([]opsv1alpha1.AuditEvent, error) {
-	events, err := list(ctx, reader, client.MatchingLabels{
-		LabelBudget: BudgetKey(approver, class), LabelType: string(opsv1alpha1.AuditApprovalAccepted),
-	}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+	events, err := find(ctx, reader, LabelBudget, BudgetKey(approver, class), since, func(spec *opsv1alpha1.AuditEventSpec) bool {
 		return spec.Type == opsv1alpha1.AuditApprovalAccepted && spec.References.Approver == approver &&
 			spec.References.DiagnosticClass == class && spec.Time.After(since)
 	})
@@ -121,9 +119,22 @@ func ByExecutor(spec *opsv1alpha1.AuditEventSpec) bool {
 	return strings.HasPrefix(spec.Component, ComponentExecutor)
 }
 
-// list reads the events with the labels that match, and checks the hash of each:
-// labels are an index, and what an event says is in its spec. That each event is in
-// the index is seen to when it is appended.
+// find returns the events with a label that match, oldest first, and may leave out
+// those from before since.
+func find(ctx context.Context, reader client.Reader, label, value string, since time.Time, matches func(*opsv1alpha1.AuditEventSpec) bool) ([]opsv1alpha1.AuditEvent, error) {
+	if f, ok := reader.(finder); ok {
+		events, found, err := f.find(ctx, label, value, since)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			return checked(events, matches)
+		}
+	}
+	return list(ctx, reader, client.MatchingLabels{label: value}, matches)
+}
+
+// list reads the events with the labels that match, oldest first.
 func list(ctx context.Context, reader client.Reader, among client.ListOption, matches func(*opsv1alpha1.AuditEventSpec) bool) ([]opsv1alpha1.AuditEvent, error) {
 	var events []opsv1alpha1.AuditEvent
 	for next := ""; ; {
@@ -131,19 +142,27 @@ func list(ctx context.Context, reader client.Reader, among client.ListOption, ma
 		if err := reader.List(ctx, page, among, client.Limit(pageSize), client.Continue(next)); err != nil {
 			return nil, err
 		}
-		for _, event := range page.Items {
-			if !matches(&event.Spec) {
-				continue
-			}
-			if err := checkHash(&event.Spec); err != nil {
-				return nil, err
-			}
-			events = append(events, event)
-		}
+		events = append(events, page.Items...)
 		if next = page.Continue; next == "" {
-			break
+			return checked(events, matches)
 		}
 	}
-	slices.SortFunc(events, func(a, b opsv1alpha1.AuditEvent) int { return cmp.Compare(a.Spec.Index, b.Spec.Index) })
-	return events, nil
+}
+
+// checked are the events that match, oldest first, with the hash of each checked:
+// labels are an index, and what an event says is in its spec. That each event is in
+// the index is seen to when it is appended.
+func checked(events []opsv1alpha1.AuditEvent, matches func(*opsv1alpha1.AuditEventSpec) bool) ([]opsv1alpha1.AuditEvent, error) {
+	var kept []opsv1alpha1.AuditEvent
+	for i := range events {
+		if !matches(&events[i].Spec) {
+			continue
+		}
+		if err := checkHash(&events[i].Spec); err != nil {
+			return nil, err
+		}
+		kept = append(kept, events[i])
+	}
+	slices.SortFunc(kept, func(a, b opsv1alpha1.AuditEvent) int { return cmp.Compare(a.Spec.Index, b.Spec.Index) })
+	return kept, nil
 }

@@ -139,6 +139,11 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 	if err := mgr.Add(second); err != nil {
 		return nil, fmt.Errorf("setting the look at the second leash up: %w", err)
 	}
+	index := audit.NewIndex(direct)
+	if err := mgr.Add(everywhere(index.Run)); err != nil {
+		return nil, fmt.Errorf("setting the index of the audit chain up: %w", err)
+	}
+	indexed := audit.Indexed(direct, index)
 	keys := token.NewJWKSSource(ctx, direct, c.Namespace, c.Clock)
 	verifier := token.NewVerifier(keys, cluster, c.Clock)
 	chain := audit.NewChain(direct, component+"/"+c.Pod, c.Clock, c.AuditLog)
@@ -147,10 +152,10 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 		return nil, fmt.Errorf("registering the metrics of the audit chain and the policy: %w", err)
 	}
 	return &reconciler{
-		client: direct, cached: mgr.GetCache(),
+		client: indexed, cached: mgr.GetCache(),
 		chain: chain, verifier: verifier, keys: keys,
 		evidence: evidence.New(evidence.Options{
-			Reader: direct, Access: direct, Chain: chain, Verifier: verifier,
+			Reader: indexed, Access: direct, Chain: chain, Verifier: verifier,
 			Config: &c.Configuration.Policy, OwnNamespace: c.Namespace, Clock: c.Clock,
 		}),
 		evaluate: verdicts.Evaluate,
@@ -160,6 +165,15 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 		recorder: mgr.GetEventRecorder(controllerName), metrics: metrics,
 	}, nil
 }
+
+// everywhere runs whether or not this process leads.
+type everywhere func(context.Context) error
+
+// Start implements manager.Runnable.
+func (e everywhere) Start(ctx context.Context) error { return e(ctx) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (everywhere) NeedLeaderElection() bool { return false }
 
 // clusterID is the UID of the namespace kube-system, which tokens are minted for.
 // It waits for kube-apiserver.

@@ -1,0 +1,353 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+)
+
+const (
+	// followEvery is how often an index takes up what was appended while nobody asks.
+	followEvery = 15 * time.Second
+	// refillAfter is how long an index that could not be filled waits, and how often
+	// one forgets what was pruned.
+	refillAfter = time.Minute
+	// readers is how many events are read at the same time.
+	readers = 8
+	// oddClocks is how far the time that kube-apiserver created an event at may be from
+	// the one in it.
+	oddClocks = 24 * time.Hour
+)
+
+// Index finds the events of a chain by their labels. kube-apiserver has no index for
+// that: it looks at every event for each question, and a decision has several, so
+// that deciding took the longer the more had been decided.
+//
+// It holds for each label where its events are, some hundred bytes for an event, and
+// reads from kube-apiserver what it answers with. Events have consecutive names and
+// are pruned oldest first: so if the one after the last that it knows is not there,
+// and the last still is, it knows them all. That is asked for each question, and costs
+// two readings by name whatever the length of the chain; an answer is as good as one
+// that was listed after the question. While it knows nothing, it says so, and the
+// events are listed.
+type Index struct {
+	reader client.Reader
+	seed   maphash.Seed
+
+	// turn has one place, for who follows the chain; begun counts how often that was
+	// begun, and done is the last one that came to its end.
+	turn  chan struct{}
+	begun atomic.Int64
+	done  int64
+
+	mu sync.RWMutex
+	// filled tells that the index is of use. Then it has all events from oldest to
+	// before next.
+	filled       bool
+	oldest, next int64
+	postings     map[uint64][]posting
+}
+
+// posting is one event under one label.
+type posting struct {
+	index int64
+	// created is when kube-apiserver stored it, in Unix seconds; 0 if that is not known.
+	created int64
+}
+
+// NewIndex returns an index that is empty until Run has filled it. The reader must ask
+// kube-apiserver and not a cache.
+func NewIndex(reader client.Reader) *Index {
+	return &Index{reader: reader, seed: maphash.MakeSeed(), turn: make(chan struct{}, 1)}
+}
+
+// Indexed returns a client whose audit events are found by means of an index. All
+// else it does is the client's.
+func Indexed(c client.Client, index *Index) client.Client { return indexedClient{c, index} }
+
+type indexedClient struct {
+	client.Client
+	*Index
+}
+
+// finder is a reader that may find events without reading all.
+type finder interface {
+	// find returns the events that have a label, unsorted and unchecked, and may leave
+	// out those from before since. It returns false where the events have to be listed.
+	find(ctx context.Context, label, value string, since time.Time) ([]opsv1alpha1.AuditEvent, bool, error)
+}
+
+var _ finder = indexedClient{}
+
+// Run keeps the index filled until ctx ends.
+func (x *Index) Run(ctx context.Context) error {
+	var failed, forgot time.Time
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		logger := klog.FromContext(ctx)
+		switch {
+		case !x.ready() && time.Since(failed) < refillAfter:
+		case !x.ready():
+			if err := x.fill(ctx); err != nil && ctx.Err() == nil {
+				failed = time.Now()
+				logger.Error(err, "The audit chain is not indexed, so that each decision takes the longer the longer it is", "again", refillAfter)
+			}
+		case time.Since(forgot) >= refillAfter:
+			forgot = time.Now()
+			x.forget(ctx)
+			fallthrough
+		default:
+			if err := x.follow(ctx); err != nil && ctx.Err() == nil {
+				logger.V(2).Info("The index of the audit chain could not take up what is new", "reason", err.Error())
+			}
+		}
+	}, followEvery)
+	return nil
+}
+
+func (x *Index) ready() bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.filled
+}
+
+// errNoIndex means that the index cannot tell, and that events have to be listed.
+var errNoIndex = errors.New("the audit chain is not indexed")
+
+// fill lists the labels of all events. An empty chain is not indexed: to list it costs
+// nothing.
+func (x *Index) fill(ctx context.Context) error {
+	if err := x.begin(ctx); err != nil {
+		return err
+	}
+	defer func() { <-x.turn }()
+	postings, count := map[uint64][]posting{}, int64(0)
+	oldest, newest := int64(-1), int64(-1)
+	for next := ""; ; {
+		page := &metav1.PartialObjectMetadataList{}
+		page.SetGroupVersionKind(opsv1alpha1.SchemeGroupVersion.WithKind("AuditEventList"))
+		if err := x.reader.List(ctx, page, client.Limit(pageSize), client.Continue(next)); err != nil {
+			return fmt.Errorf("listing the audit events: %w", err)
+		}
+		for i := range page.Items {
+			index, err := indexOf(page.Items[i].Name)
+			if err != nil {
+				return err
+			}
+			if oldest < 0 || index < oldest {
+				oldest = index
+			}
+			newest = max(newest, index)
+			count++
+			x.post(postings, index, &page.Items[i])
+		}
+		if next = page.Continue; next == "" {
+			break
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	if newest-oldest+1 != count {
+		return fmt.Errorf("%d audit events have indices from %d to %d: some are missing, see `kubectl srenix audit verify`", count, oldest, newest)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.filled, x.oldest, x.next, x.postings = true, oldest, newest+1, postings
+	return nil
+}
+
+// begin waits for its turn.
+func (x *Index) begin(ctx context.Context) error {
+	select {
+	case x.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// post enters an event under its labels.
+func (x *Index) post(postings map[uint64][]posting, index int64, object metav1.Object) {
+	created := int64(0)
+	if at := object.GetCreationTimestamp(); !at.IsZero() {
+		created = at.Unix()
+	}
+	labels := object.GetLabels()
+	for _, label := range found {
+		if value, ok := labels[label]; ok {
+			key := x.key(label, value)
+			postings[key] = append(postings[key], posting{index, created})
+		}
+	}
+}
+
+// found are the labels by which events are looked for one by one.
+var found = []string{LabelJTI, LabelBudget, LabelProposalUID}
+
+// key is of a label and its value. Two may share one: what is found is looked at.
+func (x *Index) key(label, value string) uint64 {
+	return maphash.String(x.seed, label+"\x00"+value)
+}
+
+// follow takes up all events that there are. Whoever waits for their turn takes over
+// what was begun after they had come.
+func (x *Index) follow(ctx context.Context) error {
+	came := x.begun.Load()
+	if err := x.begin(ctx); err != nil {
+		return err
+	}
+	defer func() { <-x.turn }()
+	if x.done > came {
+		return nil
+	}
+	number := x.begun.Add(1)
+	x.mu.RLock()
+	filled, next := x.filled, x.next
+	x.mu.RUnlock()
+	if !filled {
+		return errNoIndex
+	}
+	for {
+		event, err := x.read(ctx, next)
+		if err != nil {
+			return err
+		}
+		if event == nil {
+			break
+		}
+		x.mu.Lock()
+		x.post(x.postings, next, event)
+		next++
+		x.next = next
+		x.mu.Unlock()
+	}
+	// What is absent had never been there if the event before it still is.
+	last, err := x.read(ctx, next-1)
+	if err != nil {
+		return err
+	}
+	if last == nil {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.filled, x.postings = false, nil
+		return errNoIndex
+	}
+	x.done = number
+	return nil
+}
+
+// read returns an event, or nil if it is not there.
+func (x *Index) read(ctx context.Context, index int64) (*opsv1alpha1.AuditEvent, error) {
+	event := &opsv1alpha1.AuditEvent{}
+	err := x.reader.Get(ctx, client.ObjectKey{Name: EventName(index)}, event)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading audit event %d: %w", index, err)
+	}
+	return event, nil
+}
+
+// find implements finder.
+func (x *Index) find(ctx context.Context, label, value string, since time.Time) ([]opsv1alpha1.AuditEvent, bool, error) {
+	if !slices.Contains(found, label) || !x.ready() {
+		return nil, false, nil
+	}
+	if err := x.follow(ctx); errors.Is(err, errNoIndex) {
+		return nil, false, nil
+	} else if err != nil {
+		return nil, false, err
+	}
+	events := make([]*opsv1alpha1.AuditEvent, 0)
+	reading, within := errgroup.WithContext(ctx)
+	reading.SetLimit(readers)
+	var mu sync.Mutex
+	for _, index := range x.lookUp(label, value, since) {
+		reading.Go(func() error {
+			event, err := x.read(within, index)
+			if event != nil && event.Labels[label] == value {
+				mu.Lock()
+				defer mu.Unlock()
+				events = append(events, event)
+			}
+			return err
+		})
+	}
+	if err := reading.Wait(); err != nil {
+		return nil, false, err
+	}
+	all := make([]opsv1alpha1.AuditEvent, 0, len(events))
+	for _, event := range events {
+		all = append(all, *event)
+	}
+	return all, true, nil
+}
+
+// lookUp returns the indices of the events that a label may have.
+func (x *Index) lookUp(label, value string, since time.Time) []int64 {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var indices []int64
+	for _, at := range x.postings[x.key(label, value)] {
+		if since.IsZero() || at.created == 0 || at.created >= since.Add(-oddClocks).Unix() {
+			indices = append(indices, at.index)
+		}
+	}
+	return indices
+}
+
+// forget drops what was pruned.
+func (x *Index) forget(ctx context.Context) {
+	page := &metav1.PartialObjectMetadataList{}
+	page.SetGroupVersionKind(opsv1alpha1.SchemeGroupVersion.WithKind("AuditEventList"))
+	// Names are in the order of the chain, and so are lists.
+	if err := x.reader.List(ctx, page, client.Limit(1)); err != nil || len(page.Items) == 0 {
+		return
+	}
+	oldest, err := indexOf(page.Items[0].Name)
+	if err != nil {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.filled || oldest <= x.oldest {
+		return
+	}
+	x.oldest = oldest
+	for key, known := range x.postings {
+		known = slices.DeleteFunc(known, func(at posting) bool { return at.index < oldest })
+		if len(known) == 0 {
+			delete(x.postings, key)
+			continue
+		}
+		x.postings[key] = slices.Clip(known)
+	}
+}
+
+// indexOf is the index of the event with this name.
+func indexOf(name string) (int64, error) {
+	index, err := strconv.ParseInt(name, 10, 64)
+	if err != nil || EventName(index) != name {
+		return 0, fmt.Errorf("%q is no audit event's name: see `kubectl srenix audit verify`", name)
+	}
+	return index, nil
+}
