@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/approvalpage"
 	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/live"
@@ -26,6 +28,7 @@ import (
 	"github.com/srenix/srenix/pkg/proposals"
 	"github.com/srenix/srenix/pkg/registry/proposal"
 	"github.com/srenix/srenix/pkg/token"
+	"github.com/srenix/srenix/pkg/webhook"
 )
 
 // minter signs tokens and records each in the audit chain before it is given out.
@@ -84,7 +87,7 @@ func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal
 }
 
 // restricted refuses a token to a caller whose identity carries more than name
-// and groups, if with all of that they may not do the action. A token keeps only
+// and groups, if with all of that they may not decide so, or not do the action. A token keeps only
 // name and groups, and must not be worth more than what it was minted with.
 func (m minter) restricted(ctx context.Context, caller user.Info, p *v1alpha1.Proposal, decision v1alpha1.Decision) error {
 	extra, unusual := map[string]authorizationv1.ExtraValue{}, false
@@ -93,12 +96,18 @@ func (m minter) restricted(ctx context.Context, caller user.Info, p *v1alpha1.Pr
 		// What Kubernetes itself adds tells which credential it was, and restricts nothing.
 		unusual = unusual || !strings.HasPrefix(key, "authentication.kubernetes.io/")
 	}
-	if !unusual || decision != v1alpha1.DecisionApprove {
+	if !unusual {
 		return nil
 	}
-	needed := []authorizationv1.ResourceAttributes{policy.ApprovePermission(p.Spec.ActionKind, p.Namespace)}
-	if byHand, takes := policy.RequiredPermission(p.Spec.ActionKind, p.Spec.Target); takes {
-		needed = append(needed, byHand)
+	needed := []authorizationv1.ResourceAttributes{{
+		Verb: "create", Group: v1alpha1.SchemeGroupVersion.Group, Version: v1alpha1.SchemeGroupVersion.Version,
+		Resource: "proposals", Subresource: "approve", Namespace: p.Namespace, Name: p.Name,
+	}}
+	if decision == v1alpha1.DecisionApprove {
+		needed = append(needed, policy.ApprovePermission(p.Spec.ActionKind, p.Namespace))
+		if byHand, takes := policy.RequiredPermission(p.Spec.ActionKind, p.Spec.Target); takes {
+			needed = append(needed, byHand)
+		}
 	}
 	for i := range needed {
 		permission := &needed[i]
@@ -110,8 +119,8 @@ func (m minter) restricted(ctx context.Context, caller user.Info, p *v1alpha1.Pr
 		}
 		if !review.Status.Allowed || review.Status.Denied {
 			return apierrors.NewForbidden(srenix.Resource("proposals/token"), p.Name,
-				fmt.Errorf("%s, as authenticated now, may not %s %s %s in namespace %s, which approving this takes",
-					caller.GetName(), permission.Verb, permission.Resource, permission.Name, permission.Namespace))
+				fmt.Errorf("%s, as authenticated now, may not %s %s %s in namespace %s, which deciding on this takes",
+					caller.GetName(), permission.Verb, path.Join(permission.Resource, permission.Subresource), permission.Name, permission.Namespace))
 		}
 	}
 	return nil
@@ -132,19 +141,20 @@ func (r recorder) Record(ctx context.Context, approval *opsv1alpha1.Approval, dr
 		return nil, apierrors.NewForbidden(srenix.Resource("proposals/approve"), approval.Spec.Proposal.Name, fmt.Errorf("reading the token: %w", err))
 	}
 	// The webhook says this too; its configuration can be deleted, this cannot.
-	if caller, ok := genericapirequest.UserFrom(ctx); !ok || caller.GetName() != claims.Subject {
+	caller, ok := genericapirequest.UserFrom(ctx)
+	if !ok || caller.GetName() != claims.Subject {
 		return nil, apierrors.NewForbidden(srenix.Resource("proposals/approve"), approval.Spec.Proposal.Name, errors.New("the token was minted for somebody else: everybody approves with a token of their own"))
 	}
 	approval.Name = token.ApprovalName(claims.ID)
-	return r.store(ctx, approval, dryRun)
-}
-
-// store creates an approval that has its token's name.
-func (r recorder) store(ctx context.Context, approval *opsv1alpha1.Approval, dryRun bool, options ...client.CreateOption) (*opsv1alpha1.Approval, error) {
+	var options []client.CreateOption
 	if dryRun {
 		options = append(options, client.DryRunAll)
 	}
-	err := r.client.Create(ctx, approval, options...)
+	if _, ok := caller.GetExtra()[approvalpage.Extra]; ok {
+		// The webhook writes down that it was a link.
+		options = append(options, client.FieldOwner(webhook.PageManager))
+	}
+	err = r.client.Create(ctx, approval, options...)
 	if apierrors.IsAlreadyExists(err) {
 		return nil, apierrors.NewConflict(srenix.Resource("proposals/approve"), approval.Spec.Proposal.Name,
 			fmt.Errorf("the token was used already, by Approval %s: mint another one", approval.Name))

@@ -9,6 +9,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,9 +96,9 @@ func (m *mint) minted(t *testing.T) int {
 // because an authorizer looks at its extra fields, must not be turned into one.
 func TestARestrictedLoginGetsNoTokenForWhatItMayNotDo(t *testing.T) {
 	scoped := map[string][]string{"scopes.authorization.example.com": {"user:info"}}
-	may := func(verb string) func(authorizationv1.SubjectAccessReviewSpec) bool {
+	may := func(verbs ...string) func(authorizationv1.SubjectAccessReviewSpec) bool {
 		return func(spec authorizationv1.SubjectAccessReviewSpec) bool {
-			return len(spec.Extra["scopes.authorization.example.com"]) == 0 || spec.ResourceAttributes.Verb == verb
+			return len(spec.Extra["scopes.authorization.example.com"]) == 0 || slices.Contains(verbs, spec.ResourceAttributes.Verb)
 		}
 	}
 	for name, test := range map[string]struct {
@@ -107,13 +108,15 @@ func TestARestrictedLoginGetsNoTokenForWhatItMayNotDo(t *testing.T) {
 		code     int32 // of the refusal; zero means a token
 		asked    int
 	}{
-		"an ordinary login":                        {nil, v1alpha1.DecisionApprove, reviewer{allow: may("")}, 0, 0},
-		"a service account's pod":                  {map[string][]string{"authentication.kubernetes.io/pod-name": {"x"}}, v1alpha1.DecisionApprove, reviewer{allow: may("")}, 0, 0},
-		"a restricted one that may do neither":     {scoped, v1alpha1.DecisionApprove, reviewer{allow: may("")}, http.StatusForbidden, 1},
-		"one that may approve and not do it":       {scoped, v1alpha1.DecisionApprove, reviewer{allow: may("approve")}, http.StatusForbidden, 2},
-		"one that may do it and not approve":       {scoped, v1alpha1.DecisionApprove, reviewer{allow: may("delete")}, http.StatusForbidden, 1},
-		"one that may do both":                     {scoped, v1alpha1.DecisionApprove, reviewer{}, 0, 2},
-		"a restricted one that says no":            {scoped, v1alpha1.DecisionDeny, reviewer{allow: may("")}, 0, 0},
+		"an ordinary login":                        {nil, v1alpha1.DecisionApprove, reviewer{allow: may()}, 0, 0},
+		"a service account's pod":                  {map[string][]string{"authentication.kubernetes.io/pod-name": {"x"}}, v1alpha1.DecisionApprove, reviewer{allow: may()}, 0, 0},
+		"a restricted one that may do nothing":     {scoped, v1alpha1.DecisionApprove, reviewer{allow: may()}, http.StatusForbidden, 1},
+		"one that may not post a decision":         {scoped, v1alpha1.DecisionApprove, reviewer{allow: may("approve", "delete")}, http.StatusForbidden, 1},
+		"one that may approve and not do it":       {scoped, v1alpha1.DecisionApprove, reviewer{allow: may("create", "approve")}, http.StatusForbidden, 3},
+		"one that may do it and not approve":       {scoped, v1alpha1.DecisionApprove, reviewer{allow: may("create", "delete")}, http.StatusForbidden, 2},
+		"one that may do all":                      {scoped, v1alpha1.DecisionApprove, reviewer{}, 0, 3},
+		"one that may say no":                      {scoped, v1alpha1.DecisionDeny, reviewer{allow: may("create")}, 0, 1},
+		"one that may not say no":                  {scoped, v1alpha1.DecisionDeny, reviewer{allow: may("approve", "delete")}, http.StatusForbidden, 1},
 		"one of which nobody can tell what it may": {scoped, v1alpha1.DecisionApprove, reviewer{err: errors.New("no answer")}, http.StatusInternalServerError, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

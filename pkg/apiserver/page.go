@@ -13,26 +13,51 @@ import (
 	"strconv"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apiserver/pkg/authentication/user"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/approvalpage"
 )
 
-// pageManager is the field manager of Approvals that were made on the approval
-// page, so that one can tell them from others.
-const pageManager = client.FieldOwner("srenix-approval-page")
+// pageDecider posts decisions to this very server, as its loopback client may in
+// anybody's name.
+type pageDecider struct {
+	loopback   *rest.Config
+	parameters runtime.ParameterCodec
+}
 
-// pageRecorder stores what is decided on the approval page.
-type pageRecorder struct{ recorder }
+var _ approvalpage.Decider = pageDecider{}
 
-var _ approvalpage.Recorder = pageRecorder{}
+func newPageDecider(loopback *rest.Config, scheme *runtime.Scheme) pageDecider {
+	config := rest.CopyConfig(loopback)
+	config.APIPath, config.GroupVersion = genericapiserver.APIGroupPrefix, &v1alpha1.SchemeGroupVersion
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	config.ContentType, config.QPS = runtime.ContentTypeJSON, -1
+	return pageDecider{loopback: config, parameters: runtime.NewParameterCodec(scheme)}
+}
 
-// Store implements approvalpage.Recorder.
-func (r pageRecorder) Store(ctx context.Context, approval *opsv1alpha1.Approval, dryRun bool) (*opsv1alpha1.Approval, error) {
-	return r.store(ctx, approval.DeepCopy(), dryRun, pageManager)
+// Decide implements approvalpage.Decider.
+func (d pageDecider) Decide(ctx context.Context, owner user.Info, namespace, name string, decision v1alpha1.ProposalApprovalSpec, dryRun bool) (*v1alpha1.ProposalApproval, error) {
+	config := rest.CopyConfig(d.loopback)
+	config.Impersonate = rest.ImpersonationConfig{UserName: owner.GetName(), Groups: owner.GetGroups(), Extra: owner.GetExtra()}
+	client, err := rest.RESTClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client of this server: %w", err)
+	}
+	options := &metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}
+	if dryRun {
+		options.DryRun = []string{metav1.DryRunAll}
+	}
+	answer := &v1alpha1.ProposalApproval{}
+	return answer, client.Post().Namespace(namespace).Resource("proposals").Name(name).SubResource("approve").
+		VersionedParams(options, d.parameters).Body(&v1alpha1.ProposalApproval{Spec: decision}).Do(ctx).Into(answer)
 }
 
 // servePage serves the approval page until ctx ends.

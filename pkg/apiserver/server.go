@@ -178,17 +178,20 @@ func (s *Server) install(ctx context.Context) error {
 
 	s.index = audit.NewIndex(kube)
 	indexed := audit.Indexed(kube, s.index)
-	recorder := recorder{client: kube, verifier: verifier}
 	if s.extra.PageBindPort != 0 {
-		s.page = approvalpage.New(approvalpage.Options{
-			Proposals: standing{s.engine}, Verifier: verifier, Access: kube, Recorder: pageRecorder{recorder}, Clock: s.extra.clock(),
+		s.page, err = approvalpage.New(approvalpage.Options{
+			Proposals: standing{s.engine}, Verifier: verifier, Decider: newPageDecider(s.generic.LoopbackClientConfig, scheme),
+			Clock: s.extra.clock(), Registerer: legacyregistry.Registerer(),
 		})
+		if err != nil {
+			return err
+		}
 	}
 	if err := s.installStorage(minter{
 		signer: token.NewSigner(signing, cluster, s.extra.clock()), chain: chain,
 		longest: s.extra.Configuration.Policy.MaxTokenLifetime.Duration,
 		access:  kube, limit: audit.NewLimiter(tokensPerHour, s.extra.clock()),
-	}, recorder); err != nil {
+	}, recorder{client: kube, verifier: verifier}); err != nil {
 		return err
 	}
 	s.configuration = configurationRecord{chain: chain, reader: kube, configuration: s.extra.Configuration}
@@ -209,7 +212,7 @@ func (s *Server) install(ctx context.Context) error {
 			Config: &s.extra.Configuration.Policy, OwnNamespace: s.extra.Namespace, Clock: s.extra.clock(), Concurrent: true,
 		}),
 		Chain: chain, Proposals: standing{s.engine}, Verifier: verifier, Clock: s.extra.clock(), Scheme: scheme,
-		PathSecret: pathSecret,
+		PathSecret: pathSecret, Server: "system:serviceaccount:" + s.extra.Namespace + ":srenix-apiserver",
 	})
 	handlers.Register(s.webhook)
 	if err := legacyregistry.Registerer().Register(handlers); err != nil {

@@ -11,10 +11,10 @@
 // what the token decides, shows that, and sends POST decide once a person has
 // confirmed. So a chat program that looks at every link decides nothing.
 //
-// The page gives nobody a right. It stores the Approval that the token calls for, in
-// the server's own name, as Argo CD and Flux store one from Git, and the webhook
-// judges it as any other. The token's subject is asked about on top: they must be
-// allowed to create proposals/approve, as if they had posted the decision themselves.
+// The page gives nobody a right. It posts the decision to proposals/approve in the
+// name of the token's owner, so that whatever the cluster demands of them there is
+// asked: RBAC, a site's own admission policies, the webhook. All of it sees in the
+// user's extra that the decision comes from here.
 package approvalpage
 
 import (
@@ -26,18 +26,18 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"time"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
+	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
-	"github.com/srenix/srenix/pkg/evidence"
-	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/token"
 )
 
@@ -57,30 +57,42 @@ type Proposals interface {
 	Get(namespace, name string) (*v1alpha1.Proposal, bool, error)
 }
 
-// Recorder stores a decision as the Approval that its token calls for.
-type Recorder interface {
-	// Store creates the approval, whose name is the token's, or only asks whether
-	// it could.
-	Store(ctx context.Context, approval *opsv1alpha1.Approval, dryRun bool) (*opsv1alpha1.Approval, error)
+// Decider posts a decision to proposals/approve in the name of its owner.
+type Decider interface {
+	// Decide decides, or only asks whether it could. Its errors are those of the API.
+	Decide(ctx context.Context, owner user.Info, namespace, name string, decision v1alpha1.ProposalApprovalSpec, dryRun bool) (*v1alpha1.ProposalApproval, error)
 }
+
+// Extra is set in the extra of a user whose decision comes from the page.
+const Extra = "srenix.io/approval-page"
+
+const (
+	// askedPerHour is how often a token may be asked about at one replica.
+	askedPerHour = 60
+	// atOnce is how many requests are worked on at one replica.
+	atOnce = 8
+)
 
 // Options are what the page needs. All are required.
 type Options struct {
+	// Proposals are for showing what the policy refuses.
 	Proposals Proposals
 	Verifier  *token.Verifier
-	// Access asks kube-apiserver what the token's subject may do.
-	Access   evidence.AccessReviewer
-	Recorder Recorder
-	Clock    clock.PassiveClock
+	Decider   Decider
+	Clock     clock.PassiveClock
+	// Registerer takes the page's metrics.
+	Registerer prometheus.Registerer
 }
 
 // Review is what a token decides, as the page shows it.
 type Review struct {
 	Decision v1alpha1.Decision `json:"decision"`
 	// Approver is the token's subject, in whose name it decides.
-	Approver string      `json:"approver"`
-	Reason   string      `json:"reason,omitempty"`
-	Expires  metav1.Time `json:"expires"`
+	Approver string `json:"approver"`
+	Reason   string `json:"reason,omitempty"`
+	// Cluster is the UID of its namespace kube-system.
+	Cluster string      `json:"cluster"`
+	Expires metav1.Time `json:"expires"`
 
 	Namespace  string                   `json:"namespace"`
 	Proposal   string                   `json:"proposal"`
@@ -110,19 +122,28 @@ type request struct {
 var static embed.FS
 
 // New returns the page with all that belongs to it.
-func New(options Options) http.Handler {
-	p := &page{options}
+func New(options Options) (http.Handler, error) {
+	p := &page{
+		Options: options, limit: audit.NewLimiter(askedPerHour, options.Clock), places: make(chan struct{}, atOnce),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "srenix_approval_page_answers_total",
+			Help: "Answers of the approval page to requests with a token, by what was asked (review, decide) and HTTP status code.",
+		}, []string{"asked", "code"}),
+	}
+	if err := options.Registerer.Register(p.answers); err != nil {
+		return nil, fmt.Errorf("registering the metrics of the approval page: %w", err)
+	}
 	mux := http.NewServeMux()
 	for path, file := range map[string]string{Path: "page.html", Path + "/page.js": "page.js", Path + "/page.css": "page.css"} {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFileFS(w, r, static, "static/"+file)
 		})
 	}
-	mux.HandleFunc("POST "+Path+"/review", p.serve(p.review))
-	mux.HandleFunc("POST "+Path+"/decide", p.serve(p.decide))
+	mux.HandleFunc("POST "+Path+"/review", p.serve("review", p.review))
+	mux.HandleFunc("POST "+Path+"/decide", p.serve("decide", p.decide))
 	// Another site cannot have a browser post here; and what has no browser brings
 	// nothing but the token.
-	return guarded(http.NewCrossOriginProtection().Handler(mux))
+	return guarded(http.NewCrossOriginProtection().Handler(mux)), nil
 }
 
 // guarded says to browsers that the page loads nothing from elsewhere, is shown in
@@ -143,20 +164,21 @@ func guarded(next http.Handler) http.Handler {
 	})
 }
 
-type page struct{ Options }
+type page struct {
+	Options
+	limit   *audit.Limiter
+	places  chan struct{}
+	answers *prometheus.CounterVec
+}
 
 // serve decodes a request and encodes its answer, or a Status that tells why there
 // is none.
-func (p *page) serve(handle func(context.Context, *request) (any, error)) http.HandlerFunc {
+func (p *page) serve(asked string, handle func(context.Context, *request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()
+		answer, err := p.answer(ctx, w, r, handle)
 		code := http.StatusOK
-		asked, err := decode(w, r)
-		var answer any
-		if err == nil {
-			answer, err = handle(ctx, asked)
-		}
 		if err != nil {
 			var status apierrors.APIStatus
 			if !errors.As(err, &status) {
@@ -164,12 +186,28 @@ func (p *page) serve(handle func(context.Context, *request) (any, error)) http.H
 			}
 			answer, code = status.Status(), int(status.Status().Code)
 		}
+		p.answers.WithLabelValues(asked, strconv.Itoa(code)).Inc()
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
 		if err := json.NewEncoder(w).Encode(answer); err != nil {
 			klog.FromContext(ctx).V(2).Info("An answer of the approval page did not arrive", "reason", err.Error())
 		}
 	}
+}
+
+// answer handles a request unless there are too many.
+func (p *page) answer(ctx context.Context, w http.ResponseWriter, r *http.Request, handle func(context.Context, *request) (any, error)) (any, error) {
+	asked, err := decode(w, r)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case p.places <- struct{}{}:
+		defer func() { <-p.places }()
+	default:
+		return nil, apierrors.NewTooManyRequests("too many people are on this page: try again", 1)
+	}
+	return handle(ctx, asked)
 }
 
 // decode takes JSON only, which no form of another site can send.
@@ -192,106 +230,101 @@ func decode(w http.ResponseWriter, r *http.Request) (*request, error) {
 	return asked, nil
 }
 
-// review tells what a token decides, and what the policy says to it, and stores
-// nothing.
+// review tells what a token decides, and what stands against it, and stores nothing.
 func (p *page) review(ctx context.Context, asked *request) (any, error) {
-	made, err := p.draft(ctx, asked)
+	claims, err := p.claims(asked)
 	if err != nil {
 		return nil, err
 	}
-	spec := &made.approval.Spec
-	review := &Review{
-		Decision: spec.Decision, Approver: made.claims.Subject, Reason: spec.Reason, Expires: metav1.NewTime(made.claims.ExpiresAt.Time),
-		Namespace: made.approval.Namespace, Proposal: spec.Proposal.Name,
-		ActionKind: spec.Snapshot.ActionKind, Target: spec.Snapshot.Target, Rationale: spec.Snapshot.Rationale, Patch: spec.Snapshot.Patch,
-		Digest: spec.Snapshot.Digest,
+	binding := &claims.Binding
+	proposal, err := p.standing(binding)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := p.Recorder.Store(ctx, made.approval, true); err != nil {
+	review := &Review{
+		Decision: binding.Decision, Approver: claims.Subject, Reason: asked.Reason, Cluster: claims.Audience[0], Expires: metav1.NewTime(claims.ExpiresAt.Time),
+		Namespace: proposal.Namespace, Proposal: proposal.Name,
+		ActionKind: proposal.Spec.ActionKind, Target: proposal.Spec.Target, Rationale: proposal.Spec.Rationale, Patch: proposal.Spec.Patch,
+		Digest: proposal.Spec.Digest,
+	}
+	_, err = p.post(ctx, claims, asked, true)
+	switch status := apierrors.APIStatus(nil); {
+	case err == nil:
+	case errors.As(err, &status) && status.Status().Code/100 == 4:
 		review.Refusal = err.Error()
+	default:
+		return nil, unavailable(ctx, err)
 	}
 	return review, nil
 }
 
-// decide stores the decision of a token.
+// decide has the decision of a token posted.
 func (p *page) decide(ctx context.Context, asked *request) (any, error) {
-	made, err := p.draft(ctx, asked)
+	claims, err := p.claims(asked)
 	if err != nil {
 		return nil, err
 	}
-	stored, err := p.Recorder.Store(ctx, made.approval, false)
-	if err != nil {
+	logger := klog.FromContext(ctx).WithValues("approver", claims.Subject, "jti", claims.ID, "decision", claims.Binding.Decision,
+		"namespace", claims.Binding.Namespace, "proposal", claims.Binding.Proposal)
+	decided, err := p.post(ctx, claims, asked, false)
+	if err == nil {
+		logger.Info("Decided on the approval page", "approval", decided.Status.ApprovalName)
+		return &Decided{Namespace: claims.Binding.Namespace, Approval: decided.Status.ApprovalName}, nil
+	}
+	logger.Info("Refused on the approval page", "reason", err.Error())
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Code/100 == 4 {
 		return nil, err
 	}
-	klog.FromContext(ctx).Info("Decided on the approval page", "approver", made.claims.Subject, "jti", made.claims.ID,
-		"approval", klog.KObj(stored), "decision", stored.Spec.Decision)
-	return &Decided{Namespace: stored.Namespace, Approval: stored.Name}, nil
+	return nil, unavailable(ctx, err)
 }
 
-// drafted is the Approval that a token calls for.
-type drafted struct {
-	approval *opsv1alpha1.Approval
-	claims   *token.Claims
-}
-
-// draft writes the Approval that a token calls for. Without a token that is good for
-// the proposal as it stands, it says nothing of the cluster.
-func (p *page) draft(ctx context.Context, asked *request) (*drafted, error) {
-	now := p.Clock.Now()
-	claims, err := p.Verifier.VerifyAt(asked.Token, now)
+// claims are those of a token that may be asked about now. Without a token that
+// verifies, nothing is told of the cluster, and nothing asked of it.
+func (p *page) claims(asked *request) (*token.Claims, error) {
+	claims, err := p.Verifier.VerifyAt(asked.Token, p.Clock.Now())
 	if err != nil {
 		return nil, refused(fmt.Errorf("reading the token: %w: ask for another link", err))
 	}
-	binding := &claims.Binding
-	standing, exists, err := p.Proposals.Get(binding.Namespace, binding.Proposal)
+	if wait := p.limit.Take(claims.ID); wait > 0 {
+		return nil, apierrors.NewTooManyRequests(fmt.Sprintf("this link was used %d times within an hour: try again in %s", askedPerHour, wait.Round(time.Second)), int(wait.Seconds())+1)
+	}
+	if claims.Binding.ActionKind == v1alpha1.ActionRunbook {
+		return nil, refused(errors.New("a runbook is decided on by those who have read it, with kubectl create approval"))
+	}
+	return claims, nil
+}
+
+// standing is the proposal that a token was minted for, as it is now.
+func (p *page) standing(binding *token.Binding) (*v1alpha1.Proposal, error) {
+	proposal, exists, err := p.Proposals.Get(binding.Namespace, binding.Proposal)
 	switch {
 	case err != nil:
 		return nil, apierrors.NewServiceUnavailable(err.Error())
-	case !exists || standing.UID != binding.ProposalUID:
+	case !exists || proposal.UID != binding.ProposalUID:
 		return nil, apierrors.NewNotFound(v1alpha1.Resource("proposals"), binding.Proposal)
-	case standing.Spec.Digest != binding.Digest:
+	case proposal.Spec.Digest != binding.Digest:
 		return nil, apierrors.NewConflict(v1alpha1.Resource("proposals"), binding.Proposal,
-			fmt.Errorf("it has changed since the link was made: it says digest %s, and the proposal has %s; look at it again, and make another link", binding.Digest, standing.Spec.Digest))
+			fmt.Errorf("it has changed since the link was made: it says digest %s, and the proposal has %s; look at it again, and make another link", binding.Digest, proposal.Spec.Digest))
 	}
-	proposal := &policy.Proposal{Namespace: standing.Namespace, Name: standing.Name, UID: standing.UID, Spec: standing.Spec}
-	if _, err := policy.Proof(p.Verifier, asked.Token, now, binding.Decision, asked.Reason, proposal); err != nil {
-		return nil, refused(err)
-	}
-	if standing.Spec.ActionKind == v1alpha1.ActionRunbook {
-		return nil, refused(errors.New("a runbook is decided on by those who have read it, with kubectl create approval"))
-	}
-	if err := p.mayApprove(ctx, claims); err != nil {
-		return nil, err
-	}
-	return &drafted{claims: claims, approval: &opsv1alpha1.Approval{
-		ObjectMeta: metav1.ObjectMeta{Namespace: standing.Namespace, Name: token.ApprovalName(claims.ID)},
-		Spec: opsv1alpha1.ApprovalSpec{
-			Decision: binding.Decision,
-			Proposal: opsv1alpha1.ProposalReference{Name: standing.Name, UID: standing.UID, Digest: standing.Spec.Digest},
-			Snapshot: standing.Spec,
-			Token:    asked.Token,
-			Reason:   asked.Reason,
-		},
-	}}, nil
+	return proposal, nil
 }
 
-// mayApprove asks kube-apiserver what it asks itself when a person posts a decision.
-func (p *page) mayApprove(ctx context.Context, claims *token.Claims) error {
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User: claims.Subject, Groups: claims.Binding.Groups,
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: "create", Group: v1alpha1.SchemeGroupVersion.Group, Version: v1alpha1.SchemeGroupVersion.Version,
-			Resource: "proposals", Subresource: "approve", Namespace: claims.Binding.Namespace, Name: claims.Binding.Proposal,
-		},
-	}}
-	if err := p.Access.Create(ctx, review); err != nil {
-		return apierrors.NewServiceUnavailable(fmt.Sprintf("what %s may do cannot be told: %v", claims.Subject, err))
-	}
-	if !review.Status.Allowed || review.Status.Denied {
-		return refused(fmt.Errorf("%s may not create proposals/approve in namespace %s any more", claims.Subject, claims.Binding.Namespace))
-	}
-	return nil
+// post posts what a token decides in the name of its owner.
+func (p *page) post(ctx context.Context, claims *token.Claims, asked *request, dryRun bool) (*v1alpha1.ProposalApproval, error) {
+	binding := &claims.Binding
+	owner := &user.DefaultInfo{Name: claims.Subject, Groups: binding.Groups, Extra: map[string][]string{Extra: {"true"}}}
+	return p.Decider.Decide(ctx, owner, binding.Namespace, binding.Proposal, v1alpha1.ProposalApprovalSpec{
+		Decision: binding.Decision, Digest: binding.Digest, Token: asked.Token, Reason: asked.Reason,
+	}, dryRun)
 }
 
 func refused(why error) error {
 	return apierrors.NewForbidden(v1alpha1.Resource("proposals/approve"), "", why)
+}
+
+// unavailable tells whoever has a link, and perhaps nothing else, no more than that
+// something fails: an error may name what only API servers are to know.
+func unavailable(ctx context.Context, err error) error {
+	klog.FromContext(ctx).Error(err, "The approval page could not ask for a decision")
+	return apierrors.NewServiceUnavailable("whether this can be decided cannot be told just now, and it may have been decided: look with kubectl get approvals, and try again")
 }

@@ -13,16 +13,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 	clocktesting "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/digest"
 	"github.com/srenix/srenix/pkg/token"
@@ -37,33 +38,47 @@ type world struct {
 	signer   *token.Signer
 	proposal *v1alpha1.Proposal
 
-	gone, forbidden            bool
-	viewErr, accessErr, refuse error
+	gone    bool
+	viewErr error
+	// refuse is what proposals/approve says.
+	refuse error
+	// hold keeps a decision from being answered until it is closed.
+	hold chan struct{}
 
-	asked          *authorizationv1.SubjectAccessReview
-	stored, drafts []opsv1alpha1.Approval
+	mu      sync.Mutex
+	decided []posted
+}
+
+// posted is a decision as proposals/approve gets it.
+type posted struct {
+	owner           user.Info
+	namespace, name string
+	spec            v1alpha1.ProposalApprovalSpec
+	dryRun          bool
 }
 
 func (w *world) Get(namespace, name string) (*v1alpha1.Proposal, bool, error) {
 	return w.proposal, !w.gone && name == w.proposal.Name && namespace == w.proposal.Namespace, w.viewErr
 }
 
-func (w *world) Create(_ context.Context, object client.Object, _ ...client.CreateOption) error {
-	w.asked = object.(*authorizationv1.SubjectAccessReview)
-	w.asked.Status.Allowed = !w.forbidden
-	return w.accessErr
-}
-
-func (w *world) Store(_ context.Context, approval *opsv1alpha1.Approval, dryRun bool) (*opsv1alpha1.Approval, error) {
+func (w *world) Decide(_ context.Context, owner user.Info, namespace, name string, spec v1alpha1.ProposalApprovalSpec, dryRun bool) (*v1alpha1.ProposalApproval, error) {
+	w.mu.Lock()
+	w.decided = append(w.decided, posted{owner, namespace, name, spec, dryRun})
+	w.mu.Unlock()
+	if w.hold != nil {
+		<-w.hold
+	}
 	if w.refuse != nil {
 		return nil, w.refuse
 	}
-	if dryRun {
-		w.drafts = append(w.drafts, *approval)
-	} else {
-		w.stored = append(w.stored, *approval)
-	}
-	return approval, nil
+	return &v1alpha1.ProposalApproval{Status: v1alpha1.ProposalApprovalStatus{ApprovalName: "approval-1"}}, nil
+}
+
+// asked is how often proposals/approve was asked.
+func (w *world) asked() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.decided)
 }
 
 func newWorld(t *testing.T) *world {
@@ -82,7 +97,10 @@ func newWorld(t *testing.T) *world {
 		},
 	}
 	w.seal(t)
-	w.Handler = New(Options{Proposals: w, Verifier: token.NewVerifier(keys, "cluster", w.clock), Access: w, Recorder: w, Clock: w.clock})
+	w.Handler, err = New(Options{Proposals: w, Verifier: token.NewVerifier(keys, "cluster", w.clock), Decider: w, Clock: w.clock, Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
@@ -137,25 +155,23 @@ func TestLinkIsReviewedAndThenDecided(t *testing.T) {
 			t.Fatalf("%d, %v: %s", answer.Code, err, answer.Body)
 		}
 		if review.Decision != decision || review.Approver != "alice" || review.Target.Name != "web-0" || review.Refusal != "" || review.Digest != w.proposal.Spec.Digest ||
-			!review.Expires.Time.Equal(start.Add(15*time.Minute)) {
+			review.Cluster != "cluster" || !review.Expires.Time.Equal(start.Add(15*time.Minute)) {
 			t.Errorf("the review is %+v", review)
 		}
-		if len(w.stored) != 0 || len(w.drafts) != 1 {
-			t.Fatalf("a review stored %d Approvals and drafted %d, want 0 and 1", len(w.stored), len(w.drafts))
-		}
 		answer = w.post(t, "/approve/decide", signed, "it is stuck")
-		if answer.Code != http.StatusOK || len(w.stored) != 1 {
-			t.Fatalf("%d, and %d Approvals: %s", answer.Code, len(w.stored), answer.Body)
+		if answer.Code != http.StatusOK || !strings.Contains(answer.Body.String(), "approval-1") {
+			t.Fatalf("%d: %s", answer.Code, answer.Body)
 		}
-		stored := w.stored[0]
-		if stored.Namespace != "shop" || !strings.HasPrefix(stored.Name, "approval-") || stored.Spec.Decision != decision || stored.Spec.Token != signed ||
-			stored.Spec.Reason != "it is stuck" || stored.Spec.Proposal.Digest != w.proposal.Spec.Digest || stored.Spec.Snapshot.Target.UID != "pod" {
-			t.Errorf("the Approval is %+v", stored)
+		want := posted{
+			owner:     &user.DefaultInfo{Name: "alice", Groups: []string{"oncall"}, Extra: map[string][]string{"srenix.io/approval-page": {"true"}}},
+			namespace: "shop", name: "fix",
+			spec: v1alpha1.ProposalApprovalSpec{Decision: decision, Digest: w.proposal.Spec.Digest, Token: signed, Reason: "it is stuck"},
 		}
-		attributes := w.asked.Spec.ResourceAttributes
-		if w.asked.Spec.User != "alice" || len(w.asked.Spec.Groups) != 1 || w.asked.Spec.Groups[0] != "oncall" || attributes.Verb != "create" ||
-			attributes.Group != "srenix.io" || attributes.Resource != "proposals" || attributes.Subresource != "approve" || attributes.Namespace != "shop" {
-			t.Errorf("kube-apiserver was asked %+v", w.asked.Spec)
+		for i, dryRun := range []bool{true, false} {
+			want.dryRun = dryRun
+			if diff := cmp.Diff(want, w.decided[i], cmp.AllowUnexported(posted{})); diff != "" {
+				t.Errorf("request %d (-want +have)\n%s", i, diff)
+			}
 		}
 	}
 }
@@ -165,24 +181,17 @@ func TestLinkThatDecidesNothing(t *testing.T) {
 		arrange func(*testing.T, *world)
 		// change is made to a request that is otherwise good.
 		change func(*http.Request)
-		reason string
 		code   int
 		want   string
 	}{
-		"a forged token":                     {change: body(`{"token":"a.b.c"}`), code: http.StatusForbidden, want: "ask for another link"},
-		"no token":                           {change: body(`{}`), code: http.StatusForbidden, want: "ask for another link"},
-		"an expired token":                   {arrange: func(_ *testing.T, w *world) { w.clock.SetTime(start.Add(16 * time.Minute)) }, code: http.StatusForbidden, want: "expired"},
-		"a reason put into somebody's mouth": {reason: "drop everything", code: http.StatusForbidden, want: "reason"},
-		"a proposal that is gone":            {arrange: func(_ *testing.T, w *world) { w.gone = true }, code: http.StatusNotFound, want: "not found"},
-		"a proposal of another UID":          {arrange: func(_ *testing.T, w *world) { w.proposal.UID = "other" }, code: http.StatusNotFound, want: "not found"},
-		"a proposal that changed": {arrange: func(t *testing.T, w *world) {
-			w.proposal.Spec.Target.Name = "web-1"
+		"a forged token":   {change: body(`{"token":"a.b.c"}`), code: http.StatusForbidden, want: "ask for another link"},
+		"no token":         {change: body(`{}`), code: http.StatusForbidden, want: "ask for another link"},
+		"an expired token": {arrange: func(_ *testing.T, w *world) { w.clock.SetTime(start.Add(16 * time.Minute)) }, code: http.StatusForbidden, want: "expired"},
+		"a runbook": {arrange: func(t *testing.T, w *world) {
+			w.proposal.Spec.Tier, w.proposal.Spec.ActionKind = v1alpha1.TierRunbook, v1alpha1.ActionRunbook
 			w.seal(t)
-		}, code: http.StatusConflict, want: "make another link"},
-		"a view that is not complete": {arrange: func(_ *testing.T, w *world) { w.viewErr = errors.New("not complete yet") }, code: http.StatusServiceUnavailable, want: "not complete yet"},
-		"a right that was taken away": {arrange: func(_ *testing.T, w *world) { w.forbidden = true }, code: http.StatusForbidden, want: "alice may not create proposals/approve in namespace shop any more"},
-		"a right that cannot be told": {arrange: func(_ *testing.T, w *world) { w.accessErr = errors.New("etcd is away") }, code: http.StatusServiceUnavailable, want: "cannot be told"},
-		"another site":                {change: header("Sec-Fetch-Site", "cross-site"), code: http.StatusForbidden, want: "cross-origin"},
+		}, code: http.StatusForbidden, want: "by those who have read it"},
+		"another site": {change: header("Sec-Fetch-Site", "cross-site"), code: http.StatusForbidden, want: "cross-origin"},
 		"another origin": {change: func(r *http.Request) {
 			r.Header.Del("Sec-Fetch-Site")
 			r.Header.Set("Origin", "https://evil.example")
@@ -201,6 +210,9 @@ func TestLinkThatDecidesNothing(t *testing.T) {
 		for _, path := range []string{"/approve/review", "/approve/decide"} {
 			t.Run(name+" at "+path, func(t *testing.T) {
 				w := newWorld(t)
+				if name == "a runbook" {
+					test.arrange(t, w)
+				}
 				signed := w.mint(t, v1alpha1.DecisionApprove, "")
 				if test.arrange != nil {
 					test.arrange(t, w)
@@ -209,15 +221,42 @@ func TestLinkThatDecidesNothing(t *testing.T) {
 				if change == nil {
 					change = func(*http.Request) {}
 				}
-				answer := w.post(t, path, signed, test.reason, change)
+				answer := w.post(t, path, signed, "", change)
 				if answer.Code != test.code || !strings.Contains(answer.Body.String(), test.want) {
 					t.Errorf("%d %s; want %d with %q", answer.Code, answer.Body, test.code, test.want)
 				}
-				if len(w.stored)+len(w.drafts) != 0 {
-					t.Errorf("%d Approvals stored and %d drafted", len(w.stored), len(w.drafts))
+				if w.asked() != 0 {
+					t.Error("a decision was asked for")
 				}
 			})
 		}
+	}
+}
+
+// TestNothingIsShownOfAnotherProposal reviews a link whose proposal is not what it was.
+func TestNothingIsShownOfAnotherProposal(t *testing.T) {
+	for name, test := range map[string]struct {
+		arrange func(*testing.T, *world)
+		code    int
+		want    string
+	}{
+		"gone":           {func(_ *testing.T, w *world) { w.gone = true }, http.StatusNotFound, "not found"},
+		"of another UID": {func(_ *testing.T, w *world) { w.proposal.UID = "other" }, http.StatusNotFound, "not found"},
+		"changed": {func(t *testing.T, w *world) {
+			w.proposal.Spec.Target.Name = "web-1"
+			w.seal(t)
+		}, http.StatusConflict, "make another link"},
+		"not known yet": {func(_ *testing.T, w *world) { w.viewErr = errors.New("the view is not complete yet") }, http.StatusServiceUnavailable, "not complete yet"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			signed := w.mint(t, v1alpha1.DecisionApprove, "")
+			test.arrange(t, w)
+			answer := w.post(t, "/approve/review", signed, "")
+			if answer.Code != test.code || !strings.Contains(answer.Body.String(), test.want) || w.asked() != 0 {
+				t.Errorf("%d %s; want %d with %q", answer.Code, answer.Body, test.code, test.want)
+			}
+		})
 	}
 }
 
@@ -232,17 +271,7 @@ func header(name, value string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set(name, value) }
 }
 
-func TestRunbookIsNotDecidedOnByLink(t *testing.T) {
-	w := newWorld(t)
-	w.proposal.Spec.Tier, w.proposal.Spec.ActionKind = v1alpha1.TierRunbook, v1alpha1.ActionRunbook
-	w.seal(t)
-	answer := w.post(t, "/approve/decide", w.mint(t, v1alpha1.DecisionApprove, ""), "")
-	if answer.Code != http.StatusForbidden || len(w.stored) != 0 {
-		t.Errorf("%d %s, %d stored", answer.Code, answer.Body, len(w.stored))
-	}
-}
-
-func TestWhatThePolicyRefusesIsShown(t *testing.T) {
+func TestWhatIsRefusedIsShown(t *testing.T) {
 	w := newWorld(t)
 	w.refuse = apierrors.NewForbidden(v1alpha1.Resource("proposals/approve"), "fix", errors.New("RateBudget: spent (wait until 13:00)"))
 	signed := w.mint(t, v1alpha1.DecisionApprove, "")
@@ -253,6 +282,64 @@ func TestWhatThePolicyRefusesIsShown(t *testing.T) {
 	}
 	if answer := w.post(t, "/approve/decide", signed, ""); answer.Code != http.StatusForbidden || !strings.Contains(answer.Body.String(), "RateBudget: spent") {
 		t.Errorf("%d %s", answer.Code, answer.Body)
+	}
+}
+
+// TestFailuresAreNotQuoted keeps what only API servers are to know from who has a link.
+func TestFailuresAreNotQuoted(t *testing.T) {
+	for _, failure := range []error{
+		errors.New("dial tcp: https://srenix-apiserver:9443/secret"),
+		apierrors.NewInternalError(errors.New("failed calling webhook: Post https://srenix-apiserver:9443/secret")),
+	} {
+		w := newWorld(t)
+		w.refuse = failure
+		signed := w.mint(t, v1alpha1.DecisionApprove, "")
+		for _, path := range []string{"/approve/review", "/approve/decide"} {
+			if answer := w.post(t, path, signed, ""); answer.Code != http.StatusServiceUnavailable || strings.Contains(answer.Body.String(), "secret") {
+				t.Errorf("%s: %d %s", path, answer.Code, answer.Body)
+			}
+		}
+	}
+}
+
+func TestALinkCannotBeAskedAboutWithoutEnd(t *testing.T) {
+	w := newWorld(t)
+	signed, other := w.mint(t, v1alpha1.DecisionApprove, ""), w.mint(t, v1alpha1.DecisionApprove, "")
+	for range askedPerHour {
+		if answer := w.post(t, "/approve/review", signed, ""); answer.Code != http.StatusOK {
+			t.Fatalf("%d %s", answer.Code, answer.Body)
+		}
+	}
+	for _, path := range []string{"/approve/review", "/approve/decide"} {
+		if answer := w.post(t, path, signed, ""); answer.Code != http.StatusTooManyRequests {
+			t.Errorf("%d %s", answer.Code, answer.Body)
+		}
+	}
+	if n := w.asked(); n != askedPerHour {
+		t.Errorf("%d decisions were asked for", n)
+	}
+	if answer := w.post(t, "/approve/decide", other, ""); answer.Code != http.StatusOK {
+		t.Errorf("another link: %d %s", answer.Code, answer.Body)
+	}
+}
+
+func TestFewAreWorkedOnAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.hold = make(chan struct{})
+	signed := w.mint(t, v1alpha1.DecisionApprove, "")
+	codes := make(chan int)
+	for range atOnce + 1 {
+		go func() { codes <- w.post(t, "/approve/review", signed, "").Code }()
+	}
+	// All but one wait for their answer.
+	if code := <-codes; code != http.StatusTooManyRequests {
+		t.Errorf("%d, want 429", code)
+	}
+	close(w.hold)
+	for range atOnce {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("%d, want 200", code)
+		}
 	}
 }
 
@@ -289,8 +376,8 @@ func TestOpeningALinkChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	if len(w.stored)+len(w.drafts) != 0 || w.asked != nil {
-		t.Errorf("%d stored, %d drafted", len(w.stored), len(w.drafts))
+	if n := w.asked(); n != 0 {
+		t.Errorf("%d decisions were asked for", n)
 	}
 }
 

@@ -100,7 +100,9 @@ func TestIndexAnswersAsAListDoes(t *testing.T) {
 			for name, query := range map[string]func(client.Reader) ([]opsv1alpha1.AuditEvent, error){
 				"token":    func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) { return ByJTI(t.Context(), r, token) },
 				"decision": func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) { return AcceptedByJTI(t.Context(), r, token) },
-				"digest":   func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) { return AboutDigest(t.Context(), r, proposal, "sha256:d") },
+				"digest": func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) {
+					return AboutDigest(t.Context(), r, proposal, "sha256:d")
+				},
 				"budget": func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) {
 					return AcceptedSince(t.Context(), r, approver, "WorkloadStateDrift", start.Add(-time.Hour))
 				},

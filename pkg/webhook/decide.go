@@ -32,6 +32,9 @@ type decision struct {
 	// uid is the one that it will have.
 	final bool
 	uid   types.UID
+	// byLink is true where whoever had the token confirmed it on the approval page:
+	// nothing else tells that it was its owner.
+	byLink bool
 
 	// claims are those of the token, which prove that its owner decided this.
 	claims *token.Claims

@@ -5,10 +5,12 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 
 	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -80,5 +82,13 @@ func (h *Handlers) approval(ctx context.Context, request admission.Request) admi
 			Token: stored.Spec.Token, Reason: stored.Spec.Reason, ApprovalName: stored.Name,
 		},
 		user: request.UserInfo.Username, dryRun: ptr.Deref(request.DryRun, false), final: true, uid: stored.UID,
+		byLink: h.byLink(request),
 	})
+}
+
+// byLink tells whether the server stores what somebody confirmed on the approval page.
+func (h *Handlers) byLink(request admission.Request) bool {
+	options := &metav1.CreateOptions{}
+	return request.UserInfo.Username == h.server && h.server != "" &&
+		json.Unmarshal(request.Options.Raw, options) == nil && options.FieldManager == PageManager
 }

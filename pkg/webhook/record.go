@@ -26,6 +26,9 @@ func (d *decision) acceptedMessage() string {
 	if d.request.Decision == v1alpha1.DecisionDeny {
 		verb = "denied"
 	}
+	if d.byLink {
+		verb += " by a link"
+	}
 	message := fmt.Sprintf("%s %s %s of %s %s/%s", d.approver(), verb, spec.ActionKind, spec.Target.Kind, spec.Target.Namespace, spec.Target.Name)
 	if reason := d.request.Reason; reason != "" {
 		message += ": " + reason

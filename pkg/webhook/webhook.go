@@ -78,7 +78,13 @@ type Options struct {
 	// PathSecret is the first element of every path that is served, known to who is
 	// told where the webhooks are: the API servers. Without it the paths are bare.
 	PathSecret string
+	// Server is the user in whose name this server stores Approvals. What it says of
+	// where a decision came from is believed, and nobody else.
+	Server string
 }
+
+// PageManager is the field manager of Approvals that were decided on by a link.
+const PageManager = "srenix-approval-page"
 
 // Handlers are the two admission handlers.
 type Handlers struct {
@@ -91,13 +97,14 @@ type Handlers struct {
 	metrics   metrics
 	strict    runtime.Decoder
 	secret    string
+	server    string
 }
 
 // New returns the handlers.
 func New(options Options) *Handlers {
 	return &Handlers{
 		gatherer: options.Gatherer, chain: options.Chain, proposals: options.Proposals,
-		verifier: options.Verifier, clock: options.Clock, limits: newLimits(options.Clock), metrics: newMetrics(), secret: options.PathSecret,
+		verifier: options.Verifier, clock: options.Clock, limits: newLimits(options.Clock), metrics: newMetrics(), secret: options.PathSecret, server: options.Server,
 		strict: serializer.NewCodecFactory(options.Scheme, serializer.EnableStrict).UniversalDeserializer(),
 	}
 }

@@ -154,6 +154,9 @@ func TestAttackLinkPrefetched(t *testing.T) {
 	if manager := kubectl(t, "get", "approval", name, "-n", ns, "--show-managed-fields", "-o", "jsonpath={.metadata.managedFields[*].manager}"); !strings.Contains(manager, "srenix-approval-page") {
 		t.Errorf("managed by %q: nobody can tell that it was made on the page", manager)
 	}
+	if message := kubectl(t, "get", "auditevents", "-l", "ops.srenix.io/type=ApprovalAccepted,ops.srenix.io/proposal-uid="+string(proposal.UID), "-o", "jsonpath={.items[*].spec.message}"); !strings.HasPrefix(message, "lena approved by a link DeletePod of Pod ") {
+		t.Errorf("the chain says %q: nobody can tell that it was a link", message)
+	}
 	if code, answer := press(t, client, "decide", fragment); code/100 != 4 {
 		t.Errorf("pressed again: %d %v", code, answer)
 	}
@@ -172,8 +175,9 @@ func TestAttackLinkOutlivesItsOwnersRights(t *testing.T) {
 	_, fragment := link(t, lars, proposal)
 	kubectl(t, "delete", "rolebinding", "lars-approves", "-n", ns)
 	eventually(t, "the right to be gone", func(context.Context) (bool, string) {
-		code, answer := press(t, client, "review", fragment)
-		return code == http.StatusForbidden && strings.Contains(answer["message"].(string), "lars may not create proposals/approve"), ""
+		code, review := press(t, client, "review", fragment)
+		refusal, _ := review["refusal"].(string)
+		return code == http.StatusOK && strings.Contains(refusal, `User "lars" cannot create resource "proposals/approve"`), refusal
 	})
 	if code, answer := press(t, client, "decide", fragment); code != http.StatusForbidden {
 		t.Errorf("%d %v", code, answer)
@@ -201,4 +205,50 @@ func TestLinkSaysNo(t *testing.T) {
 	if code, answer := press(t, client, "decide", approving); code != http.StatusForbidden {
 		t.Errorf("%d %v", code, answer)
 	}
+}
+
+// siteRule is one of a site of its own, which takes no decision by link.
+const siteRule = `
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: e2e-no-links}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules: [{apiGroups: [srenix.io], apiVersions: ["*"], operations: [CREATE], resources: [proposals/approve]}]
+  validations:
+    - expression: "!('srenix.io/approval-page' in request.userInfo.extra)"
+      messageExpression: "request.userInfo.username + ' decides with kubectl here'"
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: e2e-no-links}
+spec: {policyName: e2e-no-links, validationActions: [Deny], matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAMESPACE}}}}
+`
+
+// TestASitesOwnRuleHoldsForLinks judges the token's owner, and not srenix.
+func TestASitesOwnRuleHoldsForLinks(t *testing.T) {
+	ns := namespace(t)
+	luis := approver(t, ns, "luis")
+	proposal := stuckStatefulSet(t, ns, "db")
+	apply(t, strings.ReplaceAll(siteRule, "NAMESPACE", ns))
+	t.Cleanup(func() {
+		if _, _, err := srenix.Plane.Kubectl(context.Background(), "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "e2e-no-links"); err != nil {
+			t.Error(err)
+		}
+	})
+	client := browser(t)
+	_, fragment := link(t, luis, proposal)
+	eventually(t, "the rule to hold", func(context.Context) (bool, string) {
+		code, review := press(t, client, "review", fragment)
+		refusal, _ := review["refusal"].(string)
+		return code == http.StatusOK && strings.Contains(refusal, "luis decides with kubectl here"), refusal
+	})
+	if code, answer := press(t, client, "decide", fragment); code/100 != 4 {
+		t.Errorf("%d %v", code, answer)
+	}
+	if n := decisions(t, proposal); n != 0 {
+		t.Errorf("%d decisions stand", n)
+	}
+	approve(t, luis, proposal)
 }

@@ -55,6 +55,7 @@ function show(review) {
   fact("Why", review.rationale);
   fact("In the name of", review.approver);
   fact("Reason given", review.reason);
+  fact("Cluster", review.cluster);
   fact("Link valid until", new Date(review.expires).toLocaleString());
   fact("Digest", review.digest);
   if (review.patch) {
@@ -106,4 +107,7 @@ async function main() {
   });
 }
 
+// Another link that is opened in the same tab changes nothing but the fragment, and
+// what is shown would be that of the first.
+addEventListener("hashchange", () => location.reload());
 main();
