@@ -62,11 +62,12 @@ func Run(t *testing.T, analyzer analyzers.Analyzer) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
 			golden := Read(t, file)
 			goldens = append(goldens, golden)
-			want, have, messages := golden.Want, []string{}, ""
+			want, have, messages, advice := golden.Want, []string{}, "", ""
 			for _, spec := range Analyze(t, analyzer, golden.Now, golden.After, golden.Objects) {
 				line := fmt.Sprintf("%s %s %s/%s since %s", spec.Reason, spec.Severity, spec.Subject.Kind, spec.Subject.Name, spec.Since.UTC().Format(time.RFC3339))
 				have = append(have, line)
 				messages += spec.Message + "\n"
+				advice += spec.Remediation.Text + "\n" + strings.Join(spec.Remediation.Commands, "\n") + "\n"
 				check(t, spec)
 			}
 			slices.Sort(have)
@@ -77,6 +78,11 @@ func Run(t *testing.T, analyzer analyzers.Analyzer) {
 			for _, part := range golden.Says {
 				if !strings.Contains(messages, part) {
 					t.Errorf("no message says %q:\n%s", part, messages)
+				}
+			}
+			for _, part := range golden.Advises {
+				if !strings.Contains(advice, part) {
+					t.Errorf("no remediation says %q:\n%s", part, advice)
 				}
 			}
 		})
@@ -225,8 +231,8 @@ type Golden struct {
 	// Now is when the objects are looked at, and After how long after that again.
 	Now   time.Time
 	After time.Duration
-	// Want and Says are the lines of these names.
-	Want, Says []string
+	// Want, Says and Advises are the lines of these names.
+	Want, Says, Advises []string
 	// Near are the reasons that a near miss comes near to.
 	Near    []string
 	Objects []live.Object
@@ -260,6 +266,9 @@ func Read(t *testing.T, file string) Golden {
 		}
 		if text, ok := strings.CutPrefix(line, "# says: "); ok {
 			g.Says = append(g.Says, text)
+		}
+		if text, ok := strings.CutPrefix(line, "# advises: "); ok {
+			g.Advises = append(g.Advises, text)
 		}
 	}
 	if g.Now.IsZero() {
