@@ -10,7 +10,8 @@
 //	# want: OrdinalZeroNotReady Warning StatefulSet/web since 2026-01-02T11:00:00Z
 //	# says: the first of StatefulSet web, is not Ready
 //
-// "says" is a part of the message of one of the findings. A line that begins with
+// "says" is a part of the message of one of the findings, and "advises" of a remediation.
+// A line that begins with
 // "malformed: " says why a near miss, and only that, may be what no API server takes;
 // test/catalog applies all others.
 // With "after" the objects are looked at again that much later, which is how a
