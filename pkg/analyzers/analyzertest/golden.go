@@ -23,6 +23,7 @@ package analyzertest
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +50,7 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
+	"github.com/srenix/srenix/pkg/vault"
 )
 
 // Run checks every golden in testdata, and that they cover the reasons of the analyzer.
@@ -64,7 +66,7 @@ func Run(t *testing.T, analyzer analyzers.Analyzer) {
 			golden := Read(t, file)
 			goldens = append(goldens, golden)
 			want, have, messages, advice := golden.Want, []string{}, "", ""
-			for _, spec := range Analyze(t, analyzer, golden.Now, golden.After, golden.Objects) {
+			for _, spec := range Analyze(t, analyzer, golden.Now, golden.After, slices.Concat(golden.Objects, golden.Vault)) {
 				line := fmt.Sprintf("%s %s %s/%s since %s", spec.Reason, spec.Severity, spec.Subject.Kind, spec.Subject.Name, spec.Since.UTC().Format(time.RFC3339))
 				have = append(have, line)
 				messages += spec.Message + "\n"
@@ -237,6 +239,23 @@ type Golden struct {
 	// Near are the reasons that a near miss comes near to.
 	Near    []string
 	Objects []live.Object
+	// Vault is what the lines "vault: MOUNT PATH STATE [KEYS or NAMESPACE]" say: what a
+	// person applies has no part in what a Vault holds.
+	Vault []live.Object
+}
+
+func inVault(t *testing.T, line string) live.Object {
+	t.Helper()
+	words := append(strings.SplitN(line, " ", 4), "")
+	path, seen := vault.Path{Mount: words[0], Path: words[1]}, vault.Seen{State: vault.State(words[2])}
+	if strings.HasPrefix(words[3], "{") {
+		if err := json.Unmarshal([]byte(words[3]), &seen.Keys); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		path.Namespace = words[3]
+	}
+	return vault.Object(path, seen)
 }
 
 // Read reads a golden.
@@ -270,6 +289,9 @@ func Read(t *testing.T, file string) Golden {
 		}
 		if text, ok := strings.CutPrefix(line, "# advises: "); ok {
 			g.Advises = append(g.Advises, text)
+		}
+		if text, ok := strings.CutPrefix(line, "# vault: "); ok {
+			g.Vault = append(g.Vault, inVault(t, text))
 		}
 	}
 	if g.Now.IsZero() {
