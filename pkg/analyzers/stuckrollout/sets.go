@@ -220,3 +220,39 @@ func onLostNodes(view *live.View, pods []*corev1.Pod) (number int32) {
 	}
 	return number
 }
+
+// told is how long what an Event says of a ReplicaSet stands: its controller tries
+// again after 17 minutes at the latest (k8s.io/client-go, util/workqueue).
+const told = 20 * time.Minute
+
+// replicaSet is about a ReplicaSet that no Deployment has made, one of its own or of
+// another project's rollouts, whose pods cannot be made. Only its metadata is kept, so
+// it goes by its Events: one that is fresh, and no pod made since.
+func (a analyzer) replicaSet(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	r, exists := inputs.ReplicaSets.Get(view, subject)
+	if !exists || r.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	if owner := metav1.GetControllerOfNoCopy(r); owner != nil && owner.Kind == "Deployment" {
+		return nil, nil // of which the Deployment tells
+	}
+	var last time.Time
+	for _, event := range inputs.Events.ByIndex(view, inputs.ByInvolved, string(r.UID)) {
+		if at := inputs.LastSeen(event); event.Reason == inputs.FailedCreate && at.After(last) {
+			last = at
+		}
+	}
+	if last.IsZero() || analyzers.Past(view, last.Add(told)) {
+		return nil, nil
+	}
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(r.UID)) {
+		if pod.CreationTimestamp.After(last) {
+			return nil, nil
+		}
+	}
+	since, past := a.observed(view, "pods of the ReplicaSet are not made", a.grace)
+	if !past {
+		return nil, nil
+	}
+	return []v1alpha1.FindingSpec{a.unmade(view, reference("ReplicaSet", r), since)}, nil
+}
