@@ -298,16 +298,25 @@ func TestChangeIsQuiet(t *testing.T) {
 	}
 	l.pass(t, 2*grace)
 	l.silent(t)
-	// The listener would have heard: something that is wrong is found meanwhile.
+	// The listener would have heard: something that is wrong is found meanwhile, and
+	// something that is worth a word.
 	apply(t, `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: everything, namespace: churn}
 rules: [{apiGroups: ["*"], resources: ["*"], verbs: ["*"]}]
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: parked, namespace: churn}
+spec: {interval: 1m, prune: true, suspend: true, path: ./deploy, sourceRef: {kind: GitRepository, name: shop}}
 `)
-	eventually(t, "the listener to hear", func(context.Context) (bool, string) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return len(l.told) > 0, ""
-	})
+	for _, severity := range []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityInfo} {
+		eventually(t, "the listener to hear of what is "+string(severity), func(context.Context) (bool, string) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			told := func(line string) bool { return strings.HasPrefix(line, string(severity)+" ") }
+			return slices.ContainsFunc(l.told, told), fmt.Sprint(l.told)
+		})
+	}
 }

@@ -89,11 +89,7 @@ func TestRemediationCommandsRun(t *testing.T) {
 				}
 			})
 		}
-		of := analyzerConfiguration(entry.Name)
-		if text, ok := configured[entry.Name]; ok {
-			of.Options = &runtime.RawExtension{Raw: []byte(text)}
-		}
-		analyzer, err := entry.New(analyzers.NewSettings(of))
+		analyzer, err := entry.New(analyzers.NewSettings(goldenConfiguration(entry.Name)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,6 +163,15 @@ func (c *cluster) runAll(t *testing.T, remediation v1alpha1.Remediation) (ran in
 		}
 	}
 	return ran
+}
+
+// goldenConfiguration is what the goldens of an analyzer are made with.
+func goldenConfiguration(name string) config.AnalyzerConfiguration {
+	of := analyzerConfiguration(name)
+	if text, ok := configured[name]; ok {
+		of.Options = &runtime.RawExtension{Raw: []byte(text)}
+	}
+	return of
 }
 
 func analyzerConfiguration(name string) config.AnalyzerConfiguration {
