@@ -20,10 +20,9 @@ chmod -R u+w "${build}"
 cd "${build}"
 mkdir vaultdev
 cp "${here}/main.go" vaultdev/
-for module in api sdk; do
-  version="$(sed -n "s#^\s*github.com/hashicorp/vault/${module} \(v[^ ]*\).*#\1#p" go.mod)"
-  go mod edit -replace "github.com/hashicorp/vault/${module}=github.com/hashicorp/vault/${module}@${version}"
-done
+# The sdk is that beside this Vault, which is an earlier one than its go.mod names.
+go mod edit -replace github.com/hashicorp/vault/api=github.com/hashicorp/vault/api@v1.22.0 \
+  -replace github.com/hashicorp/vault/sdk=github.com/hashicorp/vault/sdk@v0.20.0
 for login in approle kubernetes userpass; do go mod edit -dropreplace "github.com/hashicorp/vault/api/auth/${login}"; done
 go mod edit -replace "github.com/hashicorp/go-discover=${here}/discover"
 CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags '-s -w' -o "${output}" ./vaultdev
