@@ -18,6 +18,8 @@ import (
 	kv "github.com/hashicorp/vault-plugin-secrets-kv"
 	"github.com/hashicorp/vault/helper/namespace"
 	vaulthttp "github.com/hashicorp/vault/http"
+	"github.com/hashicorp/vault/internalshared/configutil"
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/physical/inmem"
 	"github.com/hashicorp/vault/vault"
@@ -42,6 +44,7 @@ func run(address string) error {
 	}
 	core, err := vault.NewCore(&vault.CoreConfig{
 		Physical: backend, Logger: logger, DisableMlock: true, LogicalBackends: map[string]logical.Factory{"kv": kv.Factory},
+		BuiltinRegistry: builtin{},
 	})
 	if err != nil {
 		return fmt.Errorf("making the core: %w", err)
@@ -59,5 +62,31 @@ func run(address string) error {
 		return fmt.Errorf("listening: %w", err)
 	}
 	fmt.Printf("http://%s\n%s\n", listener.Addr(), made.RootToken)
-	return http.Serve(listener, vaulthttp.Handler.Handler(&vault.HandlerProperties{Core: core}))
+	return http.Serve(listener, vaulthttp.Handler.Handler(&vault.HandlerProperties{
+		Core: core, ListenerConfig: &configutil.Listener{Address: address},
+	}))
 }
+
+// builtin are the engines that there are: the one for secrets.
+type builtin struct{}
+
+func (builtin) Contains(name string, kind consts.PluginType) bool {
+	return name == "kv" && kind == consts.PluginTypeSecrets
+}
+
+func (b builtin) Get(name string, kind consts.PluginType) (func() (any, error), bool) {
+	return func() (any, error) { return kv.Factory, nil }, b.Contains(name, kind)
+}
+
+func (builtin) Keys(kind consts.PluginType) []string {
+	if kind == consts.PluginTypeSecrets {
+		return []string{"kv"}
+	}
+	return nil
+}
+
+func (builtin) DeprecationStatus(string, consts.PluginType) (consts.DeprecationStatus, bool) {
+	return consts.Supported, true
+}
+
+func (builtin) IsBuiltinEntPlugin(string, consts.PluginType) bool { return false }
