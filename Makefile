@@ -45,9 +45,9 @@ controlplane: ## Build the local control plane into bin/ (about 10 minutes the f
 	@cd hack/controlplane && { while sleep 30; do echo "still compiling Kubernetes after $$((n += 30)) s" >&2; done & ticker=$$!; trap "kill $$ticker 2>/dev/null || true" EXIT; \
 	  CGO_ENABLED=0 go build -trimpath -ldflags '$(PLANE_LDFLAGS)' -o ../../$(BIN)/controlplane .; }
 
-# Other projects' controllers, which tests run so that what they judge is not ours.
+# Other projects' programs, which tests run so that what they judge is not ours.
 .PHONY: controllers
-controllers: $(BIN)/kustomize-controller $(BIN)/cloudnative-pg $(BIN)/certmanager-controllers
+controllers: $(BIN)/kustomize-controller $(BIN)/cloudnative-pg $(BIN)/certmanager-controllers $(BIN)/vaultdev
 
 $(BIN)/kustomize-controller: hack/crds/go.mod hack/controllers/released.sh
 	@echo "building Flux's kustomize-controller; the first time about 5 minutes on two cores" >&2
@@ -60,6 +60,10 @@ $(BIN)/cloudnative-pg: hack/crds/go.mod hack/controllers/released.sh
 $(BIN)/certmanager-controllers: hack/controllers/main.go hack/controllers/go.mod hack/controllers/go.sum
 	@echo "building cert-manager's controllers; the first time about 5 minutes on two cores" >&2
 	@cd hack/controllers && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@ .
+
+$(BIN)/vaultdev: hack/crds/go.mod hack/vault/build.sh hack/vault/main.go hack/vault/discover/discover.go
+	@echo "building HashiCorp Vault in memory; the first time about 5 minutes on two cores" >&2
+	@hack/vault/build.sh $@
 
 .PHONY: image
 image: ## Write the container image of the servers as an OCI layout into _output/image, and its bill of materials beside

@@ -1,5 +1,5 @@
-// The modules that tests take real CustomResourceDefinitions from. Nothing here
-// is compiled: `go mod download -json MODULE` in this folder, which
+// The modules that tests take real CustomResourceDefinitions from, or that
+// hack/controllers and hack/vault build programs of. Nothing is compiled here: `go mod download -json MODULE` in this folder, which
 // test/harness runs, fetches a module's files and checks them against go.sum.
 module github.com/srenix/srenix/hack/crds
 
@@ -11,5 +11,6 @@ require (
 	github.com/cloudnative-pg/cloudnative-pg v1.27.0
 	github.com/external-secrets/external-secrets v1.3.2
 	github.com/fluxcd/kustomize-controller v1.6.0
+	github.com/hashicorp/vault v1.21.4
 	sigs.k8s.io/gateway-api v1.4.0
 )

@@ -6,11 +6,9 @@ package proposals
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -20,8 +18,7 @@ import (
 )
 
 // freshCrashed deletes a pod that crashes where the next one would not be the same:
-// its controller has a newer revision that it does not come to by itself, or what
-// the pod takes from a ConfigMap or Secret is another since it crashed.
+// what the pod takes from a ConfigMap or Secret is another since it crashed.
 func freshCrashed(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	for _, related := range finding.Spec.Related {
 		if related.Kind != "Pod" {
@@ -48,10 +45,6 @@ func whyFresh(view *live.View, subject v1alpha1.ObjectReference, pod *corev1.Pod
 		set, exists := inputs.StatefulSets.Get(view, key)
 		if !exists || set.UID != subject.UID || set.DeletionTimestamp != nil {
 			return ""
-		}
-		if superseded(set, pod) {
-			return fmt.Sprintf("Pod %s crashes and is of an older revision of StatefulSet %s, whose controller waits for it to become Ready before it goes on. Once it is gone, the controller makes it anew, on the same volume, from the present revision.",
-				pod.Name, set.Name)
 		}
 		template = &set.Spec.Template
 	case "Deployment":
@@ -81,39 +74,6 @@ func whyFresh(view *live.View, subject v1alpha1.ObjectReference, pod *corev1.Pod
 		}
 	}
 	return ""
-}
-
-// superseded tells whether a pod of a StatefulSet is not of the present revision,
-// and the controller does not replace it while it crashes: the controller waits for
-// every pod to be Ready before it updates any, unless podManagementPolicy is
-// Parallel (k8s.io/kubernetes, pkg/controller/statefulset), and with OnDelete it
-// never replaces one.
-func superseded(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
-	revision := pod.Labels[appsv1.ControllerRevisionHashLabelKey]
-	present := set.Status.UpdateRevision
-	if present == "" || revision == "" || revision == present || set.Status.ObservedGeneration < set.Generation {
-		return false
-	}
-	if set.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
-		return true
-	}
-	rolling := set.Spec.UpdateStrategy.Type == "" || set.Spec.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType
-	if !rolling || set.Spec.PodManagementPolicy == appsv1.ParallelPodManagement {
-		return false
-	}
-	ordinal, err := strconv.Atoi(strings.TrimPrefix(pod.Name, set.Name+"-"))
-	if err != nil {
-		return false
-	}
-	// What is below the partition is made anew from the old revision.
-	var least int
-	if set.Spec.Ordinals != nil {
-		least = int(set.Spec.Ordinals.Start)
-	}
-	if update := set.Spec.UpdateStrategy.RollingUpdate; update != nil && update.Partition != nil {
-		least += int(*update.Partition)
-	}
-	return ordinal >= least
 }
 
 // waitsSince tells when the container of a pod that waits between two starts ended.

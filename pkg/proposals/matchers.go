@@ -5,12 +5,22 @@ package proposals
 
 import (
 	"fmt"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/crashloop"
+	"github.com/srenix/srenix/pkg/analyzers/failedmounts"
 	"github.com/srenix/srenix/pkg/analyzers/failedpods"
+	"github.com/srenix/srenix/pkg/analyzers/imagepull"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/outdated"
+	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
+	"github.com/srenix/srenix/pkg/analyzers/references"
+	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
 	"github.com/srenix/srenix/pkg/analyzers/stuckrollout"
 	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
@@ -39,19 +49,77 @@ type matcher func(view *live.View, finding *v1alpha1.Finding) (fix, bool)
 // matchers are by analyzer and reason. What is not here has no proposal: the
 // remediation text of the finding stands.
 func matchers() map[[2]string]matcher {
-	return map[[2]string]matcher{
-		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: freshPod,
+	all := map[[2]string]matcher{
+		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: first(freshPod, freshOutdated),
 		{configdrift.Name, configdrift.ConfigurationChangedAfterStart}:    restartDeployment,
 		{configdrift.Name, configdrift.ChecksumsDiffer}:                   restartDeployment,
 		{stuckjobs.Name, stuckjobs.CannotStart}:                           freshJob,
 		{stuckrollout.Name, stuckrollout.DeadlineExceeded}:                restartRollout,
-		{stuckrollout.Name, stuckrollout.Stuck}:                           restartRollout,
-		{crashloop.Name, crashloop.Crashing}:                              freshCrashed,
+		{stuckrollout.Name, stuckrollout.Stuck}:                           first(restartRollout, freshOutdated),
+		{crashloop.Name, crashloop.Crashing}:                              first(freshOutdated, freshCrashed),
+		{crashloop.Name, crashloop.NotCreated}:                            freshOutdated,
 		{failedpods.Name, failedpods.PodFailed}:                           leftBare,
 		{failedpods.Name, failedpods.JobPodsFailed}:                       leftOfJob,
 		{certexpiry.Name, certexpiry.RequestFailed}:                       freshRequest,
 		{tlssecretmismatch.Name, tlssecretmismatch.BetterSecret}:          betterSecret,
 	}
+	for analyzer, reasons := range keepsFromStarting {
+		for _, reason := range reasons {
+			all[[2]string{analyzer, reason}] = freshOutdated
+		}
+	}
+	return all
+}
+
+// keepsFromStarting are the reasons of what keeps a pod from starting, by analyzer.
+var keepsFromStarting = map[string][]string{
+	imagepull.Name: {
+		imagepull.AuthenticationFailed, imagepull.NotFound, imagepull.RegistryUnreachable, imagepull.RateLimited, imagepull.NameInvalid,
+		imagepull.NeverPulled, imagepull.PullFailed,
+	},
+	secretkeymissing.Name: {secretkeymissing.KeyMissing, secretkeymissing.ObjectMissing, secretkeymissing.ContainerConfigError},
+	pendingpods.Name: {
+		pendingpods.InsufficientResources, pendingpods.UntoleratedTaints, pendingpods.AffinityUnsatisfied, pendingpods.VolumeUnavailable,
+		pendingpods.PortsTaken, pendingpods.Unschedulable,
+	},
+	failedmounts.Name: {
+		failedmounts.VolumeContentMissing, failedmounts.VolumeInUse, failedmounts.VolumeAttachFailed, failedmounts.VolumeMountFailed,
+		failedmounts.SandboxFailed,
+	},
+}
+
+// first is the first of some matchers that offers something.
+func first(of ...matcher) matcher {
+	return func(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+		for _, match := range of {
+			if chosen, offered := match(view, finding); offered {
+				return chosen, true
+			}
+		}
+		return fix{}, false
+	}
+}
+
+// freshOutdated deletes a pod that its StatefulSet keeps though its template was
+// changed or set back since: the next one is made from that.
+func freshOutdated(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	for _, related := range finding.Spec.Related {
+		if related.Kind != "Pod" {
+			continue
+		}
+		pod, exists := inputs.Pods.Get(view, live.Key{Namespace: related.Namespace, Name: related.Name})
+		if !exists || pod.UID != related.UID {
+			continue
+		}
+		if set, is := outdated.Of(view, pod); is && !mountsNothing(view, pod, set) {
+			return fix{
+				action: v1alpha1.ActionDeletePod, target: related.ObjectReference,
+				rationale: fmt.Sprintf("Pod %s is of another revision of StatefulSet %s than the present one, and the controller waits for it to become Ready before it goes on. Once it is gone, the controller makes it anew, on the same volume, from the present revision.",
+					pod.Name, set.Name),
+			}, true
+		}
+	}
+	return fix{}, false
 }
 
 // freshPod deletes the stuck pod of ordinal zero, so that its controller makes a
@@ -90,4 +158,13 @@ func restartDeployment(_ *live.View, finding *v1alpha1.Finding) (fix, bool) {
 		rationale: fmt.Sprintf("The pods of Deployment %s took their configuration over when they started. A rolling restart, within its own update strategy, makes them take the present one.",
 			finding.Spec.Subject.Name),
 	}, true
+}
+
+// mountsNothing tells whether a pod waits for its volumes, and the next one of its
+// StatefulSet would too: something that they are to show is not there.
+func mountsNothing(view *live.View, pod *corev1.Pod, set *appsv1.StatefulSet) bool {
+	_, waits := workloads.WaitsForVolumes(pod)
+	return waits && slices.ContainsFunc(references.Mounted(pod.Namespace, &set.Spec.Template.Spec), func(item references.Item) bool {
+		return references.Look(view, item).Lacks(item)
+	})
 }

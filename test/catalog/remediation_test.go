@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -36,15 +37,19 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	"github.com/srenix/srenix/pkg/analyzers/catalog"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/silences"
 	"github.com/srenix/srenix/test/plane"
 )
 
 // options with which goldens are made where they are not the default.
 var options = map[string]string{"CertExpiry": `{"tlsSecrets": true}`}
 
-// elsewhere are analyzers whose goldens are not about objects of the cluster alone,
-// or that read what others found.
-var elsewhere = []string{"Silences", "VaultPathMissing"}
+// configured are analyzers whose goldens want options that are not for a cluster
+// without what they name.
+var configured = map[string]string{
+	"VaultPathMissing": `{"address": "https://vault.example.com:8200", "tokenFile": "/token", "alsoKnownAs": ["http://vault.vault.svc:8200"]}`,
+}
 
 // Every command of every remediation is run, with the objects of its golden
 // applied: a read as it is, a change as a server-side dry run. So none has a wrong
@@ -59,8 +64,8 @@ func TestRemediationCommandsRun(t *testing.T) {
 	}
 	var goldens, misses, commands atomic.Int64
 	for _, entry := range catalog.All() {
-		if slices.Contains(elsewhere, entry.Name) {
-			continue
+		if entry.Name == silences.Name {
+			continue // it reads what others found, and has no goldens: see below
 		}
 		files, err := filepath.Glob(filepath.Join(root, "pkg", "analyzers", strings.ToLower(entry.Name), "testdata", "found-*.yaml"))
 		if err != nil {
@@ -84,14 +89,14 @@ func TestRemediationCommandsRun(t *testing.T) {
 				}
 			})
 		}
-		analyzer, err := entry.New(analyzers.NewSettings(analyzerConfiguration(entry.Name)))
+		analyzer, err := entry.New(analyzers.NewSettings(goldenConfiguration(entry.Name)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, file := range files {
 			t.Run(entry.Name+"/"+strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
 				golden := analyzertest.Read(t, file)
-				specs := analyzertest.Analyze(t, analyzer, golden.Now, golden.After, golden.Objects)
+				specs := analyzertest.Analyze(t, analyzer, golden.Now, golden.After, slices.Concat(golden.Objects, golden.Vault))
 				if len(specs) == 0 {
 					t.Fatal("nothing is found")
 				}
@@ -100,16 +105,73 @@ func TestRemediationCommandsRun(t *testing.T) {
 					cluster.createObject(t, object)
 				}
 				for _, spec := range specs {
-					for _, command := range spec.Remediation.Commands {
-						if cluster.run(t, command) {
-							commands.Add(1)
-						}
-					}
+					commands.Add(cluster.runAll(t, spec.Remediation))
 				}
 			})
 		}
 	}
 	t.Logf("%d goldens that are found were applied, %d near misses could be, %d commands ran", goldens.Load(), misses.Load(), commands.Load())
+}
+
+// Silences are findings of what others found, so srenix itself says what is wrong with
+// them and how to mend it.
+func TestRemediationCommandsOfSilencesRun(t *testing.T) {
+	cluster := newCluster(t)
+	kubectl(t, "create", "namespace", "silent")
+	t.Cleanup(func() { // before others count what is silenced
+		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "silences.ops.srenix.io", "--all", "-n", "silent")
+	})
+	later := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	of := map[string]string{
+		silences.Expired:   "expires: " + time.Now().Add(-time.Minute).UTC().Format(time.RFC3339) + "\n  match: {analyzers: [CrashLoop]}",
+		silences.Invalid:   "expires: " + later + "\n  match: {selector: {matchExpressions: [{key: a, operator: In}]}}",
+		silences.OverBroad: "expires: " + later + "\n  match: {}",
+		silences.Inert:     "expires: " + later + "\n  match: {analyzers: [CrashLoop]}",
+	}
+	var commands int64
+	for reason, spec := range of {
+		name := strings.ToLower(reason)
+		apply(t, "apiVersion: ops.srenix.io/v1alpha1\nkind: Silence\nmetadata: {name: "+name+", namespace: silent}\nspec:\n  owner: team\n  reason: a test\n  "+spec+"\n")
+		found(t, "silent", reason, name)
+		var remediation v1alpha1.Remediation
+		text := kubectl(t, "get", "findings.srenix.io", "-n", "silent", "--field-selector", "spec.reason="+reason+",spec.subject.name="+name, "-o", "jsonpath={.items[0].spec.remediation}")
+		if err := json.Unmarshal([]byte(text), &remediation); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		commands += cluster.runAll(t, remediation)
+	}
+	t.Logf("%d commands ran", commands)
+}
+
+// inline are the commands within the text of a remediation.
+var inline = regexp.MustCompile("`([^`]*)`")
+
+// runAll runs all commands of a remediation, those of its text included, and tells how
+// many they were.
+func (c *cluster) runAll(t *testing.T, remediation v1alpha1.Remediation) (ran int64) {
+	t.Helper()
+	commands := slices.Clone(remediation.Commands)
+	for _, within := range inline.FindAllStringSubmatch(remediation.Text, -1) {
+		commands = append(commands, within[1])
+	}
+	if rest := inline.ReplaceAllString(remediation.Text, ""); strings.Contains(rest, "kubectl ") {
+		t.Errorf("a command of a text is not in backticks: %s", rest)
+	}
+	for _, command := range commands {
+		if c.run(t, command) {
+			ran++
+		}
+	}
+	return ran
+}
+
+// goldenConfiguration is what the goldens of an analyzer are made with.
+func goldenConfiguration(name string) config.AnalyzerConfiguration {
+	of := analyzerConfiguration(name)
+	if text, ok := configured[name]; ok {
+		of.Options = &runtime.RawExtension{Raw: []byte(text)}
+	}
+	return of
 }
 
 func analyzerConfiguration(name string) config.AnalyzerConfiguration {
@@ -362,43 +424,67 @@ var unreachable = regexp.MustCompile(`dial tcp|proxy error|i/o timeout|Timeout|t
 // run runs a command of a remediation if it is one of kubectl's.
 func (c *cluster) run(t *testing.T, command string) bool {
 	t.Helper()
-	first, rest, piped := strings.Cut(command, " | ")
-	words := strings.Fields(first)
+	words := strings.Fields(command)
 	if words[0] != "kubectl" {
 		if !slices.Contains([]string{"argocd", "flux", "vault", "cmctl", "helm"}, words[0]) {
 			t.Errorf("nobody knows the program of %q", command)
 		}
 		return false
 	}
-	verb := words[1]
-	if verb == "rollout" {
-		verb = words[2]
+	verb := verbOf(words)
+	if verb == "undo" {
+		c.anotherRevision(t, words[3:])
 	}
-	switch {
-	case slices.Contains(changes, verb) && !strings.Contains(first, "--dry-run"):
-		first += " --dry-run=server"
-	case verb == "status":
-		first += " --watch=false"
-	case verb == "logs", verb == "exec":
-		first += " --request-timeout=2s"
-	case verb == "wait":
-		first += " --timeout=1s"
+	stages := strings.Split(command, " | ")
+	for i, stage := range stages {
+		stages[i] = harmless(stage)
 	}
-	if piped {
-		first += " | " + rest
-	}
-	shell := exec.CommandContext(t.Context(), "bash", "-c", first)
+	shell := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", strings.Join(stages, " | "))
 	shell.Env = append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig(), "PATH="+c.path+":"+os.Getenv("PATH"), "KUBE_EDITOR=true")
 	output, err := shell.CombinedOutput()
-	switch {
-	case err == nil:
-	case slices.Contains([]string{"logs", "exec", "wait"}, verb) && unreachable.Match(output):
-	case strings.Contains(command, "| grep"): // finding nothing is an answer
-		if strings.Contains(string(output), "rror") {
-			t.Errorf("%s: %v: %s", command, err, output)
-		}
-	default:
+	away := slices.Contains([]string{"logs", "exec", "wait"}, verb) && unreachable.Match(output)
+	if err != nil && !away {
 		t.Errorf("%s: %v: %s", command, err, fmt.Sprintf("%.500s", output))
 	}
 	return true
+}
+
+// verbOf is what kubectl is told to do.
+func verbOf(words []string) string {
+	if words[1] == "rollout" {
+		return words[2]
+	}
+	return words[1]
+}
+
+// harmless is one command of a pipe as it may be run here: a change as a dry run, a
+// wait of a second at most. That a search finds nothing is an answer.
+func harmless(stage string) string {
+	words := strings.Fields(stage)
+	if words[0] == "grep" {
+		return "{ " + stage + " || [ $? -eq 1 ]; }"
+	}
+	i := slices.Index(words, "kubectl")
+	if i < 0 {
+		return stage
+	}
+	switch verb := verbOf(words[i:]); {
+	case slices.Contains(changes, verb) && !strings.Contains(stage, "--dry-run"):
+		return stage + " --dry-run=server"
+	case verb == "status":
+		return stage + " --watch=false"
+	case verb == "logs", verb == "exec":
+		return stage + " --request-timeout=2s"
+	case verb == "wait":
+		return stage + " --timeout=1s"
+	}
+	return stage
+}
+
+// anotherRevision lets a workload have a revision to go back to.
+func (c *cluster) anotherRevision(t *testing.T, workload []string) {
+	t.Helper()
+	kubectl(t, append([]string{"rollout", "status", "--timeout=30s"}, workload...)...)
+	kubectl(t, append([]string{"rollout", "restart"}, workload...)...)
+	kubectl(t, append([]string{"rollout", "status", "--timeout=30s"}, workload...)...)
 }

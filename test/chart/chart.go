@@ -47,6 +47,10 @@ func Load() (*chartv2.Chart, error) {
 	if err != nil {
 		return nil, err
 	}
+	return load(dir)
+}
+
+func load(dir string) (*chartv2.Chart, error) {
 	chart, err := loader.LoadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("loading the chart: %w", err)
@@ -68,7 +72,16 @@ type Rendered struct {
 // Render renders the chart in a namespace, with values in YAML over its own. It
 // talks to no cluster.
 func Render(namespace, values string) (*Rendered, error) {
-	chart, err := Load()
+	dir, err := Dir()
+	if err != nil {
+		return nil, err
+	}
+	return RenderDir(dir, ReleaseName, namespace, values)
+}
+
+// RenderDir does so with the chart in a directory, as a release of a name.
+func RenderDir(dir, name, namespace, values string) (*Rendered, error) {
+	chart, err := load(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +95,7 @@ func Render(namespace, values string) (*Rendered, error) {
 	}
 	install := action.NewInstall(action.NewConfiguration())
 	install.DryRunStrategy = action.DryRunClient
-	install.ReleaseName, install.Namespace, install.KubeVersion = ReleaseName, namespace, version
+	install.ReleaseName, install.Namespace, install.KubeVersion = name, namespace, version
 	made, err := install.Run(chart, given)
 	if err != nil {
 		return nil, err

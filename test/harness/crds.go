@@ -4,6 +4,7 @@
 package harness
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -34,21 +35,42 @@ var (
 	FluxRBAC             = CRDs{"github.com/fluxcd/kustomize-controller", "config/rbac"}
 )
 
-// Files fetches the module, unless it is there already, and returns the paths of
-// its manifests, sorted.
-func (c CRDs) Files() ([]string, error) {
+// Charts of projects that ship no manifests but those.
+var (
+	CertManagerChart     = CRDs{"github.com/cert-manager/cert-manager", "deploy/charts/cert-manager"}
+	ExternalSecretsChart = CRDs{"github.com/external-secrets/external-secrets", "deploy/charts/external-secrets"}
+)
+
+// Rendered returns the objects of a chart in a namespace, as test/chart/others prints
+// them.
+func (c CRDs) Rendered(namespace string) ([]byte, error) {
+	folder, err := c.dir()
+	if err != nil {
+		return nil, err
+	}
 	root, err := plane.Root()
 	if err != nil {
 		return nil, err
 	}
-	download := exec.Command("go", "mod", "download", "-json", c.module)
-	download.Dir = filepath.Join(root, "hack", "crds")
-	output, err := download.Output()
-	var module struct{ Dir, Error string }
-	if decodeErr := json.Unmarshal(output, &module); decodeErr != nil || module.Error != "" || module.Dir == "" {
-		return nil, fmt.Errorf("fetching module %s: %w: %s", c.module, err, strings.TrimSpace(module.Error))
+	render := exec.Command("go", "run", "./others", namespace, folder)
+	render.Dir = filepath.Join(root, "test", "chart")
+	var stderr bytes.Buffer
+	render.Stderr = &stderr
+	output, err := render.Output()
+	if err != nil {
+		return nil, fmt.Errorf("rendering the chart of %s: %w: %s", c.module, err, stderr.String())
 	}
-	files, err := filepath.Glob(filepath.Join(module.Dir, filepath.FromSlash(c.folder), "*.yaml"))
+	return output, nil
+}
+
+// Files fetches the module, unless it is there already, and returns the paths of
+// its manifests, sorted.
+func (c CRDs) Files() ([]string, error) {
+	folder, err := c.dir()
+	if err != nil {
+		return nil, err
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
 	if err != nil {
 		return nil, err
 	}
@@ -57,4 +79,20 @@ func (c CRDs) Files() ([]string, error) {
 		return nil, fmt.Errorf("module %s has no manifests in %s", c.module, c.folder)
 	}
 	return files, nil
+}
+
+// dir fetches the module and returns the path of its folder.
+func (c CRDs) dir() (string, error) {
+	root, err := plane.Root()
+	if err != nil {
+		return "", err
+	}
+	download := exec.Command("go", "mod", "download", "-json", c.module)
+	download.Dir = filepath.Join(root, "hack", "crds")
+	output, err := download.Output()
+	var module struct{ Dir, Error string }
+	if decodeErr := json.Unmarshal(output, &module); decodeErr != nil || module.Error != "" || module.Dir == "" {
+		return "", fmt.Errorf("fetching module %s: %w: %s", c.module, err, strings.TrimSpace(module.Error))
+	}
+	return filepath.Join(module.Dir, filepath.FromSlash(c.folder)), nil
 }

@@ -10,7 +10,8 @@
 //	# want: OrdinalZeroNotReady Warning StatefulSet/web since 2026-01-02T11:00:00Z
 //	# says: the first of StatefulSet web, is not Ready
 //
-// "says" is a part of the message of one of the findings. A line that begins with
+// "says" is a part of the message of one of the findings, and "advises" of a remediation.
+// A line that begins with
 // "malformed: " says why a near miss, and only that, may be what no API server takes;
 // test/catalog applies all others.
 // With "after" the objects are looked at again that much later, which is how a
@@ -22,6 +23,7 @@ package analyzertest
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +50,7 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
+	"github.com/srenix/srenix/pkg/vault"
 )
 
 // Run checks every golden in testdata, and that they cover the reasons of the analyzer.
@@ -62,11 +65,12 @@ func Run(t *testing.T, analyzer analyzers.Analyzer) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
 			golden := Read(t, file)
 			goldens = append(goldens, golden)
-			want, have, messages := golden.Want, []string{}, ""
-			for _, spec := range Analyze(t, analyzer, golden.Now, golden.After, golden.Objects) {
+			want, have, messages, advice := golden.Want, []string{}, "", ""
+			for _, spec := range Analyze(t, analyzer, golden.Now, golden.After, slices.Concat(golden.Objects, golden.Vault)) {
 				line := fmt.Sprintf("%s %s %s/%s since %s", spec.Reason, spec.Severity, spec.Subject.Kind, spec.Subject.Name, spec.Since.UTC().Format(time.RFC3339))
 				have = append(have, line)
 				messages += spec.Message + "\n"
+				advice += spec.Remediation.Text + "\n" + strings.Join(spec.Remediation.Commands, "\n") + "\n"
 				check(t, spec)
 			}
 			slices.Sort(have)
@@ -77,6 +81,11 @@ func Run(t *testing.T, analyzer analyzers.Analyzer) {
 			for _, part := range golden.Says {
 				if !strings.Contains(messages, part) {
 					t.Errorf("no message says %q:\n%s", part, messages)
+				}
+			}
+			for _, part := range golden.Advises {
+				if !strings.Contains(advice, part) {
+					t.Errorf("no remediation says %q:\n%s", part, advice)
 				}
 			}
 		})
@@ -225,11 +234,28 @@ type Golden struct {
 	// Now is when the objects are looked at, and After how long after that again.
 	Now   time.Time
 	After time.Duration
-	// Want and Says are the lines of these names.
-	Want, Says []string
+	// Want, Says and Advises are the lines of these names.
+	Want, Says, Advises []string
 	// Near are the reasons that a near miss comes near to.
 	Near    []string
 	Objects []live.Object
+	// Vault is what the lines "vault: MOUNT PATH STATE [KEYS or NAMESPACE]" say: what a
+	// person applies has no part in what a Vault holds.
+	Vault []live.Object
+}
+
+func inVault(t *testing.T, line string) live.Object {
+	t.Helper()
+	words := append(strings.SplitN(line, " ", 4), "")
+	path, seen := vault.Path{Mount: words[0], Path: words[1]}, vault.Seen{State: vault.State(words[2])}
+	if strings.HasPrefix(words[3], "{") {
+		if err := json.Unmarshal([]byte(words[3]), &seen.Keys); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		path.Namespace = words[3]
+	}
+	return vault.Object(path, seen)
 }
 
 // Read reads a golden.
@@ -260,6 +286,12 @@ func Read(t *testing.T, file string) Golden {
 		}
 		if text, ok := strings.CutPrefix(line, "# says: "); ok {
 			g.Says = append(g.Says, text)
+		}
+		if text, ok := strings.CutPrefix(line, "# advises: "); ok {
+			g.Advises = append(g.Advises, text)
+		}
+		if text, ok := strings.CutPrefix(line, "# vault: "); ok {
+			g.Vault = append(g.Vault, inVault(t, text))
 		}
 	}
 	if g.Now.IsZero() {

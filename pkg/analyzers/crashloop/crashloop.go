@@ -19,6 +19,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/outdated"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -81,7 +82,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			Name: NotCreated, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning},
 			Summary: "A container of a workload cannot be created.",
 		}},
-		Rules: workloads.Rules(a.workload, inputs.Namespaces.Ref()),
+		Rules: workloads.Rules(a.workload, inputs.Namespaces.Ref(), inputs.StatefulSets.Ref(), inputs.Nodes.Ref()),
 	}, nil
 }
 
@@ -137,12 +138,14 @@ func (a analyzer) finding(view *live.View, w workloads.Workload, crashes []crash
 	}
 	var containers []string
 	var related []v1alpha1.RelatedObject
+	var pods []*corev1.Pod
 	for _, c := range crashes {
 		if c.status.RestartCount > a.critical {
 			severity = v1alpha1.SeverityCritical
 		}
 		containers = append(containers, c.status.Name)
 		if n := len(related); n == 0 || related[n-1].Name != c.pod.Name {
+			pods = append(pods, c.pod)
 			related = append(related, v1alpha1.RelatedObject{Relation: "pod that crashes", ObjectReference: workloads.PodReference(c.pod)})
 		}
 	}
@@ -166,10 +169,10 @@ func (a analyzer) finding(view *live.View, w workloads.Workload, crashes []crash
 	}
 	return v1alpha1.FindingSpec{
 		Reason: Crashing, Severity: severity, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, pods, v1alpha1.Remediation{
 			Text:     "Read what the container wrote before it ended, and mend that. If it crashes since a rollout, go back to the revision before. The kubelet waits up to 5 minutes between two starts, so a mended cause takes a while to show.",
 			Commands: commands,
-		},
+		}),
 		Since: metav1.NewTime(since),
 	}
 }

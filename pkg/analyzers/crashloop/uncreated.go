@@ -10,10 +10,12 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/outdated"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -36,6 +38,7 @@ var passing = regexp.MustCompile(`\b[0-9a-f]{12,64}\b|_[0-9]+"`)
 func (a analyzer) uncreated(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
 	var containers []string
 	var related []v1alpha1.RelatedObject
+	var waiting []*corev1.Pod
 	said := ""
 	pods := w.Troubled(view)
 	for _, pod := range pods {
@@ -52,6 +55,7 @@ func (a analyzer) uncreated(view *live.View, w workloads.Workload) []v1alpha1.Fi
 				said = message
 			}
 			if n := len(related); n == 0 || related[n-1].Name != pod.Name {
+				waiting = append(waiting, pod)
 				related = append(related, v1alpha1.RelatedObject{Relation: "pod that waits", ObjectReference: workloads.PodReference(pod)})
 			}
 		}
@@ -75,10 +79,10 @@ func (a analyzer) uncreated(view *live.View, w workloads.Workload) []v1alpha1.Fi
 	}
 	return []v1alpha1.FindingSpec{{
 		Reason: NotCreated, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, waiting, v1alpha1.Remediation{
 			Text:     "See what the container runtime says: the image may have no command to run, a device or a path of the node may not be there, or the runtime may be stuck, which the node's own logs tell.",
 			Commands: commands,
-		},
+		}),
 		Since: metav1.NewTime(since),
 	}}
 }

@@ -19,6 +19,8 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/outdated"
+	"github.com/srenix/srenix/pkg/analyzers/references"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -76,7 +78,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: VolumeMountFailed, Severities: warning, Summary: "Pods cannot start, because a volume could not be mounted on their node."},
 			{Name: SandboxFailed, Severities: warning, Summary: "Pods cannot start, because their node cannot make their sandbox: its network or its runtime fails."},
 		},
-		Rules: workloads.Rules(a.workload, inputs.Events.Ref()),
+		Rules: workloads.Rules(a.workload, inputs.Events.Ref(), inputs.StatefulSets.Ref(), inputs.Nodes.Ref()),
 	}, nil
 }
 
@@ -119,7 +121,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	if len(all) == 0 {
 		return nil, nil
 	}
-	return []v1alpha1.FindingSpec{finding(w, all, reason)}, nil
+	return []v1alpha1.FindingSpec{finding(view, w, all, reason)}, nil
 }
 
 // told is what events say of the pod since it is on its node, if one of them is fresh
@@ -170,7 +172,7 @@ var before = map[string]string{
 }
 
 // finding is about pods that cannot start, of which the first tells most.
-func finding(w workloads.Workload, all []stuck, reason string) v1alpha1.FindingSpec {
+func finding(view *live.View, w workloads.Workload, all []stuck, reason string) v1alpha1.FindingSpec {
 	one := all[0]
 	name := "Pod " + one.pod.Name
 	if w.Reference.Kind != "Pod" {
@@ -196,7 +198,9 @@ func finding(w workloads.Workload, all []stuck, reason string) v1alpha1.FindingS
 	}
 	since := one.since
 	var related []v1alpha1.RelatedObject
+	var pods []*corev1.Pod
 	for _, s := range all {
+		pods = append(pods, s.pod)
 		if s.since.Before(since) {
 			since = s.since
 		}
@@ -205,10 +209,10 @@ func finding(w workloads.Workload, all []stuck, reason string) v1alpha1.FindingS
 	text, commands := advice(about, one.pod)
 	return v1alpha1.FindingSpec{
 		Reason: cmp.Or(reason, VolumeMountFailed), Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, pods, v1alpha1.Remediation{
 			Text:     text,
 			Commands: append([]string{fmt.Sprintf("kubectl describe pod %s -n %s", one.pod.Name, one.pod.Namespace)}, commands...),
-		},
+		}, references.Parse(one.pod.Namespace, one.cause.text)),
 		Since: metav1.NewTime(since),
 	}
 }

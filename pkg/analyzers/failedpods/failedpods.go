@@ -131,7 +131,7 @@ func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingS
 		jobs = []*batchv1.Job{own}
 	}
 	job, since, pods := workloads.LastFailure(view, jobs)
-	if job == nil {
+	if job == nil || workloads.Outdone(view, job) {
 		return nil
 	}
 	if w.Reference.Kind == "CronJob" {

@@ -35,6 +35,9 @@ func (a analyzer) application(view *live.View, subject live.Key) ([]v1alpha1.Fin
 func (a analyzer) sync(view *live.View, app *unstructured.Unstructured) []v1alpha1.FindingSpec {
 	switch inputs.TextAt(app, "status", "sync", "status") {
 	case "Synced":
+		if stuck := a.syncStuck(view, app); len(stuck) > 0 {
+			return stuck
+		}
 		return a.syncFailed(view, app)
 	case "OutOfSync":
 		return a.outOfSync(view, app)
@@ -86,10 +89,33 @@ func (a analyzer) outOfSync(view *live.View, app *unstructured.Unstructured) []v
 		}
 	}
 	spec.Since = metav1.NewTime(since)
+	if !failing {
+		// Until it ends nothing else can be synced, so that is what there is to mend.
+		if stuck := a.syncStuck(view, app); len(stuck) > 0 {
+			return stuck
+		}
+	}
 	if !past(view, since.Add(a.grace)) || !failing && a.syncing(view, app) {
 		return nil
 	}
 	return []v1alpha1.FindingSpec{spec}
+}
+
+// syncStuck judges whether a sync runs for too long: it waits for a hook, or for a
+// resource of a wave to be healthy, and Argo CD lets it wait.
+func (a analyzer) syncStuck(view *live.View, app *unstructured.Unstructured) []v1alpha1.FindingSpec {
+	phase, started := phaseOf(app), inputs.TimeAt(app, "status", "operationState", "startedAt")
+	if phase != "Running" && phase != "Terminating" || started.IsZero() || !past(view, started.Add(a.patience)) {
+		return nil
+	}
+	return []v1alpha1.FindingSpec{{
+		Reason: SyncStuck, Severity: v1alpha1.SeverityWarning, Subject: reference(app), Since: metav1.NewTime(started),
+		Message: fmt.Sprintf("The sync of Application %s does not end, and no other can begin: %s.", app.GetName(), why(app)),
+		Remediation: v1alpha1.Remediation{
+			Text:     "See which hook or resource it waits for, and mend that. If it cannot come to its end, end it, and sync again once what held it up is mended.",
+			Commands: []string{argocd(app, "get", "--show-operation"), describe(app), argocd(app, "terminate-op")},
+		},
+	}}
 }
 
 // syncFailed judges the last sync of an Application that has what its source says all

@@ -8,10 +8,12 @@
 package gitopsdrift
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/srenix/srenix/pkg/analyzers"
@@ -27,6 +29,8 @@ const (
 	OutOfSync = "ApplicationOutOfSync"
 	// SyncFailed means that the last sync of an Application failed, though it has what its source says.
 	SyncFailed = "ApplicationSyncFailed"
+	// SyncStuck means that a sync of an Application runs for very long.
+	SyncStuck = "ApplicationSyncStuck"
 	// SyncUnknown means that Argo CD cannot tell whether it does.
 	SyncUnknown = "ApplicationSyncUnknown"
 	// Degraded means that what an Application is made of does not work.
@@ -45,22 +49,40 @@ const (
 	Stuck = "ReconcileStuck"
 
 	standardGrace = 10 * time.Minute
+	// standardSync is longer than what syncs wait for as a rule: hooks that migrate, and
+	// waves of resources that take their time to be healthy.
+	standardSync = time.Hour
 )
 
-type analyzer struct{ grace time.Duration }
+// Options of the analyzer.
+type Options struct {
+	// SyncTimeout is how long a sync of an Application may run; 1h by default. Argo CD
+	// itself has no such limit unless it is given one.
+	SyncTimeout *metav1.Duration `json:"syncTimeout,omitempty"`
+}
 
-// New makes the analyzer. It has no options of its own.
+type analyzer struct{ grace, patience time.Duration }
+
+// New makes the analyzer.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
-	if err := settings.Options(&struct{}{}); err != nil {
+	var options Options
+	if err := settings.Options(&options); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace)}
+	a := analyzer{grace: settings.Grace(standardGrace), patience: standardSync}
+	if options.SyncTimeout != nil {
+		a.patience = options.SyncTimeout.Duration
+	}
+	if a.patience <= 0 {
+		return analyzers.Analyzer{}, errors.New("options: syncTimeout must be more than 0s")
+	}
 	critical, warning := v1alpha1.SeverityCritical, v1alpha1.SeverityWarning
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
 			{Name: OutOfSync, Severities: []v1alpha1.Severity{critical, warning}, Summary: "An Argo CD Application differs from its source; Critical where automated sync keeps failing."},
 			{Name: SyncFailed, Severities: []v1alpha1.Severity{critical, warning}, Summary: "The last sync of an Argo CD Application failed, though it is Synced; Critical where sync is automated."},
+			{Name: SyncStuck, Severities: []v1alpha1.Severity{warning}, Summary: "A sync of an Argo CD Application runs for longer than an hour."},
 			{Name: SyncUnknown, Severities: []v1alpha1.Severity{warning}, Summary: "Argo CD cannot tell whether an Application differs from its source."},
 			{Name: Degraded, Severities: []v1alpha1.Severity{critical}, Summary: "An Argo CD Application is Degraded."},
 			{Name: HealthMissing, Severities: []v1alpha1.Severity{warning}, Summary: "Something that an Argo CD Application is made of does not exist."},

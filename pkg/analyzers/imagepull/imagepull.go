@@ -19,6 +19,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/outdated"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -65,7 +66,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: NeverPulled, Severities: warning, Summary: "An image is not on the node, and must not be pulled."},
 			{Name: PullFailed, Severities: warning, Summary: "An image cannot be pulled for another reason."},
 		},
-		Rules: workloads.Rules(a.workload, inputs.Events.Ref(), inputs.Secrets.Ref()),
+		Rules: workloads.Rules(a.workload, inputs.Events.Ref(), inputs.Secrets.Ref(), inputs.StatefulSets.Ref(), inputs.Nodes.Ref()),
 	}, nil
 }
 
@@ -188,10 +189,11 @@ func finding(view *live.View, w workloads.Workload, p *pull, reason string) v1al
 		related = append(secrets, related...)
 		commands = append(commands, secretCommands(first)...)
 	}
+	remediation := v1alpha1.Remediation{Text: text, Commands: append([]string{describe}, commands...)}
 	return v1alpha1.FindingSpec{
 		Reason: reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Discriminator: p.image, Related: related,
 		Message:     message + ".",
-		Remediation: v1alpha1.Remediation{Text: text, Commands: append([]string{describe}, commands...)},
+		Remediation: outdated.Advise(view, p.pods, remediation),
 		Since:       metav1.NewTime(p.since),
 	}
 }

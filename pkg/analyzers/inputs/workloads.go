@@ -17,7 +17,10 @@ var (
 	StatefulSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("statefulsets"), live.InputOptions[*appsv1.StatefulSet]{
 		Trim: func(in *appsv1.StatefulSet) *appsv1.StatefulSet {
 			trimMeta(&in.ObjectMeta)
+			// A pod that is kept though its template changed may wait for an image.
+			spec := in.Spec.Template.Spec
 			trimTemplate(&in.Spec.Template)
+			keepImages(&in.Spec.Template.Spec, &spec)
 			in.Spec.VolumeClaimTemplates = nil
 			return in
 		},
@@ -66,13 +69,18 @@ func trimTemplate(template *corev1.PodTemplateSpec) {
 func trimJobTemplate(in *corev1.PodTemplateSpec) corev1.PodTemplateSpec {
 	out := corev1.PodTemplateSpec{Spec: trimPodSpec(&in.Spec)}
 	out.Spec.RestartPolicy = corev1.RestartPolicy(shared(string(in.Spec.RestartPolicy)))
-	for i := range out.Spec.Containers {
-		out.Spec.Containers[i].Image = in.Spec.Containers[i].Image
-	}
-	for i := range out.Spec.InitContainers {
-		out.Spec.InitContainers[i].Image = in.Spec.InitContainers[i].Image
-	}
+	keepImages(&out.Spec, &in.Spec)
 	return out
+}
+
+// keepImages keeps the images of the containers of a trimmed spec.
+func keepImages(out, in *corev1.PodSpec) {
+	for i := range out.Containers {
+		out.Containers[i].Image = in.Containers[i].Image
+	}
+	for i := range out.InitContainers {
+		out.InitContainers[i].Image = in.InitContainers[i].Image
+	}
 }
 
 // trimPodSpec keeps which containers there are, which ConfigMaps and Secrets they

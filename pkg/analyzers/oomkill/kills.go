@@ -5,6 +5,7 @@ package oomkill
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,10 +18,19 @@ import (
 // (k8s.io/cri-api and the container runtimes).
 const reason = "OOMKilled"
 
-// farthest is how many restarts back kills are looked for: more than there are in a day
-// at the longest delay between two, 5 minutes (k8s.io/kubernetes, pkg/kubelet,
-// MaxContainerBackOff).
-const farthest = 300
+// The kubelet restarts a container at most five times in a row before it waits for 5
+// minutes, and begins anew once one has run for 10 minutes: at most every 3 minutes on
+// average, and five times at once (k8s.io/kubernetes, pkg/kubelet, MaxContainerBackOff).
+const (
+	shortest = 3 * time.Minute
+	atOnce   = 5
+)
+
+// farthest is how many restarts back kills are looked for: as many as there can be in
+// the time in which they count.
+func (a analyzer) farthest() int32 {
+	return int32(min(a.window/shortest, math.MaxInt32-atOnce)) + atOnce
+}
 
 // kills returns when a container was killed for want of memory, the latest kills first,
 // and no more of them than make a finding: of the last two ends what its status says,
@@ -39,7 +49,8 @@ func (a analyzer) kills(view *live.View, pod *corev1.Pod, status *corev1.Contain
 	}
 	told := map[int32]*corev1.ContainerStateTerminated{number: last, number - 1: before}
 	var times []time.Time
-	for n := number; n > 0 && number-n < farthest && len(times) < int(a.threshold); n-- {
+	farthest := a.farthest()
+	for n := number; n > 0 && number-n <= farthest && len(times) < int(a.threshold); n-- {
 		id := killID(pod, status, n)
 		at, counts := view.Observed(id)
 		if end := told[n]; end != nil {

@@ -4,6 +4,7 @@
 package oomkill
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,12 @@ type history struct {
 
 func newHistory(t *testing.T) *history {
 	t.Helper()
-	analyzer, err := New(settings(""))
+	return newHistoryWith(t, "")
+}
+
+func newHistoryWith(t *testing.T, options string) *history {
+	t.Helper()
+	analyzer, err := New(settings(options))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,19 +149,20 @@ func TestKillsNeedNotFollowEachOther(t *testing.T) {
 	h.found(true, "after the third kill within a day")
 }
 
+// However long kills count, as many restarts are looked back as there can be in that
+// time.
 func TestAKillIsFoundBehindManyOtherEnds(t *testing.T) {
-	h := newHistory(t)
-	h.ends(reason)
-	h.ends(reason)
-	h.pod.Status.ContainerStatuses[0].RestartCount += 290
-	h.ends(reason)
-	h.found(true, "after three kills with 290 ends between them")
-	h = newHistory(t)
-	h.ends(reason)
-	h.ends(reason)
-	h.pod.Status.ContainerStatuses[0].RestartCount += farthest
-	h.ends(reason)
-	h.found(false, "after a kill that is farther from the two before it than is looked back")
+	for options, restarts := range map[string]int32{"": 485, `{"window":"168h"}`: 3365, `{"window":"4h"}`: 85} {
+		for beyond, want := range map[int32]bool{0: true, 1: false} {
+			h := newHistoryWith(t, options)
+			h.ends(reason)
+			h.ends(reason)
+			// The third kill is one restart more, and the first one has to be in reach.
+			h.pod.Status.ContainerStatuses[0].RestartCount += restarts - 2 + beyond
+			h.ends(reason)
+			h.found(want, fmt.Sprintf("after three kills with %d ends between them, with options %q", restarts-2+beyond, options))
+		}
+	}
 }
 
 func TestAKillOfADayAgoDoesNotCount(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/outdated"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -63,7 +64,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: PortsTaken, Severities: warning, Summary: "Pods find no node on which their host ports are free."},
 			{Name: Unschedulable, Severities: warning, Summary: "Pods find no node for another reason, or no scheduler looks at them."},
 		},
-		Rules: workloads.Rules(a.workload),
+		Rules: workloads.Rules(a.workload, inputs.StatefulSets.Ref(), inputs.Nodes.Ref()),
 	}, nil
 }
 
@@ -105,7 +106,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	}
 	// Which node comes nearest to fitting changes as others come and go.
 	reason := analyzers.Steady(view, "node", told, reasons)
-	return []v1alpha1.FindingSpec{finding(w, all, cmp.Or(reason, Unschedulable))}, nil
+	return []v1alpha1.FindingSpec{finding(view, w, all, cmp.Or(reason, Unschedulable))}, nil
 }
 
 // waits tells whether a pod waits for a node. One that is held by scheduling gates does
@@ -119,7 +120,7 @@ func waits(pod *corev1.Pod) bool {
 }
 
 // finding is about pods without a node, of which the first tells most.
-func finding(w workloads.Workload, all []pending, reason string) v1alpha1.FindingSpec {
+func finding(view *live.View, w workloads.Workload, all []pending, reason string) v1alpha1.FindingSpec {
 	first := all[0].pod
 	message := fmt.Sprintf("Pod %s of %s finds no node: %s", first.Name, w, all[0].obstacle)
 	if w.Reference.Kind == "Pod" {
@@ -132,7 +133,9 @@ func finding(w workloads.Workload, all []pending, reason string) v1alpha1.Findin
 	}
 	since, same := all[0].since, true
 	var related []v1alpha1.RelatedObject
+	var pods []*corev1.Pod
 	for _, p := range all {
+		pods = append(pods, p.pod)
 		if p.since.Before(since) {
 			since = p.since
 		}
@@ -147,10 +150,10 @@ func finding(w workloads.Workload, all []pending, reason string) v1alpha1.Findin
 	}
 	return v1alpha1.FindingSpec{
 		Reason: reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, pods, v1alpha1.Remediation{
 			Text:     text,
 			Commands: append([]string{fmt.Sprintf("kubectl describe pod %s -n %s", first.Name, first.Namespace)}, more...),
-		},
+		}),
 		Since: metav1.NewTime(since),
 	}
 }

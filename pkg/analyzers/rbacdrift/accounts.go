@@ -96,9 +96,9 @@ func mounted(view *live.View, account *corev1.ServiceAccount) bool {
 }
 
 // unmount is the command of who does not want the token mounted, which is not to be run
-// beside the one that gives it something.
+// beside the one that gives it something, as it is in a text.
 func unmount(account *corev1.ServiceAccount) string {
-	return fmt.Sprintf("kubectl patch serviceaccount %s -n %s -p '{\"automountServiceAccountToken\":false}'", account.Name, account.Namespace)
+	return fmt.Sprintf("`kubectl patch serviceaccount %s -n %s -p '{\"automountServiceAccountToken\":false}'`", account.Name, account.Namespace)
 }
 
 // commands bind the account to the role of its name, if there is one, else to the

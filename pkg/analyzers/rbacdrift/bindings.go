@@ -112,7 +112,7 @@ func (a analyzer) missing(view *live.View, b binding) []v1alpha1.FindingSpec {
 				"Make the role, or delete the binding. The role that a binding gives cannot be changed."))
 		}
 	}
-	if accounts := b.missingAccounts(view); len(accounts) > 0 && !b.vanishing(view) {
+	if accounts := a.missingAccounts(view, b); len(accounts) > 0 && !b.vanishing(view) {
 		if since := view.FirstObserved(BoundAccountMissing); a.past(view, since) {
 			specs = append(specs, b.finding(BoundAccountMissing, v1alpha1.SeverityWarning, since,
 				fmt.Sprintf("%s %s gives %s %s to ServiceAccount %s, which does not exist: whoever makes it has these rights.", b.kind, b.GetName(), b.role.Kind, b.role.Name, workloads.Names(accounts)),
@@ -134,11 +134,10 @@ func (b binding) roleExists(view *live.View) (exists bool) {
 	return exists
 }
 
-// missingAccounts are the ServiceAccounts of a binding that do not exist. Installers
-// name all the accounts that they know, of which some were not asked for (Flux'
-// crd-controller does): where another account of the same namespace is there, none
-// is missed.
-func (b binding) missingAccounts(view *live.View) []string {
+// missingAccounts are the ServiceAccounts of a binding that do not exist. Those that
+// are listed as optional are not missed where another account of their namespace is
+// there.
+func (a analyzer) missingAccounts(view *live.View, b binding) []string {
 	var missing []live.Key
 	present := map[string]bool{}
 	for _, subject := range b.subjects {
@@ -154,7 +153,7 @@ func (b binding) missingAccounts(view *live.View) []string {
 	}
 	var names []string
 	for _, account := range missing {
-		if !present[account.Namespace] {
+		if !present[account.Namespace] || !a.optional[account.String()] {
 			names = append(names, account.String())
 		}
 	}

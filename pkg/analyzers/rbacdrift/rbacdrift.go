@@ -60,6 +60,10 @@ type Options struct {
 	// AllowedAnonymousBindings may give something to who is not authenticated:
 	// "name" is a ClusterRoleBinding and "namespace/name" a RoleBinding.
 	AllowedAnonymousBindings []string `json:"allowedAnonymousBindings"`
+	// OptionalServiceAccounts, each "namespace/name", may be in a binding and not exist,
+	// beside another one of their namespace that does: installers name the accounts of
+	// parts that were not asked for.
+	OptionalServiceAccounts []string `json:"optionalServiceAccounts"`
 }
 
 // standard are the options where none are given: kubeadm lets nodes that are to
@@ -72,6 +76,7 @@ func standard() Options {
 type analyzer struct {
 	grace                      time.Duration
 	roles, accounts, anonymous map[string]bool
+	optional                   map[string]bool
 }
 
 // New makes the analyzer.
@@ -90,6 +95,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		{"allowedRoles", "the full name of a role", options.AllowedRoles, []int{0, 1}, &a.roles},
 		{"allowedServiceAccounts", "namespace/name of a ServiceAccount", options.AllowedServiceAccounts, []int{1}, &a.accounts},
 		{"allowedAnonymousBindings", "the full name of a binding", options.AllowedAnonymousBindings, []int{0, 1}, &a.anonymous},
+		{"optionalServiceAccounts", "namespace/name of a ServiceAccount", options.OptionalServiceAccounts, []int{1}, &a.optional},
 	} {
 		*list.into = map[string]bool{}
 		for _, name := range list.names {

@@ -56,6 +56,10 @@ func TestWhatIsListedByItsFullNameIsNotFound(t *testing.T) {
 		{"found-anonymous-user", `{"allowedAnonymousBindings": ["open"]}`, 0},
 		{"found-anonymous-user", `{"allowedAnonymousBindings": ["shop/open"]}`, 1},
 		{"found-unauthenticated-group-in-a-namespace", `{"allowedAnonymousBindings": ["shop/open"]}`, 0},
+		{"found-account-missing-beside-one-of-its-namespace", `{"optionalServiceAccounts": ["flux-system/helm-controller"]}`, 1},
+		{"found-account-missing-beside-one-of-its-namespace", `{"optionalServiceAccounts": ["flux-system/kustomize-controller", "flux-system/helm-controller",
+			"flux-system/notification-controller", "flux-system/image-reflector-controller", "flux-system/image-automation-controller"]}`, 0},
+		{"found-account-missing-beside-one-of-another-namespace", `{"optionalServiceAccounts": ["old/web"]}`, 1},
 		{"miss-anonymous-of-kubeadm", `{"allowedAnonymousBindings": []}`, 1},
 	} {
 		golden := analyzertest.Read(t, "testdata/"+test.golden+".yaml")

@@ -27,7 +27,7 @@ func TestWhatTheKubeletSaysIsRead(t *testing.T) {
 		`secret "" not found`:                                              {},
 		"":                                                                 {},
 	} {
-		if have := parse("shop", message); have != want {
+		if have := Parse("shop", message); have != want {
 			t.Errorf("%q: have %+v, want %+v", message, have, want)
 		}
 	}
@@ -38,7 +38,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, message string) {
-		item := parse("shop", message)
+		item := Parse("shop", message)
 		if item.Kind == "" && item != (Item{}) || item.Kind != "" && item.Name == "" && item.Key == "" {
 			t.Errorf("%q is read as %+v", message, item)
 		}

@@ -40,8 +40,9 @@ var (
 // word is what keys, namespaces and names are made of.
 const word = `[-._a-zA-Z0-9]+`
 
-// parse returns what a message says is missing in a namespace.
-func parse(namespace, message string) Item {
+// Parse returns what a message of the kubelet says is missing in a namespace; its Kind
+// is empty where that is nothing of a Secret or a ConfigMap.
+func Parse(namespace, message string) Item {
 	if m := noKey.FindStringSubmatch(message); m != nil {
 		return Item{m[2], m[3], m[4], m[1]}
 	}
@@ -73,7 +74,7 @@ func Waits(pod *corev1.Pod) []Wait {
 		if waiting == nil || waiting.Reason != configError {
 			continue
 		}
-		waits = append(waits, Wait{Container: status.Name, Missing: parse(pod.Namespace, waiting.Message), Message: waiting.Message})
+		waits = append(waits, Wait{Container: status.Name, Missing: Parse(pod.Namespace, waiting.Message), Message: waiting.Message})
 	}
 	return waits
 }

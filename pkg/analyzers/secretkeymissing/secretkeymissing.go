@@ -13,10 +13,12 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/outdated"
 	"github.com/srenix/srenix/pkg/analyzers/references"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -55,7 +57,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: ContainerConfigError, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A container cannot be made as its template says, for another reason."},
 		},
 		Rules: []analyzers.Rule{{
-			Subject: inputs.Namespaces.Ref(), Reads: slices.Concat(workloads.OwnerReads(), references.Reads()), Analyze: a.namespace,
+			Subject: inputs.Namespaces.Ref(), Reads: slices.Concat(workloads.OwnerReads(), references.Reads(), []live.KindRef{inputs.Nodes.Ref()}), Analyze: a.namespace,
 		}},
 	}, nil
 }
@@ -65,6 +67,8 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 type trouble struct {
 	item  references.Item
 	needs []workloads.Workload
+	// pods are those that wait.
+	pods []*corev1.Pod
 	// since is when the first of them was seen to wait. No object tells: Ready turned when
 	// the pod came to its node, which init containers and images may keep for long.
 	since time.Time
@@ -82,7 +86,7 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 			continue
 		}
 		if t.item.Kind == "" {
-			findings = append(findings, unexplained(t))
+			findings = append(findings, unexplained(view, t))
 		} else {
 			findings = append(findings, missing(view, t))
 		}
@@ -118,6 +122,9 @@ func troubles(view *live.View, namespace string) []trouble {
 				found[id] = t
 			}
 			t.said = min(t.said, said(wait.Message))
+			if !slices.Contains(t.pods, pod) {
+				t.pods = append(t.pods, pod)
+			}
 			if !slices.ContainsFunc(t.needs, func(other workloads.Workload) bool { return other.Reference == w.Reference }) {
 				t.needs = append(t.needs, w)
 			}
@@ -126,6 +133,7 @@ func troubles(view *live.View, namespace string) []trouble {
 	var all []trouble
 	for _, id := range slices.Sorted(maps.Keys(found)) {
 		t := found[id]
+		slices.SortFunc(t.pods, func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 		slices.SortFunc(t.needs, func(a, b workloads.Workload) int { return strings.Compare(a.Argument(), b.Argument()) })
 		all = append(all, *t)
 	}
@@ -161,26 +169,39 @@ func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
 	if t.item.Key == "" {
 		spec.Reason = ObjectMissing
 	}
+	spec.Related = append(spec.Related, kept(view, t)...)
 	for _, w := range t.needs {
 		spec.Related = append(spec.Related, v1alpha1.RelatedObject{Relation: "waits for it", ObjectReference: w.Reference})
 	}
 	spec.Remediation.Text += " The kubelet tries again by itself."
+	spec.Remediation = outdated.Advise(view, t.pods, spec.Remediation)
 	return spec
 }
 
-func unexplained(t trouble) v1alpha1.FindingSpec {
+// kept are those of the pods that a StatefulSet keeps though it would make them
+// otherwise now.
+func kept(view *live.View, t trouble) (related []v1alpha1.RelatedObject) {
+	for _, pod := range t.pods {
+		if _, is := outdated.Of(view, pod); is {
+			related = append(related, v1alpha1.RelatedObject{Relation: "pod of another revision that waits", ObjectReference: workloads.PodReference(pod)})
+		}
+	}
+	return related
+}
+
+func unexplained(view *live.View, t trouble) v1alpha1.FindingSpec {
 	w := t.needs[0]
 	why := "The kubelet does not say why"
 	if t.said != "" {
 		why = "The kubelet says: " + t.said
 	}
 	return v1alpha1.FindingSpec{
-		Reason: ContainerConfigError, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Discriminator: t.container,
+		Reason: ContainerConfigError, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Discriminator: t.container, Related: kept(view, t),
 		Message: fmt.Sprintf("Container %s of %s cannot be made. %s.", t.container, w, why),
-		Remediation: v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, t.pods, v1alpha1.Remediation{
 			Text:     "Correct what the kubelet complains of, in the template or on the node. It tries again by itself.",
 			Commands: []string{"kubectl describe " + w.Argument(), "kubectl get pods -n " + w.Meta.Namespace},
-		},
+		}),
 		Since: metav1.NewTime(t.since),
 	}
 }

@@ -12,7 +12,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -25,7 +24,7 @@ import (
 func indexes(view *live.View, of v1alpha1.ObjectReference, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
 	with := slices.DeleteFunc(slices.Clone(jobs), func(job *batchv1.Job) bool {
 		suspended := job.Spec.Suspend != nil && *job.Spec.Suspend
-		return job.Status.FailedIndexes == nil || *job.Status.FailedIndexes == "" || job.DeletionTimestamp != nil || suspended || history(view, job)
+		return job.Status.FailedIndexes == nil || *job.Status.FailedIndexes == "" || job.DeletionTimestamp != nil || suspended || workloads.Outdone(view, job)
 	})
 	if len(with) == 0 {
 		return nil
@@ -53,16 +52,4 @@ func indexes(view *live.View, of v1alpha1.ObjectReference, jobs []*batchv1.Job) 
 		},
 		Since: metav1.NewTime(since),
 	}}
-}
-
-// history tells whether whoever made a Job has made another since, which succeeded.
-func history(view *live.View, job *batchv1.Job) bool {
-	owner := metav1.GetControllerOf(job)
-	if owner == nil {
-		return false
-	}
-	return slices.ContainsFunc(inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(owner.UID)), func(other *batchv1.Job) bool {
-		_, succeeded := workloads.Ended(other, batchv1.JobComplete)
-		return succeeded && other.CreationTimestamp.After(job.CreationTimestamp.Time)
-	})
 }

@@ -79,7 +79,7 @@ func (a analyzer) heldUp(view *live.View, cronJob *batchv1.CronJob, schedule sch
 		Message: fmt.Sprintf("CronJob %s should have run by %s according to its schedule %q and once more since, and waits for Job %s, which has not ended.",
 			cronJob.Name, due.UTC().Format(time.RFC3339), cronJob.Spec.Schedule, by.Name),
 		Remediation: v1alpha1.Remediation{
-			Text: fmt.Sprintf("See whether the Job gets on. One that hangs can be deleted, and the next is made: kubectl delete job %s -n %s. An activeDeadlineSeconds in the CronJob's jobTemplate ends such Jobs by itself.", by.Name, by.Namespace),
+			Text: fmt.Sprintf("See whether the Job gets on. One that hangs can be deleted, and the next is made: `kubectl delete job %s -n %s`. An activeDeadlineSeconds in the CronJob's jobTemplate ends such Jobs by itself.", by.Name, by.Namespace),
 			Commands: []string{
 				fmt.Sprintf("kubectl describe job %s -n %s", by.Name, by.Namespace),
 				fmt.Sprintf("kubectl get pods -n %s -l batch.kubernetes.io/job-name=%s", by.Namespace, by.Name),

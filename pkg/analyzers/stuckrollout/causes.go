@@ -45,10 +45,6 @@ type Cause struct {
 	container string
 }
 
-// imageWaits are the kubelet's reasons of containers that have no image
-// (k8s.io/kubernetes, pkg/kubelet/images).
-var imageWaits = []string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
-
 // causeOf returns the most certain cause that one of some pods shows, of several
 // pods the first by name.
 func causeOf(view *live.View, pods []*corev1.Pod) Cause {
@@ -100,7 +96,7 @@ func causeInContainer(status corev1.ContainerStatus) Cause {
 		reason = waiting.Reason
 	}
 	switch {
-	case slices.Contains(imageWaits, reason):
+	case workloads.WaitsForImage(status):
 		return Cause{Kind: Image, Text: strings.TrimSpace(fmt.Sprintf("container %s cannot get its image %s", status.Name, status.Image))}
 	case reason == "CreateContainerConfigError":
 		return Cause{Kind: Configuration, Text: fmt.Sprintf("container %s waits for what is not there: %s", status.Name, inputs.Sentence(status.State.Waiting.Message))}

@@ -129,7 +129,7 @@ func (a analyzer) stuck(view *live.View, d *appsv1.Deployment, what string) v1al
 	cause := Why(view, d)
 	spec := finding(of, what, cause)
 	if d.Annotations[revision] != "1" {
-		spec.Remediation.Text += fmt.Sprintf(" To go back to the last revision meanwhile: kubectl rollout undo %s, or revert the change where it was made.", workloads.Argument(of))
+		spec.Remediation.Text += fmt.Sprintf(" To go back to the last revision meanwhile: `kubectl rollout undo %s`, or revert the change where it was made.", workloads.Argument(of))
 	}
 	spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl rollout history %s", workloads.Argument(of)))
 	return spec

@@ -5,6 +5,7 @@ package stuckrollout
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/outdated"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -30,10 +32,12 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if s.Status.ObservedGeneration < s.Generation {
 		return a.unobserved(view, of, s.Status.ObservedGeneration), nil
 	}
+	pods := inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(s.UID))
+	back := s.Status.UpdateRevision == s.Status.CurrentRevision
 	switch {
 	case s.Status.UpdateRevision == "":
 		return nil, nil
-	case s.Status.UpdateRevision == s.Status.CurrentRevision || toUpdate(s) <= 0:
+	case back && !anyOther(pods, s.Status.UpdateRevision), toUpdate(s) <= 0:
 		return a.lacking(view, s), nil
 	case s.Status.UpdatedReplicas >= toUpdate(s):
 		if found := a.lastPods(view, s); len(found) > 0 {
@@ -46,7 +50,6 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if !past {
 		return nil, nil
 	}
-	pods := inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(s.UID))
 	if ending(view, pods) {
 		return nil, nil
 	}
@@ -54,14 +57,24 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if cause.Kind == Unknown {
 		cause = gone(view, pods)
 	}
-	spec := finding(of, "does not get on with its rollout, and pods of the last revision stay", cause)
+	what := "does not get on with its rollout, and pods of the last revision stay"
+	if back {
+		what = "was set back to its last revision, and pods of the other one stay"
+	}
+	spec := finding(of, what, cause)
 	spec.Since = since
-	if pod := cause.Pod; pod != nil && cause.Kind != Ending {
-		// k8s.io/kubernetes, issue 67250.
-		spec.Remediation.Text += " A StatefulSet waits for a broken pod to become Ready even when its template has been mended since: then delete that pod."
-		spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl delete pod %s -n %s", pod.Name, pod.Namespace))
+	if cause.Pod != nil && cause.Kind != Ending {
+		spec.Remediation = outdated.Advise(view, []*corev1.Pod{cause.Pod}, spec.Remediation)
 	}
 	return []v1alpha1.FindingSpec{spec}, nil
+}
+
+// anyOther tells whether a pod that is not being deleted is of another revision.
+func anyOther(pods []*corev1.Pod, revision string) bool {
+	return slices.ContainsFunc(pods, func(pod *corev1.Pod) bool {
+		of := pod.Labels[appsv1.ControllerRevisionHashLabelKey]
+		return pod.DeletionTimestamp == nil && of != "" && of != revision
+	})
 }
 
 // lastPods is about a StatefulSet that has replaced all pods that its rollout is for,
@@ -206,4 +219,40 @@ func onLostNodes(view *live.View, pods []*corev1.Pod) (number int32) {
 		}
 	}
 	return number
+}
+
+// told is how long what an Event says of a ReplicaSet stands: its controller tries
+// again after 17 minutes at the latest (k8s.io/client-go, util/workqueue).
+const told = 20 * time.Minute
+
+// replicaSet is about a ReplicaSet that no Deployment has made, one of its own or of
+// another project's rollouts, whose pods cannot be made. Only its metadata is kept, so
+// it goes by its Events: one that is fresh, and no pod made since.
+func (a analyzer) replicaSet(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	r, exists := inputs.ReplicaSets.Get(view, subject)
+	if !exists || r.DeletionTimestamp != nil {
+		return nil, nil
+	}
+	if owner := metav1.GetControllerOfNoCopy(r); owner != nil && owner.Kind == "Deployment" {
+		return nil, nil // of which the Deployment tells
+	}
+	var last time.Time
+	for _, event := range inputs.Events.ByIndex(view, inputs.ByInvolved, string(r.UID)) {
+		if at := inputs.LastSeen(event); event.Reason == inputs.FailedCreate && at.After(last) {
+			last = at
+		}
+	}
+	if last.IsZero() || analyzers.Past(view, last.Add(told)) {
+		return nil, nil
+	}
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(r.UID)) {
+		if pod.CreationTimestamp.After(last) {
+			return nil, nil
+		}
+	}
+	since, past := a.observed(view, "pods of the ReplicaSet are not made", a.grace)
+	if !past {
+		return nil, nil
+	}
+	return []v1alpha1.FindingSpec{a.unmade(view, reference("ReplicaSet", r), since)}, nil
 }

@@ -4,16 +4,10 @@
 package vaultpathmissing
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -21,7 +15,6 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
-	"github.com/srenix/srenix/pkg/vault"
 )
 
 func with(options string) analyzers.Settings {
@@ -37,65 +30,7 @@ func configured(t *testing.T) analyzers.Analyzer {
 	return analyzer
 }
 
-// paths are what the lines "# vault: MOUNT PATH STATE [KEYS or NAMESPACE]" of a golden say:
-// what a person applies has no part in what a Vault holds.
-func paths(t *testing.T, file string) []live.Object {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var objects []live.Object
-	for line := range strings.Lines(string(content)) {
-		text, is := strings.CutPrefix(strings.TrimSpace(line), "# vault: ")
-		if !is {
-			continue
-		}
-		words := append(strings.SplitN(text, " ", 4), "")
-		path, seen := vault.Path{Mount: words[0], Path: words[1]}, vault.Seen{State: vault.State(words[2])}
-		if strings.HasPrefix(words[3], "{") {
-			if err := json.Unmarshal([]byte(words[3]), &seen.Keys); err != nil {
-				t.Fatal(err)
-			}
-		} else {
-			path.Namespace = words[3]
-		}
-		objects = append(objects, vault.Object(path, seen))
-	}
-	return objects
-}
-
-func TestGoldens(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("finding goldens: %v", err)
-	}
-	var goldens []analyzertest.Golden
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			golden := analyzertest.Read(t, file)
-			goldens = append(goldens, golden)
-			have, messages := []string{}, ""
-			for _, spec := range analyzertest.Analyze(t, configured(t), golden.Now, golden.After, slices.Concat(golden.Objects, paths(t, file))) {
-				have = append(have, fmt.Sprintf("%s %s %s/%s since %s", spec.Reason, spec.Severity, spec.Subject.Kind, spec.Subject.Name, spec.Since.UTC().Format(time.RFC3339)))
-				messages += spec.Message + "\n"
-				if spec.Subject.UID == "" || spec.Remediation.Text == "" || len(spec.Remediation.Commands) == 0 {
-					t.Errorf("a finding lacks the UID of its subject, or its remediation: %+v", spec)
-				}
-			}
-			slices.Sort(have)
-			if diff := cmp.Diff(golden.Want, have); diff != "" {
-				t.Errorf("findings (-want +have):\n%s", diff)
-			}
-			for _, part := range golden.Says {
-				if !strings.Contains(messages, part) {
-					t.Errorf("no message says %q:\n%s", part, messages)
-				}
-			}
-		})
-	}
-	analyzertest.Cover(t, configured(t), goldens)
-}
+func TestGoldens(t *testing.T) { analyzertest.Run(t, configured(t)) }
 
 func TestItIsOffUnlessConfigured(t *testing.T) {
 	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))

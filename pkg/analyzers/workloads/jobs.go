@@ -11,6 +11,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/live"
@@ -48,6 +49,26 @@ func LastFailure(view *live.View, jobs []*batchv1.Job) (last *batchv1.Job, at ti
 	}
 	slices.SortFunc(pods, func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) })
 	return last, at, pods
+}
+
+// Outdone tells whether whoever made a Job, a CronJob or another project's kind, has
+// made another one for the same since, which succeeded. Jobs are for the same if their
+// pods have containers of the same names: one owner may have Jobs for several things.
+func Outdone(view *live.View, job *batchv1.Job) bool {
+	owner := metav1.GetControllerOf(job)
+	if owner == nil {
+		return false
+	}
+	names := func(job *batchv1.Job) (names []string) {
+		for _, container := range slices.Concat(job.Spec.Template.Spec.InitContainers, job.Spec.Template.Spec.Containers) {
+			names = append(names, container.Name)
+		}
+		return names
+	}
+	return slices.ContainsFunc(inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(owner.UID)), func(other *batchv1.Job) bool {
+		_, succeeded := Ended(other, batchv1.JobComplete)
+		return succeeded && other.CreationTimestamp.After(job.CreationTimestamp.Time) && slices.Equal(names(job), names(other))
+	})
 }
 
 // DeletesItsPods tells whether the controller of Jobs deleted the pods of a failed Job

@@ -88,3 +88,14 @@ func runs(view *live.View, status corev1.ContainerStatus) bool {
 	running := status.State.Running
 	return running != nil && analyzers.Past(view, running.StartedAt.Add(calm))
 }
+
+// imageWaits are the kubelet's reasons of containers that have no image
+// (k8s.io/kubernetes, pkg/kubelet/images; k8s.io/cri-api, pkg/errors).
+var imageWaits = []string{
+	"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed",
+}
+
+// WaitsForImage tells whether a container waits for its image.
+func WaitsForImage(status corev1.ContainerStatus) bool {
+	return status.State.Waiting != nil && slices.Contains(imageWaits, status.State.Waiting.Reason)
+}

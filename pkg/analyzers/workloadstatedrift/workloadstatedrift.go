@@ -19,6 +19,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/outdated"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -143,14 +144,14 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 			APIVersion: "v1", Kind: "Pod", Namespace: zero.Namespace, Name: zero.Name, UID: zero.UID,
 		}}},
 		Message: fmt.Sprintf("Pod %s, the first of StatefulSet %s, is not Ready while higher ordinals are.", zero.Name, set.Name),
-		Remediation: v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, []*corev1.Pod{zero}, v1alpha1.Remediation{
 			Text: "Read what the pod says. If nothing it depends on is broken, a fresh pod may work; its volume stays.",
 			Commands: []string{
 				fmt.Sprintf("kubectl describe pod %s -n %s", zero.Name, zero.Namespace),
 				fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", zero.Name, zero.Namespace),
 				fmt.Sprintf("kubectl delete pod %s -n %s", zero.Name, zero.Namespace),
 			},
-		},
+		}),
 		Since: metav1.NewTime(since),
 	}}
 }

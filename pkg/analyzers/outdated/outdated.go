@@ -1,0 +1,147 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package outdated knows the pods that a StatefulSet keeps though its template has
+// changed since. Its controller waits for each pod to become Ready before it replaces
+// any, so one that cannot become Ready stays, even after the template was mended or set
+// back (k8s.io/kubernetes, pkg/controller/statefulset, and its issue 67250).
+package outdated
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/references"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
+)
+
+// Of returns the StatefulSet that keeps a pod which would be made otherwise now, if
+// deleting the pod can help: it is not Ready, not on a node that is away, and what its
+// containers wait for is not what the present template asks for too, nor is what else
+// is known to be missing.
+func Of(view *live.View, pod *corev1.Pod, missing ...references.Item) (*appsv1.StatefulSet, bool) {
+	set, has := setOf(view, pod)
+	stuck := pod.DeletionTimestamp == nil && !inputs.Finished(pod) && inputs.ConditionOfPod(pod, corev1.PodReady).Status != corev1.ConditionTrue
+	if !has || !stuck || !Superseded(set, pod) || workloads.OnLostNode(view, pod) || waitsForTheSame(set, pod, missing) {
+		return nil, false
+	}
+	return set, true
+}
+
+func setOf(view *live.View, pod *corev1.Pod) (*appsv1.StatefulSet, bool) {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil || owner.Kind != "StatefulSet" || !strings.HasPrefix(owner.APIVersion, appsv1.GroupName+"/") {
+		return nil, false
+	}
+	set, exists := inputs.StatefulSets.Get(view, live.Key{Namespace: pod.Namespace, Name: owner.Name})
+	return set, exists && set.UID == owner.UID && set.DeletionTimestamp == nil
+}
+
+// Superseded tells whether a pod of a StatefulSet is of another revision than it would
+// be made from now, and the controller does not replace it while it is not Ready.
+func Superseded(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
+	revision := pod.Labels[appsv1.ControllerRevisionHashLabelKey]
+	if revision == "" || set.Status.ObservedGeneration < set.Generation || !keeps(set) {
+		return false
+	}
+	present := set.Status.UpdateRevision
+	if ordinal, err := strconv.Atoi(strings.TrimPrefix(pod.Name, set.Name+"-")); err != nil {
+		return false
+	} else if ordinal < firstUpdated(set) {
+		present = set.Status.CurrentRevision
+	}
+	return present != "" && revision != present
+}
+
+// keeps tells whether the controller leaves a pod that is not Ready as it is when the
+// template changes. With OnDelete it never replaces one.
+func keeps(set *appsv1.StatefulSet) bool {
+	switch set.Spec.UpdateStrategy.Type {
+	case appsv1.OnDeleteStatefulSetStrategyType:
+		return true
+	case "", appsv1.RollingUpdateStatefulSetStrategyType:
+		return set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement
+	}
+	return false
+}
+
+// firstUpdated is the first ordinal that is made from the new revision: what is below
+// the partition is made from the one before.
+func firstUpdated(set *appsv1.StatefulSet) (ordinal int) {
+	if set.Spec.Ordinals != nil {
+		ordinal = int(set.Spec.Ordinals.Start)
+	}
+	update := set.Spec.UpdateStrategy.RollingUpdate
+	if set.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType && update != nil && update.Partition != nil {
+		ordinal += int(*update.Partition)
+	}
+	return ordinal
+}
+
+// waitsForTheSame tells whether a container of a pod waits for an image, or for a key
+// or an object, that the present template names for it too.
+func waitsForTheSame(set *appsv1.StatefulSet, pod *corev1.Pod, missing []references.Item) bool {
+	template := &set.Spec.Template.Spec
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		same := func(c corev1.Container) bool { return c.Name == status.Name && c.Image == status.Image }
+		if workloads.WaitsForImage(status) && slices.ContainsFunc(slices.Concat(template.InitContainers, template.Containers), same) {
+			return true
+		}
+	}
+	for _, wait := range references.Waits(pod) {
+		missing = append(missing, wait.Missing)
+	}
+	required := references.Required(pod.Namespace, template)
+	return slices.ContainsFunc(missing, func(m references.Item) bool {
+		return m.Kind != "" && slices.ContainsFunc(required, func(item references.Item) bool {
+			return item.Kind == m.Kind && (m.Key == "" || item.Key == m.Key) && (m.Name == "" || item.Name == m.Name)
+		})
+	})
+}
+
+// Advise returns what to do about a trouble of some pods, where some of them, or all,
+// are outdated: to delete those. Of others of a StatefulSet it adds that they have to be
+// deleted once the template is mended.
+func Advise(view *live.View, pods []*corev1.Pod, otherwise v1alpha1.Remediation, missing ...references.Item) v1alpha1.Remediation {
+	var kept *appsv1.StatefulSet
+	var stuck []string
+	for _, pod := range pods {
+		if set, is := Of(view, pod, missing...); is {
+			kept, stuck = set, append(stuck, pod.Name)
+		}
+	}
+	if kept == nil {
+		if len(pods) == 0 {
+			return otherwise
+		}
+		if set, has := setOf(view, pods[0]); has && keeps(set) && !workloads.OnLostNode(view, pods[0]) {
+			otherwise.Text += " If the template is changed for that, delete the pod then: a StatefulSet does not replace one that is not Ready."
+		}
+		return otherwise
+	}
+	slices.Sort(stuck)
+	stuck = stuck[:min(len(stuck), most)]
+	remove := fmt.Sprintf("kubectl delete pod %s -n %s", strings.Join(stuck, " "), kept.Namespace)
+	text := fmt.Sprintf("The template of StatefulSet %s was changed or set back since pod %s was made, and its controller waits for the pod to become Ready before it replaces it. Delete the pod: it is made anew, on the same volume, from the present template.",
+		kept.Name, workloads.Names(stuck))
+	if len(stuck) < len(pods) {
+		return v1alpha1.Remediation{Text: otherwise.Text + " " + text, Commands: append(slices.Clone(otherwise.Commands), remove)}
+	}
+	return v1alpha1.Remediation{Text: text, Commands: []string{
+		fmt.Sprintf("kubectl describe pod %s -n %s", stuck[0], kept.Namespace),
+		fmt.Sprintf("kubectl get controllerrevisions -n %s", kept.Namespace),
+		remove,
+	}}
+}
+
+// most is how many pods a command names.
+const most = 10
