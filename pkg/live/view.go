@@ -24,7 +24,7 @@ type View struct {
 	deps     depSet
 	recheck  time.Time
 	timed    bool // it has asked for the time
-	observed []sighting
+	observed []Sighting
 
 	unknown *UnknownError
 	misuse  error
