@@ -10,6 +10,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/srenix/srenix/test/harness"
 )
 
 func TestTheServersSurvive(t *testing.T) {
@@ -20,6 +22,8 @@ func TestTheServersSurvive(t *testing.T) {
 		wide, unready := watched.count("findings", "WildcardVerbs"), watched.count("findings", "OrdinalZeroNotReady")
 		return wide == roles && unready == sets/2, fmt.Sprint(wide, " wide Roles and ", unready, " pods that are not ready")
 	})
+	still, err := harness.NewStill(t.Context(), s.kube, s.client(s.config))
+	must(t, err)
 	s.agrees(watched, "fresh-at-first")
 	var undo []func(*installation)
 	for i, fault := range []struct {
@@ -57,6 +61,9 @@ func TestTheServersSurvive(t *testing.T) {
 			fault.happen(&s)
 			s.served()
 			s.agrees(watched, fmt.Sprintf("fresh-%d", i))
+			if told := still.Told(); len(told) > 0 {
+				t.Errorf("of what did not change was told: %q", told)
+			}
 		})
 		if t.Failed() {
 			s.keepLogs()
