@@ -7,13 +7,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -60,8 +61,8 @@ func NewStill(ctx context.Context, kube kubernetes.Interface, client dynamic.Int
 			UpdateFunc: func(old, object any) {
 				// After a list, an informer tells of all that has another version, as
 				// everything has that another server lists.
-				if !sameButVersion(old, object) {
-					s.hear("changed", resource, object)
+				if diff := difference(old, object); diff != "" {
+					s.hear("changed", resource, object, diff)
 				}
 			},
 		}); err != nil {
@@ -73,8 +74,13 @@ func NewStill(ctx context.Context, kube kubernetes.Interface, client dynamic.Int
 	var has string
 	err := wait.PollUntilContextTimeout(ctx, stillPoll, stillDeadline, true, func(context.Context) (bool, error) {
 		stuck, wide, proposed := reasons(stores["findings"], "OrdinalZeroNotReady"), reasons(stores["findings"], "WildcardVerbs"), len(stores["proposals"].List())
-		has = fmt.Sprintf("%d findings of StatefulSets, %d of Roles, %d proposals", stuck, wide, proposed)
-		return stuck == stillSets && wide == stillRoles && proposed == stillSets, nil
+		named := 0 // which is the last that becomes so
+		for _, object := range stores["findings"].List() {
+			names, _, _ := unstructured.NestedStringSlice(object.(*unstructured.Unstructured).Object, "status", "proposals")
+			named += len(names)
+		}
+		has = fmt.Sprintf("%d findings of StatefulSets, %d of Roles, %d proposals, %d named by findings", stuck, wide, proposed, named)
+		return stuck == stillSets && wide == stillRoles && proposed == stillSets && named == stillSets, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the findings and proposals of namespace %s: %w; there are %s", stillNamespace, err, has)
@@ -92,23 +98,24 @@ func (s *Still) Told() []string {
 	return slices.Clone(s.told)
 }
 
-func (s *Still) hear(what, resource string, object any) {
+func (s *Still) hear(what, resource string, object any, how ...string) {
 	key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object)
 	if err != nil {
 		key = err.Error()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.told = append(s.told, what+" "+resource+" "+key)
+	s.told = append(s.told, strings.Join(append([]string{what, resource, key}, how...), " "))
 }
 
-func sameButVersion(old, object any) bool {
+// difference is what two versions of an object differ in beside the version.
+func difference(old, object any) string {
 	var plain [2]*unstructured.Unstructured
 	for i, of := range []any{old, object} {
 		plain[i] = of.(*unstructured.Unstructured).DeepCopy()
 		plain[i].SetResourceVersion("")
 	}
-	return apiequality.Semantic.DeepEqual(plain[0], plain[1])
+	return cmp.Diff(plain[0].Object, plain[1].Object)
 }
 
 func reasons(store cache.Store, reason string) (count int) {
