@@ -19,6 +19,7 @@ const (
 	rowMemory    = "memory"
 	rowResident  = "resident"
 	rowList      = "list"
+	rowKubectl   = "kubectl"
 	rowFreshness = "freshness"
 	rowCPU       = "cpu"
 	rowSteady    = "steady"
@@ -38,6 +39,7 @@ func groups() []group {
 	return []group{
 		{[]string{rowColdStart, rowMemory, rowResident}, (*bench).measureStarts},
 		{[]string{rowList}, (*bench).measureList},
+		{[]string{rowKubectl}, (*bench).measureKubectl},
 		{[]string{rowFreshness}, (*bench).measureFreshness},
 		{[]string{rowCPU}, (*bench).measureCPU},
 		{[]string{rowSteady}, (*bench).measureSteady},

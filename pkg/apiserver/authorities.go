@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,16 +38,44 @@ type authorities struct {
 	headers func() []string
 }
 
-// contentOnly hides from the library that a provider has to be run.
+// contentOnly hides from the library that a provider has to be run. It takes listeners
+// at any time, which the provider takes only before it runs.
 type contentOnly struct {
 	dynamiccertificates.CAContentProvider
+	listeners *relay
+}
+
+// AddListener implements dynamiccertificates.Notifier.
+func (c contentOnly) AddListener(listener dynamiccertificates.Listener) { c.listeners.add(listener) }
+
+// relay is a listener that passes on what it hears.
+type relay struct {
+	mu sync.Mutex
+	to []dynamiccertificates.Listener
+}
+
+func (r *relay) add(listener dynamiccertificates.Listener) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = append(r.to, listener)
+}
+
+// Enqueue implements dynamiccertificates.Listener.
+func (r *relay) Enqueue() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, listener := range r.to {
+		listener.Enqueue()
+	}
 }
 
 // newAuthorities takes over running the provider of client authorities.
 func newAuthorities(generic *genericapiserver.RecommendedConfig, o *Options) *authorities {
 	a := &authorities{provider: generic.SecureServing.ClientCA, headers: func() []string { return nil }}
 	if generic.SecureServing.ClientCA != nil {
-		generic.SecureServing.ClientCA = contentOnly{a.provider}
+		listeners := &relay{}
+		a.provider.AddListener(listeners)
+		generic.SecureServing.ClientCA = contentOnly{a.provider, listeners}
 	}
 	if o.Authentication.ClientCert.ClientCA == "" {
 		a.awaited = append(a.awaited, clientAuthority)

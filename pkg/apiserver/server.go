@@ -73,6 +73,7 @@ func (c *Config) Complete(ctx context.Context) (*Server, error) {
 	firstObserved := observations.NewStore(observations.Options{
 		Clock:    c.Extra.clock(),
 		Degraded: func() bool { return degraded(engine) }, // which is asked once it runs
+		Settled:  func() bool { return engine.Settled() },
 	})
 	if err := legacyregistry.Registerer().Register(firstObserved); err != nil {
 		return nil, fmt.Errorf("registering the metrics of first-observed times: %w", err)
@@ -310,6 +311,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if err := s.engine.WaitForSync(ctx); err != nil {
 			return err
 		}
+		s.firstObserved.Synced()
 		err := caughtUp(ctx, s.served...)
 		s.complete.Store(err == nil)
 		return err

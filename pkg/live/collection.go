@@ -34,8 +34,8 @@ type collection struct {
 	dependents dependents
 	input      *input // nil for a derived kind
 
-	// reached is set once there has been a first state: of an input any but
-	// Syncing, of a derived kind the work of all its producers done once.
+	// reached tells the first sync that there is a first state: of an input what it is
+	// while answered, of a derived kind the work of all its producers done once.
 	reached atomic.Bool
 	// known tells whether a read says something about the cluster as it is.
 	known   atomic.Bool

@@ -67,6 +67,16 @@ type condition struct {
 	synced bool      // there was a first list
 	quoted time.Time // when err was set
 	quotes int       // how many times it was
+	// awaited tells that the first sync waits for an answer.
+	awaited bool
+}
+
+// answered tells whether the first sync can go on: with what the input holds, or
+// with that it cannot be read. As long as the sync waits, errors do not tell that:
+// what is evaluated without the input would be missing, and taken for gone.
+func (c condition) answered() bool {
+	var unfit *unfitError // is in an answer, and waiting does not help
+	return !c.awaited || c.state != stateSyncing && c.state != stateFailing || errors.As(c.err, &unfit)
 }
 
 // quote makes err what is said of the input.

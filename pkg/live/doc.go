@@ -49,6 +49,11 @@
 // the exception: what people have noted down about trouble must not hide it. And
 // View.Try lets a rule go on without what only enriches its answer.
 //
+// An engine that has just started has no outputs of before to keep. So its first sync
+// (WaitForSync) waits for inputs that are Failing as it does for those that are
+// Syncing, for as long as Options.SyncTimeout: before it, derived collections say
+// nothing of the cluster. Forbidden and NotInstalled are answers, and not waited for.
+//
 // An input is Failing after a few errors in a row, or after half a minute without
 // news, whatever the API server does with the requests: while a list is read, or
 // a watch is between its end and its beginning, nothing is heard. Once watching

@@ -30,8 +30,8 @@ type Options struct {
 	Logger klog.Logger
 	// Registerer gets the engine's metrics while it runs; nil means none.
 	Registerer prometheus.Registerer
-	// SyncTimeout is after how long an input that has not answered at all counts
-	// as failing, so that it cannot hold up WaitForSync; a minute if zero.
+	// SyncTimeout is how long WaitForSync waits for an input that has not answered, or
+	// that is failing; a minute if zero. What has not answered by then is failing.
 	SyncTimeout time.Duration
 	// RetryBackoff spaces out attempts to list and watch an input that fails, is
 	// forbidden or not installed; 0.8 s to 10 s if nil. Shutting down may have to

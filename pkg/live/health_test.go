@@ -92,8 +92,8 @@ func TestWhatADegradedRuleSaysIsNotOfThisProcess(t *testing.T) {
 	messages := func(first string, port int) (all []string) {
 		f := newFixture(t, readsConfig("reads"), fails)
 		f.cluster.Set(podResource, pod("ns", first, nil))
-		f.cluster.Fail(configResource, refused(port))
 		f.run()
+		f.cluster.Fail(configResource, refused(port))
 		f.eventuallyStatus("fails", live.ReasonFailed)
 		for _, name := range []string{"a", "b", "c"} {
 			f.cluster.Set(podResource, pod("ns", name, nil))

@@ -41,7 +41,7 @@ type input struct {
 }
 
 func newInput(c *collection) *input {
-	return &input{c: c, again: make(chan struct{}, 1), condition: condition{state: stateSyncing, since: c.engine.now()}}
+	return &input{c: c, again: make(chan struct{}, 1), condition: condition{state: stateSyncing, since: c.engine.now(), awaited: true}}
 }
 
 func (in *input) current() condition {
@@ -127,12 +127,11 @@ func (in *input) watchEnded() {
 	in.lapse.begin(in.c.engine.options.Clock.Now())
 }
 
-// unanswered declares an input failing that has not been read in time.
-func (in *input) unanswered(after time.Duration) {
-	if in.current().state != stateSyncing {
-		return
-	}
+// awaitNoLonger lets the first sync go on without an input that cannot be read yet.
+// One that has not answered at all is declared failing.
+func (in *input) awaitNoLonger(after time.Duration) {
 	in.transition(func() {
+		in.condition.awaited = false
 		if in.condition.state == stateSyncing {
 			in.list.state, in.list.err = stateFailing, fmt.Errorf("no answer within %s", after)
 		}
@@ -264,11 +263,15 @@ func (in *input) move(happened func()) (before, after condition) {
 	case before.outdated(err, now):
 		in.condition.quote(err, now)
 	}
+	if !in.condition.answered() {
+		in.c.reached.Store(false) // before anything is discarded for it
+	}
 	return before, in.condition
 }
 
 // settle tells the rules, and lets those start that waited for a first state.
 func (in *input) settle(before, after condition) {
+	defer in.reach(after)
 	if before.state == after.state && before.quotes == after.quotes {
 		return
 	}
@@ -283,8 +286,11 @@ func (in *input) settle(before, after condition) {
 	for _, r := range in.c.readBy {
 		r.refreshStatus()
 	}
-	if after.state != stateSyncing && !in.c.reached.Load() {
-		in.c.reached.Store(true)
+}
+
+// reach lets the first sync go on, once all that follows from a state is queued.
+func (in *input) reach(now condition) {
+	if !in.c.engine.Synced() && now.answered() && in.c.reached.CompareAndSwap(false, true) {
 		in.c.engine.advance()
 	}
 }

@@ -20,6 +20,18 @@ type Observation struct {
 	ID      string
 }
 
+// Sighting is a condition that an evaluation has found to hold. Its times are in whole
+// seconds.
+type Sighting struct {
+	Observation
+	// Since is when it holds since: the earliest of Seen, Told and what was recalled.
+	Since time.Time
+	// Seen is when it was seen, by the clock of the engine.
+	Seen time.Time
+	// Told is the earliest time that an object told for it, before Seen; zero if none did.
+	Told time.Time
+}
+
 // Memory keeps since when conditions hold that no object dates. One that outlives
 // the engine lets first-observed times survive a restart; one that several engines
 // share lets them agree. When what it recalls of a condition changes by itself, it
@@ -27,9 +39,9 @@ type Observation struct {
 type Memory interface {
 	// Recall returns since when a condition holds, if that is known.
 	Recall(Observation) (since time.Time, known bool)
-	// Begin says that a condition holds since a time, in whole seconds. Of several
-	// times the earliest counts.
-	Begin(o Observation, since time.Time)
+	// Begin says that a condition holds. Of all times that were said of it the
+	// earliest counts.
+	Begin(Sighting)
 	// End says that a condition does not hold any more.
 	End(Observation)
 }
@@ -56,28 +68,37 @@ func (v *View) FirstObserved(id string) time.Time { return v.Began(id, time.Time
 // holds, and may tell a later time while it goes on: the earliest time that was told
 // for id, and never later than it was first asked for. Nothing is told with zero.
 func (v *View) Began(id string, told time.Time) time.Time {
-	since := v.now.Truncate(time.Second)
-	if told = told.Truncate(time.Second); !told.IsZero() && told.Before(since) {
-		since = told
+	now := v.now.Truncate(time.Second)
+	seen := Sighting{Since: now, Seen: now}
+	if told = told.Truncate(time.Second); !told.IsZero() && told.Before(now) {
+		seen.Since, seen.Told = told, told
 	}
 	if v.rule == nil {
-		return since
+		return seen.Since
 	}
 	v.timed = true
 	for i := range v.observed {
-		if seen := &v.observed[i]; seen.ID == id {
-			if since.Before(seen.since) {
-				seen.since = since
-			}
-			return seen.since
+		if known := &v.observed[i]; known.ID == id {
+			known.add(seen)
+			return known.Since
 		}
 	}
-	seen := sighting{Observation: v.observation(id), since: since}
-	if remembered, known := v.recall(seen.Observation); known && remembered.Before(since) {
-		seen.since = remembered
+	seen.Observation = v.observation(id)
+	if remembered, known := v.recall(seen.Observation); known && remembered.Before(seen.Since) {
+		seen.Since = remembered
 	}
 	v.observed = append(v.observed, seen)
-	return seen.since
+	return seen.Since
+}
+
+// add takes over what another sighting of the same evaluation was told.
+func (s *Sighting) add(other Sighting) {
+	if other.Since.Before(s.Since) {
+		s.Since = other.Since
+	}
+	if s.Told.IsZero() || !other.Told.IsZero() && other.Told.Before(s.Told) {
+		s.Told = other.Told
+	}
 }
 
 // Observed tells whether the last evaluation of this subject asked FirstObserved for
@@ -105,22 +126,16 @@ func (v *View) recall(o Observation) (since time.Time, known bool) {
 	return since, known && !since.After(v.now)
 }
 
-// sighting is an observation as one evaluation saw it.
-type sighting struct {
-	Observation
-	since time.Time
-}
-
 // observe makes what an evaluation saw all that is remembered of a subject.
-func (n *node) observe(memory Memory, now []sighting) {
+func (n *node) observe(memory Memory, now []Sighting) {
 	for _, before := range n.observed {
-		if !slices.ContainsFunc(now, func(s sighting) bool { return s.Observation == before }) {
+		if !slices.ContainsFunc(now, func(s Sighting) bool { return s.Observation == before }) {
 			memory.End(before)
 		}
 	}
 	n.observed = n.observed[:0]
 	for _, seen := range now {
-		memory.Begin(seen.Observation, seen.since)
+		memory.Begin(seen)
 		n.observed = append(n.observed, seen.Observation)
 	}
 }
@@ -138,16 +153,16 @@ func (m *forgetful) Recall(o Observation) (time.Time, bool) {
 	return since, known
 }
 
-func (m *forgetful) Begin(o Observation, since time.Time) {
+func (m *forgetful) Begin(s Sighting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if before, known := m.since[o]; known && !since.Before(before) {
+	if before, known := m.since[s.Observation]; known && !s.Since.Before(before) {
 		return
 	}
 	if m.since == nil {
 		m.since = map[Observation]time.Time{}
 	}
-	m.since[o] = since
+	m.since[s.Observation] = s.Since
 }
 
 func (m *forgetful) End(o Observation) {

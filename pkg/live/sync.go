@@ -10,7 +10,7 @@ import (
 
 // advance moves the engine toward its first sync. A rule opens, and all its
 // subjects are evaluated, once every kind it reads has reached a first state; it
-// is primed once that work is done; and a derived kind is reached, and known,
+// is primed once that work is done, with none of these kinds lost meanwhile; and a derived kind is reached, and known,
 // once all rules that write it are primed. So no rule sees half of a derived
 // collection at the start, and no subject is evaluated in vain; but for a rule that
 // hangs, which is not waited for: what it has written by then is what others see.
@@ -37,7 +37,7 @@ func (e *Engine) advance() {
 				}
 				moved = true
 			}
-			if r.open.Load() && !r.primed && (r.queue.idle() || r.isSlow()) {
+			if r.open.Load() && !r.primed && allReached(r.reads) && (r.queue.idle() || r.isSlow()) {
 				r.primed = true
 				r.primedFast.Store(true)
 				moved = true
@@ -68,8 +68,9 @@ func allReached(collections map[*kind]*collection) bool {
 }
 
 // Synced tells whether every input has once reached a known state (synced, not
-// installed, forbidden or failing) and all that followed from it is evaluated.
-// Once true it stays true: an input that fails later shows in the Statuses.
+// installed, forbidden, or failing for all of SyncTimeout) and all that followed
+// from it is evaluated. Once true it stays true: an input that fails later shows in
+// the Statuses.
 func (e *Engine) Synced() bool {
 	select {
 	case <-e.synced:
@@ -98,7 +99,8 @@ func (e *Engine) WaitForSync(ctx context.Context) error {
 	return fmt.Errorf("waiting for the first sync, inputs without an answer: %v: %w", awaited, ctx.Err())
 }
 
-// boundSync keeps an input that never answers from holding up the first sync.
+// boundSync keeps an input that never answers, or with nothing but errors, from
+// holding up the first sync.
 func (e *Engine) boundSync(ctx context.Context) {
 	timer := e.options.Clock.NewTimer(e.options.SyncTimeout)
 	defer timer.Stop()
@@ -111,7 +113,7 @@ func (e *Engine) boundSync(ctx context.Context) {
 	}
 	for _, c := range e.collections {
 		if c.input != nil {
-			c.input.unanswered(e.options.SyncTimeout)
+			c.input.awaitNoLonger(e.options.SyncTimeout)
 		}
 	}
 }

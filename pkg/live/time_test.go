@@ -184,7 +184,7 @@ func TestReconsiderTakesOverWhatTheMemoryLearned(t *testing.T) {
 	f.settle()
 	f.step(time.Minute)
 	noted(t, f, map[string]string{"ns/a": "00:00:00"})
-	f.memory.Begin(pending(f, "a"), epoch.Add(-time.Hour))
+	f.memory.Set(pending(f, "a"), epoch.Add(-time.Hour))
 	f.engine.Reconsider("overdue", key("ns", "a"))
 	f.engine.Reconsider("overdue", key("ns", "nobody"))
 	f.engine.Reconsider("no rule", key("ns", "a"))

@@ -24,8 +24,9 @@ type View struct {
 	deps     depSet
 	recheck  time.Time
 	timed    bool // it has asked for the time
-	observed []sighting
+	observed []Sighting
 
+	trying  bool // within Try
 	unknown *UnknownError
 	misuse  error
 }
@@ -167,6 +168,9 @@ func (v *View) know(c *collection) {
 		return
 	}
 	if v.rule != nil && c.await(task{v.rule, v.subject}) {
+		return
+	}
+	if v.trying && c.input != nil && c.input.current().synced {
 		return
 	}
 	if v.unknown == nil {

@@ -18,7 +18,7 @@ import (
 func TestTheConfigMapIsBounded(t *testing.T) {
 	s := newStore(testingclock.NewFakeClock(epoch))
 	for i := range capacity + 7 {
-		s.Begin(about(fmt.Sprint(i)), epoch)
+		saw(s, about(fmt.Sprint(i)), epoch)
 	}
 	merged, left := s.merge(nil)
 	size := 0
@@ -38,14 +38,14 @@ func TestWhatNobodyObservesMakesRoom(t *testing.T) {
 	before := newStore(clock)
 	for i := range capacity {
 		clock.Step(time.Second)
-		before.Begin(about(fmt.Sprint(i)), clock.Now())
+		saw(before, about(fmt.Sprint(i)), clock.Now())
 	}
 	full, _ := before.merge(nil)
 	s := newStore(clock)
 	s.degraded = func() bool { return true } // so that nothing is forsaken
 	s.learn(full)
-	s.Begin(about(fmt.Sprint(capacity-1)), epoch.Add(capacity*time.Second))
-	s.Begin(about("new"), clock.Now())
+	saw(s, about(fmt.Sprint(capacity-1)), epoch.Add(capacity*time.Second))
+	saw(s, about("new"), clock.Now())
 	merged, left := s.merge(full.data)
 	if _, has := merged.data[keyOf(about("new"))]; !has || left != 0 || len(merged.data) != capacity {
 		t.Errorf("%d entries, %d left out, the new one among them: %t", len(merged.data), left, has)
@@ -73,12 +73,12 @@ func TestWhatFindsNoRoomIsNotAskedForAgainAndAgain(t *testing.T) {
 		return len(client.Actions())
 	}
 	for i := range capacity + 7 {
-		s.Begin(about(fmt.Sprint(i)), epoch)
+		saw(s, about(fmt.Sprint(i)), epoch)
 	}
 	if requests := flushed(); requests != 3 {
 		t.Errorf("%d requests for the first write, want a read, a write, and a look whether that is all", requests)
 	}
-	s.Begin(about("one too many"), epoch)
+	saw(s, about("one too many"), epoch)
 	if requests := flushed(); requests != 0 {
 		t.Errorf("%d requests about one more that finds no room, want none", requests)
 	}

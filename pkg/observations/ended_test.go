@@ -17,15 +17,15 @@ import (
 func TestWhatEndedIsForgotten(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	s := newStore(clock)
-	s.Begin(about("a"), epoch)
-	s.Begin(about("b"), epoch)
+	saw(s, about("a"), epoch)
+	saw(s, about("b"), epoch)
 	data := written(s, nil)
 	s.End(about("a"))
 	data = written(s, data)
 	if diff := cmp.Diff(map[string]string{keyOf(about("b")): "2026-01-02T12:00:00Z"}, data); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
-	s.Begin(about("a"), epoch.Add(time.Hour))
+	saw(s, about("a"), epoch.Add(time.Hour))
 	if got := since(t, s, about("a")); got != "13:00:00" {
 		t.Errorf("what began anew is recalled since %q", got)
 	}
@@ -34,13 +34,13 @@ func TestWhatEndedIsForgotten(t *testing.T) {
 func TestWhatEndedIsNotRecalledBeforeThatIsWritten(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	s := newStore(clock)
-	s.Begin(about("a"), epoch)
+	saw(s, about("a"), epoch)
 	s.learn(state{data: written(s, nil)})
 	s.End(about("a"))
 	if since, known := s.Recall(about("a")); known {
 		t.Errorf("what ended is recalled since %s", since)
 	}
-	s.Begin(about("a"), epoch.Add(time.Hour))
+	saw(s, about("a"), epoch.Add(time.Hour))
 	if got := since(t, s, about("a")); got != "13:00:00" {
 		t.Errorf("what began anew is recalled since %q", got)
 	}
@@ -62,12 +62,12 @@ func TestWhatBeganAnewDoesNotGetItsOldStartBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock := testingclock.NewFakeClock(epoch)
 			s := newStore(clock)
-			s.Begin(about("a"), epoch)
+			saw(s, about("a"), epoch)
 			old := written(s, nil)
 			clock.Step(30 * time.Minute)
 			s.End(about("a"))
 			clock.Step(30 * time.Minute)
-			s.Begin(about("a"), clock.Now())
+			saw(s, about("a"), clock.Now())
 			learns(s, old)
 			if got := since(t, s, about("a")); got != "13:00:00" {
 				t.Errorf("recalled since %q", got)
@@ -83,9 +83,9 @@ func TestWhatBeganAnewDoesNotGetItsOldStartBack(t *testing.T) {
 func TestAnEndDuringAWriteIsNotTakenForWritten(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	s := newStore(clock)
-	s.Begin(about("a"), epoch)
+	saw(s, about("a"), epoch)
 	s.End(about("a"))
-	s.Begin(about("a"), epoch)
+	saw(s, about("a"), epoch)
 	merged, _ := s.merge(nil) // which knows of the first end
 	s.End(about("a"))
 	s.learn(merged)
@@ -100,7 +100,7 @@ func TestAnEndDuringAWriteIsNotTakenForWritten(t *testing.T) {
 func TestAWatchThatIsBehindBringsNothingBack(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	s := newStore(clock)
-	s.Begin(about("a"), epoch)
+	saw(s, about("a"), epoch)
 	merged, _ := s.merge(nil)
 	old := state{data: merged.data, version: "9", watched: true}
 	s.learn(old)
@@ -139,7 +139,7 @@ func TestNothingIsSinceBeforeItBegan(t *testing.T) {
 					if at, known := s.Recall(about(name)); known {
 						t.Fatalf("seed %d, step %d: what does not hold is recalled since %s", seed, step, at)
 					}
-					s.Begin(about(name), clock.Now())
+					saw(s, about(name), clock.Now())
 				}
 			case 1:
 				delete(began, name)
@@ -181,12 +181,12 @@ func TestNothingIsSinceBeforeItBegan(t *testing.T) {
 func TestEndsAreBoundedWhileNothingCanBeWritten(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	s := newStore(clock)
-	s.Begin(about("stored"), epoch)
+	saw(s, about("stored"), epoch)
 	s.learn(state{data: written(s, nil)})
 	s.End(about("stored"))
 	for i := range capacity + 100 {
 		o := about(fmt.Sprint(i))
-		s.Begin(o, epoch)
+		saw(s, o, epoch)
 		s.End(o)
 	}
 	if len(s.ended) != capacity {

@@ -36,7 +36,7 @@ func TestWritesAreCountedByTheirResult(t *testing.T) {
 		return true, nil, err
 	})
 	s := newStore(quick{clock.RealClock{}})
-	s.Begin(about("a"), epoch)
+	saw(s, about("a"), epoch)
 	ctx := t.Context()
 	go func() { _ = s.Run(ctx, client.CoreV1().ConfigMaps("srenix-system"), func(string, live.Key) {}) }()
 	want := `
@@ -68,7 +68,7 @@ func TestWhatBeganRightBeforeTheEndIsStored(t *testing.T) {
 		defer close(done)
 		_ = s.Run(ctx, client.CoreV1().ConfigMaps("srenix-system"), func(string, live.Key) {})
 	}()
-	s.Begin(about("a"), epoch)
+	saw(s, about("a"), epoch)
 	stop()
 	<-done
 	stored, err := client.CoreV1().ConfigMaps("srenix-system").Get(t.Context(), Name, metav1.GetOptions{})

@@ -9,6 +9,18 @@
 // Of several times for one condition the earliest counts, whoever wrote it: that
 // is what makes replicas agree. Writes are few: one shortly after conditions begin
 // or end, for all that did so meanwhile, and none while nothing does.
+//
+// A replica vouches for what it has seen itself, and knows by its monotonic clock how
+// long ago that was. When the time of day is set, forward or back, the times that it
+// vouches for move with it, and what was written of them before is taken back: a
+// clock that was wrong for a while leaves no wrong times. For a time that was only
+// taken over from the ConfigMap nobody vouches, so it follows the ConfigMap, to a
+// later time too.
+//
+// What is stored and nobody observes may have ended while no replica ran. It is dropped
+// once the first view is complete and all that it is made of can be read, so that a
+// condition that begins anew has a new time. Another replica that does observe it puts
+// it back. While something cannot be read, nobody knows what has ended, and all stays.
 package observations
 
 import (
@@ -47,13 +59,17 @@ type Options struct {
 	// Degraded tells whether some rule cannot be relied on just now; nil means never.
 	// What such a rule does not observe may hold all the same.
 	Degraded func() bool
+	// Settled tells whether nothing waits to be evaluated; nil means always.
+	Settled func() bool
 }
 
 // Store is a live.Memory. Its methods may be called from any goroutine.
 type Store struct {
 	clock    clock.WithTicker
 	degraded func() bool
+	settled  func() bool
 	dirty    chan struct{} // has one element if there may be something to write
+	started  time.Time     // with the reading of the monotonic clock
 
 	mu sync.Mutex
 	// writes counts attempts to write, by result.
@@ -70,11 +86,17 @@ type Store struct {
 	version string
 	// orphans are the entries that are not held, with since when that counts.
 	orphans map[string]time.Time
-}
-
-type condition struct {
-	live.Observation
-	since time.Time
+	// loaded tells that the ConfigMap was read, synced that the first view is complete,
+	// and reviewed that what was stored before it is dropped if nobody observes it.
+	loaded, synced, reviewed bool
+	// offset is how far the time of day was set since the start.
+	offset time.Duration
+	// retracted are times that were written and that the clock has proved wrong.
+	retracted map[string]retraction
+	// retractions counts all retractions there were.
+	retractions int
+	// moved are the conditions whose times moved with the clock, to be reconsidered.
+	moved []live.Observation
 }
 
 // end is when a condition was over. What is stored of it from before then says
@@ -91,8 +113,12 @@ func NewStore(options Options) *Store {
 	if options.Degraded == nil {
 		options.Degraded = func() bool { return false }
 	}
+	if options.Settled == nil {
+		options.Settled = func() bool { return true }
+	}
 	return &Store{
-		clock: options.Clock, degraded: options.Degraded, dirty: make(chan struct{}, 1),
+		clock: options.Clock, degraded: options.Degraded, settled: options.Settled,
+		dirty: make(chan struct{}, 1), started: options.Clock.Now(), retracted: map[string]retraction{},
 		held: map[string]condition{}, ended: map[string]end{},
 		stored: map[string]time.Time{}, orphans: map[string]time.Time{},
 		writes: map[string]int{},
@@ -113,8 +139,9 @@ func (s *Store) Recall(o live.Observation) (time.Time, bool) {
 	key := keyOf(o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.watchClock()
 	if known, ok := s.held[key]; ok {
-		return known.since, true
+		return s.since(known), true
 	}
 	return s.remembered(key)
 }
@@ -122,7 +149,7 @@ func (s *Store) Recall(o live.Observation) (time.Time, bool) {
 // remembered is since when a condition holds as far as is stored.
 func (s *Store) remembered(key string) (time.Time, bool) {
 	since, ok := s.stored[key]
-	if !ok || s.over(key, since) {
+	if !ok || s.over(key, since) || s.retracted[key].has(since) {
 		return time.Time{}, false
 	}
 	return since, true
@@ -135,17 +162,21 @@ func (s *Store) over(key string, since time.Time) bool {
 }
 
 // Begin implements live.Memory.
-func (s *Store) Begin(o live.Observation, since time.Time) {
-	key := keyOf(o)
+func (s *Store) Begin(sighting live.Sighting) {
+	key := keyOf(sighting.Observation)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if known, ok := s.held[key]; ok && !since.Before(known.since) {
+	s.watchClock()
+	known, held := s.held[key]
+	before := s.since(known)
+	known.add(sighting, s.offset)
+	s.held[key] = known
+	since := s.since(known)
+	if held && since.Equal(before) {
 		return
 	}
-	s.held[key] = condition{Observation: o, since: since.UTC()}
 	delete(s.orphans, key)
-	stored, ok := s.remembered(key)
-	if ok && !since.Equal(stored) || !ok && s.room() {
+	if stored, ok := s.remembered(key); ok && !since.Equal(stored) || !ok && s.takes(key) {
 		s.markDirty() // to write it, or to learn of an earlier time just missed
 	}
 }
@@ -155,19 +186,26 @@ func (s *Store) End(o live.Observation) {
 	key := keyOf(o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := s.clock.Now()
-	for _, since := range []time.Time{s.held[key].since, s.stored[key]} {
-		if since.After(at) { // the clock was set back
-			at = since
-		}
-	}
-	delete(s.held, key)
-	s.ends++
-	s.ended[key] = end{at: at, number: s.ends} // stored or not: it may be on its way
+	s.watchClock()
+	s.end(key)
 	if len(s.ended) > capacity {
 		s.forgetAnEnd()
 	}
 	s.markDirty()
+}
+
+// end notes that a condition is over by now, stored or not: it may be on its way.
+func (s *Store) end(key string) {
+	at := s.clock.Now()
+	for _, since := range []time.Time{s.since(s.held[key]), s.stored[key]} {
+		if since.After(at) { // by the clock of another replica
+			at = since
+		}
+	}
+	delete(s.held, key)
+	delete(s.retracted, key)
+	s.ends++
+	s.ended[key] = end{at: at, number: s.ends}
 }
 
 // forgetAnEnd drops the oldest end of what is not stored. Should it be on its way
@@ -182,8 +220,11 @@ func (s *Store) forgetAnEnd() {
 	delete(s.ended, oldest)
 }
 
-// room tells whether the ConfigMap takes one more condition.
-func (s *Store) room() bool { return len(s.stored) < capacity }
+// takes tells whether the ConfigMap takes a condition: it has it, or has room.
+func (s *Store) takes(key string) bool {
+	_, has := s.stored[key]
+	return has || len(s.stored) < capacity
+}
 
 func (s *Store) markDirty() {
 	select {
@@ -198,12 +239,14 @@ type state struct {
 	version string // its resourceVersion; empty if there is none
 	// watched says that it may be behind what was read or written meanwhile.
 	watched bool
-	// settled are the ends that it takes into account.
-	settled map[string]end
+	// settled are the ends, and retracted the retractions by number, that it takes into
+	// account.
+	settled   map[string]end
+	retracted map[string]int
 }
 
-// learn takes over what the ConfigMap says and returns the conditions of which it
-// knows an earlier time.
+// learn takes over what the ConfigMap says and returns the conditions whose time is
+// another one for it.
 func (s *Store) learn(now state) []live.Observation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,20 +259,31 @@ func (s *Store) learn(now state) []live.Observation {
 			delete(s.ended, key)
 		}
 	}
-	var earlier []live.Observation
+	for key, number := range now.retracted {
+		if s.retracted[key].number == number {
+			delete(s.retracted, key)
+		}
+	}
+	changed := s.moved
+	s.moved = nil
 	for key, known := range s.held {
-		since, ok := s.remembered(key)
-		switch {
-		case ok && since.Before(known.since):
-			known.since = since
+		before := s.since(known)
+		stored, ok := s.remembered(key)
+		if _, there := s.stored[key]; there {
+			known.kept = stored // or nothing, if it is over or taken back
 			s.held[key] = known
-			earlier = append(earlier, known.Observation)
-		case ok && known.since.Before(since), !ok && s.room():
+		}
+		since := s.since(known)
+		if !since.Equal(before) {
+			changed = append(changed, known.Observation)
+		}
+		if ok && since.Before(stored) || !ok && s.takes(key) {
 			s.markDirty()
 		}
 	}
+	s.loaded = true
 	s.noticeOrphans()
-	return earlier
+	return changed
 }
 
 // noticeOrphans brings orphans up to date with what is stored and held.
@@ -267,6 +321,7 @@ func (s *Store) merge(data map[string]string) (merged state, left int) {
 	degraded := s.degraded()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.watchClock()
 	if degraded {
 		// Nobody can tell what does not hold any more. Their hour begins when all is known.
 		for key := range s.orphans {
@@ -275,13 +330,14 @@ func (s *Store) merge(data map[string]string) (merged state, left int) {
 	}
 	stored := parse(data)
 	for key, since := range stored {
-		if s.over(key, since) || s.forsaken(key) {
+		if s.over(key, since) || s.forsaken(key) || s.retracted[key].has(since) {
 			delete(stored, key)
 		}
 	}
 	spare := s.spare(stored)
 	for key, known := range s.held {
 		since, ok := stored[key]
+		mine := s.since(known)
 		if !ok && len(stored) >= capacity && len(spare) > 0 {
 			delete(stored, spare[0])
 			spare = spare[1:]
@@ -289,11 +345,14 @@ func (s *Store) merge(data map[string]string) (merged state, left int) {
 		switch {
 		case !ok && len(stored) >= capacity:
 			left++
-		case !ok || known.since.Before(since):
-			stored[key] = known.since
+		case !ok || mine.Before(since):
+			stored[key] = mine
 		}
 	}
-	merged = state{data: make(map[string]string, len(stored)), settled: maps.Clone(s.ended)}
+	merged = state{data: make(map[string]string, len(stored)), settled: maps.Clone(s.ended), retracted: map[string]int{}}
+	for key, retraction := range s.retracted {
+		merged.retracted[key] = retraction.number
+	}
 	for key, since := range stored {
 		merged.data[key] = since.Format(time.RFC3339)
 	}

@@ -33,6 +33,15 @@ func written(s *Store, data map[string]string) map[string]string {
 	return merged.data
 }
 
+// saw has a store hear of a condition as an engine tells it.
+func saw(s *Store, o live.Observation, at time.Time) {
+	sighting := live.Sighting{Observation: o, Since: at, Seen: at}
+	if since, known := s.Recall(o); known && since.Before(at) {
+		sighting.Since = since
+	}
+	s.Begin(sighting)
+}
+
 func since(t *testing.T, s *Store, o live.Observation) string {
 	t.Helper()
 	at, known := s.Recall(o)
@@ -45,8 +54,8 @@ func since(t *testing.T, s *Store, o live.Observation) string {
 func TestWhatIsStoredIsRecalledByAnother(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	first, second := newStore(clock), newStore(clock)
-	first.Begin(about("a"), epoch)
-	first.Begin(about("b"), epoch.Add(time.Second))
+	saw(first, about("a"), epoch)
+	saw(first, about("b"), epoch.Add(time.Second))
 	data := written(first, nil)
 	second.learn(state{data: data})
 	for name, want := range map[string]string{"a": "12:00:00", "b": "12:00:01", "c": ""} {
@@ -64,9 +73,9 @@ func TestWhatIsStoredIsRecalledByAnother(t *testing.T) {
 func TestTheEarliestTimeWinsOnEveryReplica(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	early, late := newStore(clock), newStore(clock)
-	late.Begin(about("a"), epoch.Add(3*time.Second))
+	saw(late, about("a"), epoch.Add(3*time.Second))
 	data := written(late, nil)
-	early.Begin(about("a"), epoch)
+	saw(early, about("a"), epoch)
 	data = written(early, data)
 	if diff := cmp.Diff([]live.Observation{about("a")}, late.learn(state{data: data})); diff != "" {
 		t.Errorf("to reconsider (-want +got):\n%s", diff)
@@ -82,13 +91,14 @@ func TestTheEarliestTimeWinsOnEveryReplica(t *testing.T) {
 func TestATimeLearnedBetweenRecallAndBeginIsTakenOver(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	other, s := newStore(clock), newStore(clock)
-	other.Begin(about("a"), epoch)
+	saw(other, about("a"), epoch)
 	data := written(other, nil)
 	if _, known := s.Recall(about("a")); known {
 		t.Fatal("recalled what nobody told")
 	}
 	s.learn(state{data: data})
-	s.Begin(about("a"), epoch.Add(9*time.Second))
+	late := epoch.Add(9 * time.Second)
+	s.Begin(live.Sighting{Observation: about("a"), Since: late, Seen: late})
 	select {
 	case <-s.dirty:
 	default:
@@ -102,13 +112,13 @@ func TestATimeLearnedBetweenRecallAndBeginIsTakenOver(t *testing.T) {
 func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	s := newStore(clock)
-	s.Begin(about("a"), epoch)
+	saw(s, about("a"), epoch)
 	data := written(s, nil)
 	for len(s.dirty) > 0 {
 		<-s.dirty
 	}
 	clock.Step(24 * time.Hour)
-	s.Begin(about("a"), epoch) // an evaluation that saw the same
+	saw(s, about("a"), epoch) // an evaluation that saw the same
 	s.learn(state{data: data})
 	if len(s.dirty) > 0 {
 		t.Error("there is something to write")
@@ -121,7 +131,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 func TestAnEntryThatNobodyObservesGoesAfterAnHour(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	before, after := newStore(clock), newStore(clock)
-	before.Begin(about("a"), epoch)
+	saw(before, about("a"), epoch)
 	data := written(before, nil)
 	after.learn(state{data: data})
 	clock.Step(orphaned - time.Second)
@@ -143,7 +153,7 @@ func TestNoEntryGoesWhileARuleIsDegraded(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	degraded := true
 	before, after := newStore(clock), NewStore(Options{Clock: clock, Degraded: func() bool { return degraded }})
-	before.Begin(about("a"), epoch)
+	saw(before, about("a"), epoch)
 	data := written(before, nil)
 	after.learn(state{data: data})
 	for range 12 { // three hours
@@ -165,7 +175,7 @@ func TestNoEntryGoesWhileARuleIsDegraded(t *testing.T) {
 
 func TestWhatIsNoTimeIsReplaced(t *testing.T) {
 	s := newStore(testingclock.NewFakeClock(epoch))
-	s.Begin(about("a"), epoch)
+	saw(s, about("a"), epoch)
 	data := written(s, map[string]string{keyOf(about("a")): "yesterday", "README": "2026-01-02T12:00:00Z", keyOf(about("b")): ""})
 	if diff := cmp.Diff(map[string]string{keyOf(about("a")): "2026-01-02T12:00:00Z"}, data); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
@@ -184,11 +194,7 @@ func TestReplicasConverge(t *testing.T) {
 		data := map[string]string{}
 		history := []map[string]string{data}
 		observe := func(s *Store, name string) {
-			at, known := s.Recall(about(name))
-			if !known || at.After(clock.Now()) {
-				at = clock.Now()
-			}
-			s.Begin(about(name), at)
+			saw(s, about(name), clock.Now())
 		}
 		for range 40 {
 			s, name := replicas[random.IntN(3)], string(rune('a'+random.IntN(3)))

@@ -32,6 +32,9 @@ const (
 	lastRetry  = time.Minute
 	// farewell is how long the last write at the end of the process may take.
 	farewell = 2 * time.Second
+	// looking is how long a clock that was set, and entries that nobody observes, go
+	// unnoticed while nothing else happens.
+	looking = 10 * time.Second
 )
 
 // Load reads the ConfigMap, so that a starting engine recalls what was observed
@@ -40,7 +43,7 @@ func (s *Store) Load(ctx context.Context, client corev1client.ConfigMapInterface
 	stored, err := client.Get(ctx, Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil
+		stored = &corev1.ConfigMap{}
 	case err != nil:
 		return fmt.Errorf("reading first-observed times from ConfigMap %s: %w", Name, err)
 	}
@@ -101,6 +104,8 @@ func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterfac
 	logger := klog.FromContext(ctx).WithName("observations")
 	forsaken := s.clock.NewTicker(orphaned / 4)
 	defer forsaken.Stop()
+	look := s.clock.NewTicker(looking)
+	defer look.Stop()
 	retry := firstRetry
 	for {
 		select {
@@ -108,6 +113,9 @@ func (s *Store) write(ctx context.Context, client corev1client.ConfigMapInterfac
 		case <-s.dirty:
 			sleep(ctx, s.clock, gathering)
 		case <-forsaken.C():
+		case <-look.C():
+			s.look()
+			continue
 		}
 		if ctx.Err() != nil {
 			s.last(ctx, client, learn, logger)

@@ -38,6 +38,14 @@ const (
 	roles    = 30
 )
 
+// configuration has a grace of a second, for what is still.
+const configuration = `
+apiVersion: config.srenix.io/v1alpha1
+kind: SrenixConfiguration
+analyzers:
+  WorkloadStateDrift: {grace: 1s}
+`
+
 var findings = v1alpha1.SchemeGroupVersion.WithResource("findings")
 
 type rollout struct {
@@ -57,7 +65,7 @@ func install(t *testing.T) *rollout {
 			t.Error(err)
 		}
 	})
-	srenix, err := harness.Install(t.Context(), p, harness.Options{Replicas: 2})
+	srenix, err := harness.Install(t.Context(), p, harness.Options{Replicas: 2, Configuration: configuration})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +183,10 @@ func TestARollingRestartUnderAnInformerLosesNothing(t *testing.T) {
 	const namespace = "shop"
 	r.populate(namespace)
 	informer := r.follow()
+	still, err := harness.NewStill(t.Context(), r.kube(), r.client(r.config))
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	stopChanges := r.change(namespace)
 	defer stopChanges()
@@ -199,6 +211,9 @@ func TestARollingRestartUnderAnInformerLosesNothing(t *testing.T) {
 
 	r.equals(informer)
 	r.replicasAgree()
+	if told := still.Told(); len(told) > 0 {
+		t.Errorf("of what did not change was told: %q", told)
+	}
 }
 
 // populate makes a namespace with the Roles that change changes.

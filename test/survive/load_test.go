@@ -121,9 +121,9 @@ func (s *installation) annotate(ctx context.Context, pod, annotation, value stri
 	must(s.T, err)
 }
 
-// burst makes changes as fast as kube-apiserver takes them: Roles that become wide
+// burst makes a number of changes as fast as kube-apiserver takes them: Roles that become wide
 // and narrow, ConfigMaps that pods use, pods that become unready and recover.
-func (s *installation) burst() {
+func (s *installation) burst(changes int) {
 	s.Helper()
 	var made atomic.Int64
 	began := time.Now()

@@ -12,8 +12,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// What a server may have more after a second burst than after the first, when all
-// else has happened too. It is 25 MiB at its start and up to 60 MiB after a burst: the
+// What a server may have more after all faults and a second burst than after the first
+// burst, before any. It is 25 MiB at its start and up to 60 MiB after a burst: the
 // cachers' windows of past events, empty at first, hold those of the last minute or
 // so by then, each with the object before and after, and the heap in use counts whole
 // spans, of which a burst leaves many half empty. How much of a burst falls into that

@@ -29,13 +29,13 @@ func (m *Memory) Recall(o live.Observation) (time.Time, bool) {
 }
 
 // Begin implements live.Memory.
-func (m *Memory) Begin(o live.Observation, since time.Time) {
+func (m *Memory) Begin(s live.Sighting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if before, known := m.since[o]; known && !since.Before(before) {
+	if before, known := m.since[s.Observation]; known && !s.Since.Before(before) {
 		return
 	}
-	m.set(o, since)
+	m.set(s.Observation, s.Since)
 }
 
 // End implements live.Memory.
