@@ -61,7 +61,7 @@ $(BIN)/certmanager-controllers: hack/controllers/main.go hack/controllers/go.mod
 	@echo "building cert-manager's controllers; the first time about 5 minutes on two cores" >&2
 	@cd hack/controllers && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../$@ .
 
-$(BIN)/vaultdev: hack/crds/go.mod hack/vault/build.sh hack/vault/main.go hack/vault/discover/discover.go
+$(BIN)/vaultdev: hack/crds/go.mod hack/vault/build.sh hack/vault/main.go $(shell find hack/vault/discover -type f)
 	@echo "building HashiCorp Vault in memory; the first time about 5 minutes on two cores" >&2
 	@hack/vault/build.sh $@
 

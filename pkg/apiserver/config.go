@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/clock"
 
 	configv1alpha1 "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/observations"
 )
 
 // Config is what a server is made of.
@@ -64,6 +65,14 @@ func (e *ExtraConfig) clock() clock.WithTicker {
 		e.Clock = clock.RealClock{}
 	}
 	return e.Clock
+}
+
+// elapsed is a clock that nobody sets, where the clock is the real one.
+func (e *ExtraConfig) elapsed() func() time.Duration {
+	if _, real := e.clock().(clock.RealClock); real {
+		return observations.SinceBoot
+	}
+	return nil
 }
 
 // startDeadline is how long a starting server waits for kube-apiserver before it

@@ -72,6 +72,7 @@ func (c *Config) Complete(ctx context.Context) (*Server, error) {
 	var engine *live.Engine
 	firstObserved := observations.NewStore(observations.Options{
 		Clock:    c.Extra.clock(),
+		Elapsed:  c.Extra.elapsed(),
 		Degraded: func() bool { return degraded(engine) }, // which is asked once it runs
 		Settled:  func() bool { return engine.Settled() },
 	})

@@ -8,15 +8,11 @@ package live
 // out of account. The rule is reported as degraded all the same, and the subject is
 // evaluated again once it is known. It is for what enriches an answer, never for
 // what decides it: nothing may disappear because something cannot be read.
-//
-// An input that was read once and is lost counts as it was then, so that answers do
-// not change with the loss, and replicas that saw the same go on to say the same. One
-// that has started since cannot know it, and says less.
 func (v *View) Try(read func()) (known bool) {
-	before, within := v.unknown, v.trying
-	v.unknown, v.trying = nil, true
+	before := v.unknown
+	v.unknown = nil
 	read()
 	known = v.unknown == nil
-	v.unknown, v.trying = before, within
+	v.unknown = before
 	return known
 }

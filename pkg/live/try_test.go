@@ -53,27 +53,6 @@ func TestWhatIsTriedDecidesNothing(t *testing.T) {
 	noted(t, f, map[string]string{"ns/a": "y"})
 }
 
-// TestWhatWasReadOnceIsTriedAsItWas: the answer does not change with the loss, nor as
-// all is looked at again, and heals.
-func TestWhatWasReadOnceIsTriedAsItWas(t *testing.T) {
-	f := newFixture(t, triesConfig(func(*live.View) {}))
-	f.cluster.Set(podResource, pod("ns", "a", nil))
-	f.cluster.Set(configResource, text("ns", "a", "x"))
-	f.run()
-	f.settle()
-	f.cluster.Forbid(configResource)
-	f.eventuallyStatus("tries", live.ReasonInputForbidden)
-	f.cluster.Set(configResource, text("ns", "a", "y"))
-	f.cluster.Set(podResource, pod("ns", "a", map[string]string{"looked": "again"}), pod("ns", "b", nil))
-	livetest.Settle(t, f.engine, f.cluster, pods)
-	noted(t, f, map[string]string{"ns/a": "x", "ns/b": "missing"})
-
-	f.cluster.Serve(configResource)
-	f.eventuallyStatus("tries", "")
-	f.settle()
-	noted(t, f, map[string]string{"ns/a": "y", "ns/b": "missing"})
-}
-
 func TestWhatIsReadBesideATryIsUnknownAllTheSame(t *testing.T) {
 	for name, before := range map[string]bool{"before it": true, "after it": false} {
 		t.Run(name, func(t *testing.T) {

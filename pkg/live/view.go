@@ -26,7 +26,6 @@ type View struct {
 	timed    bool // it has asked for the time
 	observed []Sighting
 
-	trying  bool // within Try
 	unknown *UnknownError
 	misuse  error
 }
@@ -168,9 +167,6 @@ func (v *View) know(c *collection) {
 		return
 	}
 	if v.rule != nil && c.await(task{v.rule, v.subject}) {
-		return
-	}
-	if v.trying && c.input != nil && c.input.current().synced {
 		return
 	}
 	if v.unknown == nil {

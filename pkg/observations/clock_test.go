@@ -180,3 +180,26 @@ func TestReplicasWhoseClocksAreSetConverge(t *testing.T) {
 		}
 	}
 }
+
+// TestAMachineThatSleptHasNoWrongClock lets the monotonic clock stand still for a
+// night.
+func TestAMachineThatSleptHasNoWrongClock(t *testing.T) {
+	c := &setClock{FakeClock: testingclock.NewFakeClock(epoch)}
+	boot := testingclock.NewFakeClock(epoch)
+	s := NewStore(Options{Clock: c, Elapsed: func() time.Duration { return boot.Since(epoch) }})
+	saw(s, about("web"), c.Now())
+	data := written(s, nil)
+	s.learn(state{data: data})
+	c.offset += 8 * time.Hour // as its own monotonic clock has it
+	boot.Step(8 * time.Hour)
+	s.look()
+	if diff := cmp.Diff(data, written(s, data)); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+}
+
+func TestSinceBootGoesOn(t *testing.T) {
+	if before, after := SinceBoot(), SinceBoot(); before < 0 || after < before {
+		t.Errorf("%s and then %s", before, after)
+	}
+}

@@ -67,10 +67,10 @@ type retraction struct {
 func (r retraction) has(at time.Time) bool { return slices.ContainsFunc(r.times, at.Equal) }
 
 // watchClock moves the times of what was seen with the clock, if it was set: how long
-// ago that was, the monotonic clock tells.
+// ago that was tells a clock that nobody sets.
 func (s *Store) watchClock() {
 	now := s.clock.Now()
-	offset := now.Round(0).Sub(s.started.Round(0)) - s.clock.Since(s.started)
+	offset := now.Round(0).Sub(s.started.Round(0)) - s.elapsed()
 	if (offset - s.offset).Abs() < noticeable {
 		return
 	}

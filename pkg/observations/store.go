@@ -10,12 +10,15 @@
 // is what makes replicas agree. Writes are few: one shortly after conditions begin
 // or end, for all that did so meanwhile, and none while nothing does.
 //
-// A replica vouches for what it has seen itself, and knows by its monotonic clock how
-// long ago that was. When the time of day is set, forward or back, the times that it
-// vouches for move with it, and what was written of them before is taken back: a
-// clock that was wrong for a while leaves no wrong times. For a time that was only
-// taken over from the ConfigMap nobody vouches, so it follows the ConfigMap, to a
-// later time too.
+// A replica vouches for what it has seen itself, and knows by a clock that nobody sets,
+// and that goes on while the machine sleeps, how long ago that was. (A hypervisor that
+// halts a machine halts that one too: what is told from before then is later by as
+// long.) When the time of day is set, forward or back, the times that it vouches for
+// move with it, and what was written of them before is taken back: a clock that was
+// wrong for a while leaves no wrong times. For a time that was only taken over from the
+// ConfigMap nobody vouches, so it follows the ConfigMap, to a later time too; and one
+// that a replica took for its own while it was started by a clock that was behind is not
+// known any more.
 //
 // What is stored and nobody observes may have ended while no replica ran. It is dropped
 // once the first view is complete and all that it is made of can be read, so that a
@@ -59,6 +62,9 @@ type Options struct {
 	// Degraded tells whether some rule cannot be relied on just now; nil means never.
 	// What such a rule does not observe may hold all the same.
 	Degraded func() bool
+	// Elapsed is a clock that nobody sets, and that goes on while the machine sleeps;
+	// nil means the monotonic one of Clock, which may not.
+	Elapsed func() time.Duration
 	// Settled tells whether nothing waits to be evaluated; nil means always.
 	Settled func() bool
 }
@@ -68,8 +74,9 @@ type Store struct {
 	clock    clock.WithTicker
 	degraded func() bool
 	settled  func() bool
-	dirty    chan struct{} // has one element if there may be something to write
-	started  time.Time     // with the reading of the monotonic clock
+	elapsed  func() time.Duration // since the start, whatever the time of day is set to
+	dirty    chan struct{}        // has one element if there may be something to write
+	started  time.Time            // with the reading of the monotonic clock
 
 	mu sync.Mutex
 	// writes counts attempts to write, by result.
@@ -116,9 +123,15 @@ func NewStore(options Options) *Store {
 	if options.Settled == nil {
 		options.Settled = func() bool { return true }
 	}
+	started := options.Clock.Now()
+	if options.Elapsed == nil {
+		options.Elapsed = func() time.Duration { return options.Clock.Since(started) }
+	}
+	atStart := options.Elapsed()
 	return &Store{
-		clock: options.Clock, degraded: options.Degraded, settled: options.Settled,
-		dirty: make(chan struct{}, 1), started: options.Clock.Now(), retracted: map[string]retraction{},
+		elapsed: func() time.Duration { return options.Elapsed() - atStart },
+		clock:   options.Clock, degraded: options.Degraded, settled: options.Settled,
+		dirty: make(chan struct{}, 1), started: started, retracted: map[string]retraction{},
 		held: map[string]condition{}, ended: map[string]end{},
 		stored: map[string]time.Time{}, orphans: map[string]time.Time{},
 		writes: map[string]int{},

@@ -151,6 +151,13 @@ func TestTargetScopeDenies(t *testing.T) {
 			spoil: func(in *Input) { in.Target.(*unstructured.Unstructured).SetKind("StatefulSet") },
 		},
 
+		"TLS: an Ingress that is none": {
+			kind: tls, stage: StageExecution, words: "reading Ingress shop/web as a *v1.Ingress",
+			spoil: func(in *Input) {
+				in.Target = whole(target(tls), networkingv1.SchemeGroupVersion.WithKind("Ingress"))
+				in.Target.(*unstructured.Unstructured).Object["spec"] = "none"
+			},
+		},
 		"TLS: another operation": {kind: tls, spoil: operation(1, func(o *v1alpha1.JSONPatchOperation) { o.Op = "add" }), words: "one test and one replace"},
 		"TLS: no test":           {kind: tls, spoil: func(in *Input) { in.Proposal.Spec.Patch.JSONPatch = in.Proposal.Spec.Patch.JSONPatch[1:] }, words: "one test and one replace"},
 		"TLS: three operations": {

@@ -21,7 +21,6 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckrollout"
-	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
 )
@@ -163,12 +162,11 @@ var outdatedPods = map[string]func(*setBack){
 	failedmounts.VolumeInUse: func(w *setBack) {
 		w.told("FailedAttachVolume", `Multi-Attach error for volume "c" Volume is already used by pod(s) x`)
 	},
-	failedmounts.VolumeAttachFailed:        func(w *setBack) { w.told("FailedAttachVolume", `AttachVolume.Attach failed for volume "c" : no`) },
-	failedmounts.VolumeMountFailed:         func(w *setBack) { w.told("FailedMount", `MountVolume.MountDevice failed for volume "c" : no`) },
-	failedmounts.SandboxFailed:             func(w *setBack) { w.told("FailedCreatePodSandBox", "Failed to create pod sandbox: no") },
-	crashloop.NotCreated:                   func(w *setBack) { w.waits("CreateContainerError", "no command specified") },
-	stuckrollout.Stuck:                     func(*setBack) {}, // it runs, and is not Ready
-	workloadstatedrift.OrdinalZeroNotReady: func(w *setBack) { w.zero, w.one = w.one, w.zero; w.zero.Name, w.one.Name = "db-0", "db-1" },
+	failedmounts.VolumeAttachFailed: func(w *setBack) { w.told("FailedAttachVolume", `AttachVolume.Attach failed for volume "c" : no`) },
+	failedmounts.VolumeMountFailed:  func(w *setBack) { w.told("FailedMount", `MountVolume.MountDevice failed for volume "c" : no`) },
+	failedmounts.SandboxFailed:      func(w *setBack) { w.told("FailedCreatePodSandBox", "Failed to create pod sandbox: no") },
+	crashloop.NotCreated:            func(w *setBack) { w.waits("CreateContainerError", "no command specified") },
+	stuckrollout.Stuck:              func(*setBack) {}, // it runs, and is not Ready
 }
 
 // Whatever keeps a pod of a revision that was set back from becoming Ready, only to
@@ -186,9 +184,6 @@ func TestAPodThatItsStatefulSetKeepsIsDeleted(t *testing.T) {
 			w := newSetBack()
 			broken(w)
 			pod := "DeletePod Pod/db-1"
-			if reason == workloadstatedrift.OrdinalZeroNotReady {
-				pod = "DeletePod Pod/db-0"
-			}
 			have := w.proposed(t)
 			if have[reason] != pod {
 				t.Errorf("proposed %q, want %q; all: %v", have[reason], pod, have)
@@ -228,7 +223,8 @@ func TestAPodThatDeletingDoesNotHelpStays(t *testing.T) {
 				LocalObjectReference: corev1.LocalObjectReference{Name: "settings"},
 			}}}}
 		}},
-		"its node is away": {stuckrollout.Stuck, func(w *setBack) { w.node.Status.Conditions[0].Status = corev1.ConditionUnknown }},
+		"somebody replaces its pods by hand": {imagepull.NotFound, func(w *setBack) { w.set.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType }},
+		"its node is away":                   {stuckrollout.Stuck, func(w *setBack) { w.node.Status.Conditions[0].Status = corev1.ConditionUnknown }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newSetBack()

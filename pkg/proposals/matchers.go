@@ -50,13 +50,13 @@ type matcher func(view *live.View, finding *v1alpha1.Finding) (fix, bool)
 // remediation text of the finding stands.
 func matchers() map[[2]string]matcher {
 	all := map[[2]string]matcher{
-		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: first(freshPod, freshOutdated),
+		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: first(freshPod, freshStopped),
 		{configdrift.Name, configdrift.ConfigurationChangedAfterStart}:    restartDeployment,
 		{configdrift.Name, configdrift.ChecksumsDiffer}:                   restartDeployment,
 		{stuckjobs.Name, stuckjobs.CannotStart}:                           freshJob,
 		{stuckrollout.Name, stuckrollout.DeadlineExceeded}:                restartRollout,
 		{stuckrollout.Name, stuckrollout.Stuck}:                           first(restartRollout, freshOutdated),
-		{crashloop.Name, crashloop.Crashing}:                              first(freshOutdated, freshCrashed),
+		{crashloop.Name, crashloop.Crashing}:                              first(freshStopped, freshCrashed),
 		{crashloop.Name, crashloop.NotCreated}:                            freshOutdated,
 		{failedpods.Name, failedpods.PodFailed}:                           leftBare,
 		{failedpods.Name, failedpods.JobPodsFailed}:                       leftOfJob,
@@ -103,12 +103,21 @@ func first(of ...matcher) matcher {
 // freshOutdated deletes a pod that its StatefulSet keeps though its template was
 // changed or set back since: the next one is made from that.
 func freshOutdated(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	return freshKept(view, finding, func(*corev1.Pod) bool { return true })
+}
+
+// freshStopped does so for findings that come soon, and so leaves out a pod that runs.
+func freshStopped(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	return freshKept(view, finding, func(pod *corev1.Pod) bool { return !outdated.Runs(pod) })
+}
+
+func freshKept(view *live.View, finding *v1alpha1.Finding, takes func(*corev1.Pod) bool) (fix, bool) {
 	for _, related := range finding.Spec.Related {
 		if related.Kind != "Pod" {
 			continue
 		}
 		pod, exists := inputs.Pods.Get(view, live.Key{Namespace: related.Namespace, Name: related.Name})
-		if !exists || pod.UID != related.UID {
+		if !exists || pod.UID != related.UID || !takes(pod) {
 			continue
 		}
 		if set, is := outdated.Of(view, pod); is && !mountsNothing(view, pod, set) {

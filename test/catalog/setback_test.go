@@ -34,7 +34,7 @@ spec:
 		return kubectl(t, "get", "findings.srenix.io", "-n", "set-back", "--field-selector", "spec.reason="+pendingpods.Unschedulable, "-o", "jsonpath={.items[*].spec.remediation}")
 	}
 	proposed := func() string {
-		return kubectl(t, "get", "proposals.srenix.io", "-n", "set-back", "-o", "jsonpath={range .items[*]}{.spec.actionKind} {.spec.target.name}{end}")
+		return kubectl(t, "get", "proposals.srenix.io", "-n", "set-back", "-o", "jsonpath={range .items[*]}{.spec.actionKind} {.spec.target.name};{end}")
 	}
 	if have := proposed(); have != "" {
 		t.Errorf("before the template is mended, %s is proposed", have)
@@ -45,7 +45,7 @@ spec:
 	const remove = "kubectl delete pod db-1 -n set-back"
 	eventually(t, "the pod to be offered for deletion", func(context.Context) (bool, string) {
 		have := remediation() + " " + proposed()
-		return strings.Contains(have, remove) && strings.HasSuffix(have, " DeletePod db-1"), have
+		return strings.Contains(have, remove) && strings.Contains(have, "DeletePod db-1;"), have
 	})
 	if have := kubectl(t, "get", "pod", "db-1", "-n", "set-back", "-o", "jsonpath={.metadata.uid}"); have != stuck {
 		t.Fatal("the StatefulSet controller has replaced the pod by itself: this test and the analyzers are about nothing")

@@ -169,7 +169,7 @@ func (a analyzer) finding(view *live.View, w workloads.Workload, crashes []crash
 	}
 	return v1alpha1.FindingSpec{
 		Reason: Crashing, Severity: severity, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: outdated.Advise(view, pods, v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, outdated.Stopped(pods...), v1alpha1.Remediation{
 			Text:     "Read what the container wrote before it ended, and mend that. If it crashes since a rollout, go back to the revision before. The kubelet waits up to 5 minutes between two starts, so a mended cause takes a while to show.",
 			Commands: commands,
 		}),

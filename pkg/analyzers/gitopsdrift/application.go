@@ -102,9 +102,13 @@ func (a analyzer) outOfSync(view *live.View, app *unstructured.Unstructured) []v
 }
 
 // syncStuck judges whether a sync runs for too long: it waits for a hook, or for a
-// resource of a wave to be healthy, and Argo CD lets it wait.
+// resource of a wave to be healthy, and Argo CD lets it wait. One that is suspended, as
+// a rollout is that waits for a person, is meant to wait.
 func (a analyzer) syncStuck(view *live.View, app *unstructured.Unstructured) []v1alpha1.FindingSpec {
 	phase, started := phaseOf(app), inputs.TimeAt(app, "status", "operationState", "startedAt")
+	if inputs.TextAt(app, "status", "health", "status") == "Suspended" {
+		return nil
+	}
 	if phase != "Running" && phase != "Terminating" || started.IsZero() || !past(view, started.Add(a.patience)) {
 		return nil
 	}

@@ -46,12 +46,12 @@ func trimEvent(in *corev1.Event) *corev1.Event {
 	if !slices.Contains(eventReasons, in.Reason) {
 		return out // without a resourceVersion, so that its updates are no changes
 	}
-	at := metav1.NewTime(LastSeen(in))
+	first, at := metav1.NewTime(FirstSeen(in)), metav1.NewTime(LastSeen(in))
 	out.InvolvedObject = corev1.ObjectReference{
 		Kind: in.InvolvedObject.Kind, Namespace: in.InvolvedObject.Namespace, Name: in.InvolvedObject.Name,
 		UID: in.InvolvedObject.UID, FieldPath: in.InvolvedObject.FieldPath,
 	}
-	out.Reason, out.Message, out.Type, out.LastTimestamp = in.Reason, in.Message, in.Type, at
+	out.Reason, out.Message, out.Type, out.FirstTimestamp, out.LastTimestamp = in.Reason, in.Message, in.Type, first, at
 	return out
 }
 
@@ -67,4 +67,15 @@ func LastSeen(event *corev1.Event) time.Time {
 		last = event.Series.LastObservedTime.Time
 	}
 	return last
+}
+
+// FirstSeen tells when an Event first happened.
+func FirstSeen(event *corev1.Event) time.Time {
+	first := LastSeen(event)
+	for _, at := range []time.Time{event.CreationTimestamp.Time, event.FirstTimestamp.Time, event.EventTime.Time} {
+		if !at.IsZero() && at.Before(first) {
+			first = at
+		}
+	}
+	return first
 }

@@ -37,6 +37,20 @@ func Of(view *live.View, pod *corev1.Pod, missing ...references.Item) (*appsv1.S
 	return set, true
 }
 
+// Runs tells whether a pod has been started, and none of its containers waits or has
+// ended: it may be about to become Ready, as a database that recovers is, and would
+// begin anew. What is kept of a pod does not say more of containers that run.
+func Runs(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodRunning && !slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+		return c.State.Waiting != nil || c.State.Terminated != nil
+	})
+}
+
+// Stopped are the pods that do not run.
+func Stopped(pods ...*corev1.Pod) []*corev1.Pod {
+	return slices.DeleteFunc(slices.Clone(pods), Runs)
+}
+
 func setOf(view *live.View, pod *corev1.Pod) (*appsv1.StatefulSet, bool) {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	if owner == nil || owner.Kind != "StatefulSet" || !strings.HasPrefix(owner.APIVersion, appsv1.GroupName+"/") {
@@ -63,11 +77,10 @@ func Superseded(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
 }
 
 // keeps tells whether the controller leaves a pod that is not Ready as it is when the
-// template changes. With OnDelete it never replaces one.
+// template changes. With OnDelete it leaves all, and whoever deletes them has an order
+// of their own.
 func keeps(set *appsv1.StatefulSet) bool {
 	switch set.Spec.UpdateStrategy.Type {
-	case appsv1.OnDeleteStatefulSetStrategyType:
-		return true
 	case "", appsv1.RollingUpdateStatefulSetStrategyType:
 		return set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement
 	}
@@ -81,7 +94,7 @@ func firstUpdated(set *appsv1.StatefulSet) (ordinal int) {
 		ordinal = int(set.Spec.Ordinals.Start)
 	}
 	update := set.Spec.UpdateStrategy.RollingUpdate
-	if set.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType && update != nil && update.Partition != nil {
+	if update != nil && update.Partition != nil {
 		ordinal += int(*update.Partition)
 	}
 	return ordinal
@@ -133,14 +146,7 @@ func Advise(view *live.View, pods []*corev1.Pod, otherwise v1alpha1.Remediation,
 	remove := fmt.Sprintf("kubectl delete pod %s -n %s", strings.Join(stuck, " "), kept.Namespace)
 	text := fmt.Sprintf("The template of StatefulSet %s was changed or set back since pod %s was made, and its controller waits for the pod to become Ready before it replaces it. Delete the pod: it is made anew, on the same volume, from the present template.",
 		kept.Name, workloads.Names(stuck))
-	if len(stuck) < len(pods) {
-		return v1alpha1.Remediation{Text: otherwise.Text + " " + text, Commands: append(slices.Clone(otherwise.Commands), remove)}
-	}
-	return v1alpha1.Remediation{Text: text, Commands: []string{
-		fmt.Sprintf("kubectl describe pod %s -n %s", stuck[0], kept.Namespace),
-		fmt.Sprintf("kubectl get controllerrevisions -n %s", kept.Namespace),
-		remove,
-	}}
+	return v1alpha1.Remediation{Text: otherwise.Text + " " + text, Commands: append(slices.Clone(otherwise.Commands), remove)}
 }
 
 // most is how many pods a command names.

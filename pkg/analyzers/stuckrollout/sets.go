@@ -227,7 +227,9 @@ const told = 20 * time.Minute
 
 // replicaSet is about a ReplicaSet that no Deployment has made, one of its own or of
 // another project's rollouts, whose pods cannot be made. Only its metadata is kept, so
-// it goes by its Events: one that is fresh, and no pod made since.
+// it goes by its Events: refused again and again for as long as the grace, of late too,
+// and no pod made since. One that wanted pods for a moment only, before its account was
+// there or until a canary was taken back, was not refused for that long.
 func (a analyzer) replicaSet(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	r, exists := inputs.ReplicaSets.Get(view, subject)
 	if !exists || r.DeletionTimestamp != nil {
@@ -236,23 +238,32 @@ func (a analyzer) replicaSet(view *live.View, subject live.Key) ([]v1alpha1.Find
 	if owner := metav1.GetControllerOfNoCopy(r); owner != nil && owner.Kind == "Deployment" {
 		return nil, nil // of which the Deployment tells
 	}
-	var last time.Time
+	var made time.Time
+	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(r.UID)) {
+		if pod.CreationTimestamp.After(made) {
+			made = pod.CreationTimestamp.Time
+		}
+	}
+	var first, last time.Time
 	for _, event := range inputs.Events.ByIndex(view, inputs.ByInvolved, string(r.UID)) {
-		if at := inputs.LastSeen(event); event.Reason == inputs.FailedCreate && at.After(last) {
+		at := inputs.LastSeen(event)
+		// Times are in whole seconds, and a pod can be made in that of a refusal.
+		if event.Reason != inputs.FailedCreate || !at.Truncate(time.Second).After(made) {
+			continue
+		}
+		if began := inputs.FirstSeen(event); first.IsZero() || began.Before(first) {
+			first = began
+		}
+		if at.After(last) {
 			last = at
 		}
 	}
-	if last.IsZero() || analyzers.Past(view, last.Add(told)) {
+	if first.Before(made) {
+		first = made
+	}
+	if last.IsZero() || last.Sub(first) < a.grace || analyzers.Past(view, last.Add(told)) {
 		return nil, nil
 	}
-	for _, pod := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(r.UID)) {
-		if pod.CreationTimestamp.After(last) {
-			return nil, nil
-		}
-	}
-	since, past := a.observed(view, "pods of the ReplicaSet are not made", a.grace)
-	if !past {
-		return nil, nil
-	}
+	since := metav1.NewTime(first)
 	return []v1alpha1.FindingSpec{a.unmade(view, reference("ReplicaSet", r), since)}, nil
 }

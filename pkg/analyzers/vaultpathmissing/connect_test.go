@@ -4,6 +4,7 @@
 package vaultpathmissing
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -209,8 +210,20 @@ func TestAnOutageIsOneFindingAndLeavesTheOthers(t *testing.T) {
 		livetest.Eventually(t, "the outage is over", func() bool { return c.degraded() == "" })
 	})
 	t.Run("from the start", func(t *testing.T) {
-		c := connect(t, func(c *connected) { c.vault.Broken = sealed })
-		livetest.Eventually(t, "the outage is reported", func() bool { return strings.Contains(c.degraded(), "it is sealed") })
+		c := connect(t, func(c *connected) {
+			c.vault.Broken = sealed
+			// The first sync waits for it for a while.
+			go func() {
+				_ = wait.PollUntilContextCancel(t.Context(), time.Millisecond, true, func(context.Context) (bool, error) {
+					c.clock.Step(time.Second)
+					return c.engine.Synced(), nil
+				})
+			}()
+		})
+		livetest.Eventually(t, "the outage is reported", func() bool {
+			c.round()
+			return strings.Contains(c.degraded(), "it is sealed")
+		})
 		if c.reasons() != "" {
 			t.Errorf("have %s", c.reasons())
 		}

@@ -144,7 +144,7 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 			APIVersion: "v1", Kind: "Pod", Namespace: zero.Namespace, Name: zero.Name, UID: zero.UID,
 		}}},
 		Message: fmt.Sprintf("Pod %s, the first of StatefulSet %s, is not Ready while higher ordinals are.", zero.Name, set.Name),
-		Remediation: outdated.Advise(view, []*corev1.Pod{zero}, v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, outdated.Stopped(zero), v1alpha1.Remediation{
 			Text: "Read what the pod says. If nothing it depends on is broken, a fresh pod may work; its volume stays.",
 			Commands: []string{
 				fmt.Sprintf("kubectl describe pod %s -n %s", zero.Name, zero.Namespace),
