@@ -205,7 +205,7 @@ func (o *Options) printManifest(ctx context.Context, proposal *v1alpha1.Proposal
 		Token:    token.Token,
 		Reason:   o.Reason,
 	}
-	fmt.Fprintf(o.ErrOut, "Warning: the manifest holds a token, a credential in your name for this one approval (%s), valid until %s. Whoever reads it until then can apply it.\n",
+	fmt.Fprintf(o.ErrOut, "Warning: the manifest holds a token, a credential in your name for this one approval (%s), valid until %s. Whoever reads it until then, and may create approvals.ops.srenix.io, can apply it.\n",
 		token.ApprovalName, token.ExpirationTimestamp.UTC().Format(time.RFC3339))
 	return o.print(approval)
 }
