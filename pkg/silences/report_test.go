@@ -4,7 +4,6 @@
 package silences
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -270,7 +268,6 @@ func TestWhereSilencesWereNeverReadTroubleShows(t *testing.T) {
 		want live.State
 	}{
 		"forbidden":     {func(c *livetest.Cluster) { c.Forbid(silences) }, live.Degraded},
-		"failing":       {func(c *livetest.Cluster) { c.Fail(silences, apierrors.NewInternalError(errors.New("etcd is away"))) }, live.Degraded},
 		"not installed": {func(c *livetest.Cluster) { c.NotInstalled(silences) }, live.Healthy},
 	} {
 		t.Run(name, func(t *testing.T) {
