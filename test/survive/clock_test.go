@@ -102,7 +102,7 @@ func (s *installation) runHere(c clock.WithTicker) dynamic.Interface {
 		_, err := s.get(ctx, address, "/readyz")
 		return err == nil, fmt.Sprint(err)
 	})
-	return s.client(s.direct(address))
+	return s.direct(address)
 }
 
 // TestAClockThatIsSetLeavesNothingBehind sets the clock of one of two servers ahead and
@@ -112,7 +112,7 @@ func TestAClockThatIsSetLeavesNothingBehind(t *testing.T) {
 	s := install(t, harness.Options{Configuration: long})
 	c := &setClock{}
 	here := s.runHere(c)
-	there := s.client(s.direct(net.JoinHostPort("127.0.0.1", strconv.Itoa(s.srenix.APIPort()))))
+	there := s.direct(net.JoinHostPort("127.0.0.1", strconv.Itoa(s.srenix.APIPort())))
 	_, err := s.kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	must(t, err)
 	_, err = s.kube.CoreV1().Pods(namespace).Create(t.Context(), &corev1.Pod{

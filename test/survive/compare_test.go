@@ -79,7 +79,7 @@ func (s *installation) agrees(watched *watched, fresh string) {
 	s.eventually("replicas, informer and a fresh server to agree", func(ctx context.Context) (bool, string) {
 		views := []map[string]string{}
 		for _, address := range backends {
-			view, err := s.said(ctx, s.client(s.direct(address)))
+			view, err := s.said(ctx, s.direct(address))
 			if err != nil {
 				return false, err.Error()
 			}

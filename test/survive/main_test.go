@@ -50,6 +50,8 @@ type installation struct {
 	srenix *harness.Srenix
 	config *rest.Config
 	kube   kubernetes.Interface
+	// servers are those that were reached past the aggregator, by address.
+	servers map[string]server
 }
 
 func install(t *testing.T, options harness.Options) *installation {
@@ -66,7 +68,7 @@ func install(t *testing.T, options harness.Options) *installation {
 	typed.ContentType = runtime.ContentTypeProtobuf // costs kube-apiserver the least
 	kube, err := kubernetes.NewForConfig(typed)
 	must(t, err)
-	s := &installation{T: t, srenix: srenix, config: config, kube: kube}
+	s := &installation{T: t, srenix: srenix, config: config, kube: kube, servers: map[string]server{}}
 	if srenix.Balancer != nil {
 		s.eventually("all replicas to be ready", func(context.Context) (bool, string) {
 			return len(srenix.Balancer.Ready()) == options.Replicas, fmt.Sprint(srenix.Balancer.Ready())
@@ -86,8 +88,11 @@ func must(t *testing.T, err error) {
 func (s *installation) eventually(what string, condition func(ctx context.Context) (ok bool, detail string)) {
 	s.Helper()
 	var detail string
-	err := wait.PollUntilContextTimeout(s.Context(), pollInterval, deadline, true, func(ctx context.Context) (ok bool, err error) {
-		ok, detail = condition(ctx)
+	err := wait.PollUntilContextTimeout(s.Context(), pollInterval, deadline, true, func(ctx context.Context) (bool, error) {
+		ok, seen := condition(ctx)
+		if ctx.Err() == nil || detail == "" { // which says more than that time is over
+			detail = seen
+		}
 		return ok, nil
 	})
 	if err != nil {
@@ -95,11 +100,26 @@ func (s *installation) eventually(what string, condition func(ctx context.Contex
 	}
 }
 
-// direct is the admin's way to one server, past the aggregator.
-func (s *installation) direct(address string) *rest.Config {
+// server is the admin's way to one server, past the aggregator.
+type server struct {
+	dynamic.Interface
+	rest rest.Interface
+}
+
+// direct has one connection to a server, however often it is asked: client-go drops a
+// transport with the last client of it, and with a new one the server pays for a
+// connection that is no leak of its own.
+func (s *installation) direct(address string) server {
+	s.Helper()
+	if known, ok := s.servers[address]; ok {
+		return known
+	}
 	config := rest.CopyConfig(s.config)
 	config.Host, config.CAData, config.Insecure = "https://"+address, nil, true
-	return config
+	typed, err := kubernetes.NewForConfig(config)
+	must(s.T, err)
+	s.servers[address] = server{s.client(config), typed.RESTClient()}
+	return s.servers[address]
 }
 
 func (s *installation) client(config *rest.Config) dynamic.Interface {

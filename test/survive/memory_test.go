@@ -8,31 +8,24 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-
-	"k8s.io/client-go/kubernetes"
 )
 
 // What a server may have more after all faults and a second burst than after the first
-// burst, before any. It is 25 MiB at its start and up to 60 MiB after a burst: the
-// cachers' windows of past events, empty at first, hold those of the last minute or
-// so by then, each with the object before and after, and the heap in use counts whole
-// spans, of which a burst leaves many half empty. How much of a burst falls into that
-// minute depends on the machine, hence the slack: 2 KiB kept for each change are more.
+// burst, before any. The first leaves 24 MiB; the faults and the second add about ten,
+// most of which are the cachers' windows of past events, with a snapshot for each: they
+// grow with how much falls into a minute or so, and keep what they have until other
+// events take its place. 2 KiB kept for each change would be 20 MiB.
 const (
 	heapFactor = 1.1
-	heapSlack  = 10 << 20
+	heapSlack  = 15 << 20
 )
 
 // goroutineSlack is for connections and watches that are not closed yet, each with a
 // few goroutines.
-const goroutineSlack = 100
+const goroutineSlack = 50
 
 func (s *installation) get(ctx context.Context, address, path string) (string, error) {
-	client, err := kubernetes.NewForConfig(s.direct(address))
-	if err != nil {
-		return "", err
-	}
-	body, err := client.RESTClient().Get().AbsPath(path).DoRaw(ctx)
+	body, err := s.direct(address).rest.Get().AbsPath(path).DoRaw(ctx)
 	return string(body), err
 }
 
@@ -42,18 +35,14 @@ type usage struct{ heap, goroutines float64 }
 // inUse is what each replica uses.
 func (s *installation) inUse(ctx context.Context) (all []usage, detail string, err error) {
 	for _, address := range s.srenix.Balancer.Ready() {
-		client, err := kubernetes.NewForConfig(s.direct(address))
-		if err != nil {
-			return nil, detail, err
-		}
-		if _, err := client.RESTClient().Get().AbsPath("/debug/pprof/heap").Param("gc", "1").DoRaw(ctx); err != nil {
+		if _, err := s.direct(address).rest.Get().AbsPath("/debug/pprof/heap").Param("gc", "1").DoRaw(ctx); err != nil {
 			return nil, detail, fmt.Errorf("collecting the garbage of %s: %w", address, err)
 		}
 		metrics, err := s.get(ctx, address, "/metrics")
 		if err != nil {
 			return nil, detail, fmt.Errorf("reading the metrics of %s: %w", address, err)
 		}
-		of := usage{gauge(metrics, "go_memstats_heap_inuse_bytes"), gauge(metrics, "go_goroutines")}
+		of := usage{gauge(metrics, "go_memstats_heap_alloc_bytes"), gauge(metrics, "go_goroutines")}
 		all = append(all, of)
 		detail += fmt.Sprintf("%s: %.1f MiB, %.0f goroutines; ", address, of.heap/(1<<20), of.goroutines)
 	}

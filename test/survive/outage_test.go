@@ -30,7 +30,7 @@ func (s *installation) outage() {
 	replicas := s.srenix.Balancer.Ready()
 	before := map[string]map[string]string{}
 	for _, address := range replicas {
-		said, err := s.said(s.Context(), s.client(s.direct(address)))
+		said, err := s.said(s.Context(), s.direct(address))
 		must(s.T, err)
 		before[address] = said
 	}
@@ -47,7 +47,7 @@ func (s *installation) outage() {
 	s.control("kill", "kube-apiserver")
 	for _, address := range replicas {
 		s.eventually(address+" to say what it cannot see, and all that it said before", func(ctx context.Context) (bool, string) {
-			said, err := s.said(ctx, s.client(s.direct(address)))
+			said, err := s.said(ctx, s.direct(address))
 			if err != nil {
 				return false, err.Error()
 			}
@@ -74,7 +74,7 @@ func (s *installation) outage() {
 	s.control("start", "kube-apiserver")
 	for _, address := range replicas {
 		s.eventually(address+" to say what it said before, and nothing else", func(ctx context.Context) (bool, string) {
-			said, err := s.said(ctx, s.client(s.direct(address)))
+			said, err := s.said(ctx, s.direct(address))
 			if err != nil {
 				return false, err.Error()
 			}

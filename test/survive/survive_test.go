@@ -110,7 +110,7 @@ func (s *installation) served() {
 		})
 		s.eventually("the change to be served", func(ctx context.Context) (bool, string) {
 			for _, address := range s.srenix.Balancer.Ready() {
-				list, err := s.client(s.direct(address)).Resource(findings).Namespace(namespace).
+				list, err := s.direct(address).Resource(findings).Namespace(namespace).
 					List(ctx, metav1.ListOptions{FieldSelector: "spec.subject.name=" + role(last, verb).Name})
 				if err != nil {
 					return false, err.Error()

@@ -109,6 +109,8 @@ func components(l layout, p ports) ([]component, error) {
 			"--use-service-account-credentials", "--leader-elect=false",
 			// The default of 20 a second delays its controllers' start by 5 seconds.
 			"--kube-api-qps=500", "--kube-api-burst=1000",
+			// Nodes are not lost with the API server, however long a test keeps it away.
+			"--node-monitor-grace-period=10m",
 			"--root-ca-file=" + caCert, "--service-account-private-key-file=" + accountKey,
 			"--cluster-signing-cert-file=" + caCert, "--cluster-signing-key-file=" + caKey,
 			"--profiling=false",
