@@ -224,7 +224,7 @@ func (c *checking) finish() error {
 	slices.SortFunc(c.known, func(a, b Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
 	for _, known := range c.known {
 		if next := c.last + 1; next < known.Size {
-			return &BadLink{Index: next, Problem: fmt.Sprintf("it is missing, and the checkpoint of %d events covers it: the chain was cut at its end", known.Size)}
+			return &BadLink{Index: next, Problem: fmt.Sprintf("it is missing, and the checkpoint of %d events covers it: the chain was cut at its end, or this is a copy of before that checkpoint", known.Size)}
 		}
 		if err := c.hold(known); err != nil {
 			return err

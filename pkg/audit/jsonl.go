@@ -57,10 +57,10 @@ func decodeLine(line []byte) (opsv1alpha1.AuditEventSpec, error) {
 	var spec opsv1alpha1.AuditEventSpec
 	strict, err := kjson.UnmarshalStrict(line, &spec)
 	if err != nil {
-		return spec, fmt.Errorf("decoding an audit event: %w", err)
+		return spec, fmt.Errorf("it is no audit event as \"kubectl srenix audit export\" writes one a line: %w", err)
 	}
 	if len(strict) > 0 {
-		return spec, fmt.Errorf("decoding an audit event: %w", errors.Join(strict...))
+		return spec, fmt.Errorf("it is no audit event as \"kubectl srenix audit export\" writes one a line: %w", errors.Join(strict...))
 	}
 	return spec, nil
 }

@@ -55,7 +55,7 @@ func ReadProof(data []byte) (*Proof, error) {
 	read := &Proof{}
 	strict, err := kjson.UnmarshalStrict(data, read)
 	if err := errors.Join(append(strict, err)...); err != nil {
-		return nil, fmt.Errorf("reading a proof: %w", err)
+		return nil, fmt.Errorf("reading a proof: it is none as \"kubectl srenix audit prove\" writes it: %w", err)
 	}
 	again, err := json.Marshal(read)
 	if err != nil {

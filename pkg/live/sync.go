@@ -6,6 +6,8 @@ package live
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // advance moves the engine toward its first sync. A rule opens, and all its
@@ -88,15 +90,21 @@ func (e *Engine) WaitForSync(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	return fmt.Errorf("waiting for the first sync, inputs without an answer: %v: %w", e.Awaited(), ctx.Err())
+}
+
+// Awaited are the inputs that the first sync waits for, in the order of their names.
+func (e *Engine) Awaited() []KindRef {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	var awaited []string
+	var awaited []KindRef
 	for k, c := range e.collections {
 		if c.input != nil && !c.reached.Load() {
-			awaited = append(awaited, k.name)
+			awaited = append(awaited, KindRef{k})
 		}
 	}
-	return fmt.Errorf("waiting for the first sync, inputs without an answer: %v: %w", awaited, ctx.Err())
+	slices.SortFunc(awaited, func(a, b KindRef) int { return strings.Compare(a.String(), b.String()) })
+	return awaited
 }
 
 // boundSync keeps an input that never answers, or with nothing but errors, from

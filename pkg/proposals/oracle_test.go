@@ -73,10 +73,13 @@ func rulesOfAll() []live.Rule {
 	return append(rules, Rules(configuration, "srenix-system")...)
 }
 
+// syncTimeout is shorter than any time that an engine tells.
+const syncTimeout = time.Nanosecond
+
 func newEngineOfAll(t testing.TB, clock *testingclock.FakeClock, memory live.Memory) *live.Engine {
 	t.Helper()
 	engine := live.New(live.Options{
-		Clock: clock, Memory: memory, Workers: 3,
+		Clock: clock, Memory: memory, Workers: 3, SyncTimeout: syncTimeout,
 		RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1},
 	})
 	for _, rule := range rulesOfAll() {

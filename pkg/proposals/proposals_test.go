@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	testingclock "k8s.io/utils/clock/testing"
@@ -223,6 +224,44 @@ func TestStoredApprovalsShowInThePhase(t *testing.T) {
 			proposal, _ := w.run(t)
 			if proposal.Status.Phase != test.want {
 				t.Errorf("phase %s, want %s", proposal.Status.Phase, test.want)
+			}
+		})
+	}
+}
+
+// Who approved looks at the proposal for why nothing happens.
+func TestAnApprovedProposalSaysWhatItWaitsFor(t *testing.T) {
+	standing, _ := newWorld().run(t)
+	for name, test := range map[string]struct {
+		decision v1alpha1.Decision
+		phase    opsv1alpha1.ApprovalPhase
+		want     string
+	}{
+		"held back":            {v1alpha1.DecisionApprove, opsv1alpha1.PhasePending, "it is approved, and waits: the breaker is open"},
+		"being executed":       {v1alpha1.DecisionApprove, opsv1alpha1.PhaseExecuting, "it is approved, and being carried out"},
+		"somebody's other one": {v1alpha1.DecisionDeny, opsv1alpha1.PhasePending, "it is approved, and being carried out"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			for i, of := range []struct {
+				decision v1alpha1.Decision
+				status   opsv1alpha1.ApprovalStatus
+			}{
+				{test.decision, opsv1alpha1.ApprovalStatus{Phase: test.phase, Message: "the breaker is open"}},
+				{v1alpha1.DecisionApprove, opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseExecuting}},
+			} {
+				w.approvals = append(w.approvals, &opsv1alpha1.Approval{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprint("approval-", i), CreationTimestamp: metav1.NewTime(now)},
+					Spec: opsv1alpha1.ApprovalSpec{
+						Decision: of.decision, Token: "secret",
+						Proposal: opsv1alpha1.ProposalReference{Name: standing.Name, UID: standing.UID, Digest: standing.Spec.Digest},
+					},
+					Status: of.status,
+				})
+			}
+			proposal, _ := w.run(t)
+			if approvable := meta.FindStatusCondition(proposal.Status.Conditions, v1alpha1.ConditionApprovable); approvable == nil || approvable.Message != test.want {
+				t.Errorf("condition %v, want %q", approvable, test.want)
 			}
 		})
 	}

@@ -151,6 +151,9 @@ func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *
 		condition.Status, condition.Message = metav1.ConditionFalse, decision.Message()
 	case status.Phase == v1alpha1.ProposalApproved:
 		condition.Status, condition.Message = metav1.ConditionFalse, "it is approved, and being carried out"
+		if held := heldBy(decided); held != "" {
+			condition.Message = "it is approved, and waits: " + held
+		}
 	case status.Phase == v1alpha1.ProposalExecuted:
 		condition.Status, condition.Message = metav1.ConditionFalse, "it was carried out already, and nothing is done twice for a digest"
 	}

@@ -102,6 +102,16 @@ func phase(kind v1alpha1.ActionKind, decided []*opsv1alpha1.Approval, denied, re
 	return v1alpha1.ProposalOpen
 }
 
+// heldBy is what the executor says of an approval that it does not carry out yet, or "".
+func heldBy(decided []*opsv1alpha1.Approval) string {
+	for _, approval := range decided {
+		if approval.Spec.Decision == v1alpha1.DecisionApprove && approval.Status.Phase == opsv1alpha1.PhasePending {
+			return approval.Status.Message
+		}
+	}
+	return ""
+}
+
 // maximumSummaries bounds what a proposal shows of its decisions, each of which
 // brings up to a reason's length of somebody's text.
 const maximumSummaries = 20

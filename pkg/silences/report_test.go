@@ -4,6 +4,7 @@
 package silences
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -78,7 +80,7 @@ func newWorldOf(t *testing.T, configuration config.AnalyzerConfiguration, cluste
 		t.Fatal(err)
 	}
 	w := &world{T: t, cluster: cluster, clock: testingclock.NewFakeClock(epoch)}
-	w.engine = live.New(live.Options{Clock: w.clock, RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1}})
+	w.engine = live.New(live.Options{Clock: w.clock, SyncTimeout: time.Nanosecond, RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1}})
 	for _, rule := range append(LiveRules(analyzer), troubled, marked) {
 		if err := w.engine.AddRule(rule); err != nil {
 			t.Fatal(err)
@@ -87,7 +89,7 @@ func newWorldOf(t *testing.T, configuration config.AnalyzerConfiguration, cluste
 	for _, name := range pods {
 		w.cluster.Set(trouble.Ref().Resource(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}})
 	}
-	livetest.Run(t, w.engine, w.cluster)
+	livetest.RunPast(t, w.engine, w.cluster, func() { w.clock.Step(time.Nanosecond) })
 	return w
 }
 
@@ -268,6 +270,7 @@ func TestWhereSilencesWereNeverReadTroubleShows(t *testing.T) {
 		want live.State
 	}{
 		"forbidden":     {func(c *livetest.Cluster) { c.Forbid(silences) }, live.Degraded},
+		"failing":       {func(c *livetest.Cluster) { c.Fail(silences, apierrors.NewInternalError(errors.New("etcd is away"))) }, live.Degraded},
 		"not installed": {func(c *livetest.Cluster) { c.NotInstalled(silences) }, live.Healthy},
 	} {
 		t.Run(name, func(t *testing.T) {

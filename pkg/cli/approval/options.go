@@ -158,7 +158,7 @@ func parseName(argument string) (string, error) {
 // Validate checks that the flags have a meaning, and one together.
 func (o *Options) Validate() error {
 	if !slices.Contains(dryRuns(), o.DryRun) {
-		return fmt.Errorf("--dry-run is %q: it must be one of %s", o.DryRun, strings.Join(dryRuns(), ", "))
+		return fmt.Errorf("--dry-run is %q: it must be one of %s, as --dry-run=client", o.DryRun, strings.Join(dryRuns(), ", "))
 	}
 	if o.Output != "" && !slices.Contains(outputs(), o.Output) {
 		return fmt.Errorf("unknown output format %q: it must be one of %s", o.Output, strings.Join(outputs(), ", "))

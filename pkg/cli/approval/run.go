@@ -218,6 +218,7 @@ func (o *Options) printLink(ctx context.Context, proposal *v1alpha1.Proposal) er
 	}
 	fmt.Fprintf(o.ErrOut, "Warning: the link holds a token, a credential in your name for this one decision (%s), valid until %s. Whoever has it until then can confirm it.\n",
 		token.ApprovalName, token.ExpirationTimestamp.UTC().Format(time.RFC3339))
+	fmt.Fprintf(o.ErrOut, "It opens where srenix was installed with its approval page (Helm value approvalPage.enabled), which this command did not ask.\n")
 	_, err = fmt.Fprintln(o.Out, link(o.Link, token.Token, o.Reason))
 	return err
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
 )
@@ -26,6 +28,9 @@ func (p *page) line(format string, arguments ...any) {
 func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRunbook, decision v1alpha1.Decision) error {
 	p, spec := &page{}, &proposal.Spec
 	p.line("Proposal %s in namespace %s: %s", proposal.Name, proposal.Namespace, cmp.Or(string(proposal.Status.Phase), "phase unknown"))
+	if approvable := meta.FindStatusCondition(proposal.Status.Conditions, v1alpha1.ConditionApprovable); approvable != nil && proposal.Status.Phase == v1alpha1.ProposalApproved {
+		p.line("  Now:      %s", approvable.Message)
+	}
 	p.line("")
 	p.line("  Action:   %s, tier %s, chosen by %s", spec.ActionKind, spec.Tier, spec.Source)
 	p.line("  Target:   %s", object(&spec.Target))

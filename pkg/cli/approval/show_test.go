@@ -19,6 +19,7 @@ import (
 func TestShow(t *testing.T) {
 	for name, proposal := range map[string]string{
 		"a pod to delete":                "delete-orders-db-0",
+		"an approval that is held back":  "held-orders-db-0",
 		"a restart that a layer refuses": "restart-catalog",
 		"every path of a JSON patch, text that would forge the page, unknown result": "tls-web",
 		"a runbook, and no verdicts": "release-failover",

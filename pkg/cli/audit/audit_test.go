@@ -88,7 +88,7 @@ func TestVerifyCluster(t *testing.T) {
 		},
 		"nothing at all": {
 			arrange: func(s *server) { s.objects = nil }, code: 1,
-			stderr: "error: the chain is broken at audit event 0: it is missing, and the checkpoint of 1001 events covers it: the chain was cut at its end; no event before it verified\n",
+			stderr: "error: the chain is broken at audit event 0: it is missing, and the checkpoint of 1001 events covers it: the chain was cut at its end, or this is a copy of before that checkpoint; no event before it verified\n",
 		},
 		"nothing at all, and no checkpoint": {
 			arrange: func(s *server) { s.objects, s.latest = nil, nil }, code: 1,
@@ -97,7 +97,7 @@ func TestVerifyCluster(t *testing.T) {
 		},
 		"a tail that was cut off": {
 			arrange: func(s *server) { s.objects = s.objects[:900] }, code: 1,
-			stderr: "error: the chain is broken at audit event 900: it is missing, and the checkpoint of 1001 events covers it: the chain was cut at its end; 900 events before it verified, index 0 to 899\n",
+			stderr: "error: the chain is broken at audit event 900: it is missing, and the checkpoint of 1001 events covers it: the chain was cut at its end, or this is a copy of before that checkpoint; 900 events before it verified, index 0 to 899\n",
 		},
 		"events that no checkpoint covers yet": {
 			arrange: func(s *server) { s.latest = s.keys.latest(s.t, events, 900, 0) },

@@ -45,7 +45,7 @@ func TestVerifyFileAgainstCheckpoints(t *testing.T) {
 			Code: 1, Stderr: "error: verifying the newest checkpoint: the checkpoint is not in order: reading a checkpoint: it is signed by a key that is not among those given\n",
 		}},
 		"a tail that was cut": {[]string{"-f", file(t, jsonl(t, events[:9])), "--checkpoint", note, "--key", key}, result{
-			Code: 1, Stderr: "error: the chain is broken at audit event 9: it is missing, and the checkpoint of 12 events covers it: the chain was cut at its end; 9 events before it verified, index 0 to 8\n",
+			Code: 1, Stderr: "error: the chain is broken at audit event 9: it is missing, and the checkpoint of 12 events covers it: the chain was cut at its end, or this is a copy of before that checkpoint; 9 events before it verified, index 0 to 8\n",
 		}},
 		"a checkpoint that is none": {[]string{"-f", whole, "--checkpoint", whole}, result{
 			Code: 1, Stderr: "error: file " + whole + " is neither a signed checkpoint nor an AuditCheckpoint: make one with \"kubectl srenix audit checkpoint\"\nSee 'audit verify --help' for help and examples.\n",

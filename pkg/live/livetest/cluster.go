@@ -172,6 +172,12 @@ func (c *Cluster) Lists(resource schema.GroupVersionResource) int {
 	return c.resource(resource).lists
 }
 
+func (c *Cluster) fails(resource schema.GroupVersionResource) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.resource(resource).failure != nil
+}
+
 // versionsOf returns the resourceVersion of each object; a resource that is not
 // installed has none.
 func (c *Cluster) versionsOf(resource schema.GroupVersionResource) map[live.Key]string {

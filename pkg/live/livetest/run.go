@@ -5,6 +5,7 @@ package livetest
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,6 +26,22 @@ func Run(t testing.TB, engine *live.Engine, source live.Source) {
 	if err := engine.WaitForSync(ctx); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// RunPast is Run where inputs of the cluster may fail from the start. Once no others are
+// awaited, timeout is to step the engine's clock past its SyncTimeout.
+func RunPast(t testing.TB, engine *live.Engine, cluster *Cluster, timeout func()) {
+	t.Helper()
+	Start(t, engine, cluster)
+	Eventually(t, "the first sync awaits nothing but what fails", func() bool {
+		return !slices.ContainsFunc(engine.Awaited(), func(kind live.KindRef) bool { return !cluster.fails(kind.Resource()) })
+	})
+	Eventually(t, "the first sync to be over", func() bool {
+		if !engine.Synced() && len(engine.Awaited()) > 0 {
+			timeout()
+		}
+		return engine.Synced()
+	})
 }
 
 // Start runs an engine until the test ends.
