@@ -56,6 +56,12 @@ func TestServersErrors(t *testing.T) {
 			},
 			stderr: []string{"Error from server (Forbidden): ", "RateBudget: spent (wait until 05:00)", "\nEach refusal names what refuses", "kubectl describe proposal.srenix.io/" + pod + " -n shop"},
 		},
+		"what the approver may not do": {
+			arrange: func(s *server) {
+				s.fail["POST "+podPath+"/approve"] = forbidden(`admission webhook "approve.srenix.io" denied the request: Access: carol may not delete pods (ask somebody who has these rights to approve)`)
+			},
+			stderr: []string{"Access: carol may not delete pods", "\nA proposal does not say what you yourself may do", "--proposal " + pod + " -n shop --dry-run=server"},
+		},
 		"nobody known": {
 			arrange: func(s *server) { s.fail["GET "+podPath] = apierrors.NewUnauthorized("who are you?") },
 			stderr:  []string{"Error from server (Unauthorized): ", "kubectl auth whoami"},

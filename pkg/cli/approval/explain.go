@@ -13,6 +13,9 @@ import (
 	"github.com/srenix/srenix/pkg/cli"
 )
 
+// accessVerdict begins what a refusal says of the rights of who asks (pkg/policy, Access).
+const accessVerdict = "Access: "
+
 // explain adds to a server's error what to do next.
 func (p *proposals) explain(err error, name string) error {
 	next := ""
@@ -28,6 +31,8 @@ func (p *proposals) explain(err error, name string) error {
 		next = "Log in to the cluster again, and check who you are with: kubectl auth whoami"
 	case isLackOfRights(err):
 		next = fmt.Sprintf("ClusterRole srenix-approver gives these rights, where somebody binds it to you in namespace %[1]s. See what you may: kubectl auth can-i --list -n %[1]s", p.namespace)
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), accessVerdict):
+		next = fmt.Sprintf("A proposal does not say what you yourself may do. Ask before you approve: kubectl create approval --proposal %s -n %s --dry-run=server", name, p.namespace)
 	case apierrors.IsForbidden(err):
 		next = fmt.Sprintf("Each refusal names what refuses, and tells what would make it pass. See what every layer says: kubectl describe proposal.srenix.io/%s -n %s", name, p.namespace)
 	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "expirationSeconds"):
