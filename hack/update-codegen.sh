@@ -33,6 +33,20 @@ mkdir -p pkg/generated/openapi
   "${module}/pkg/apis/srenix/v1alpha1" \
   k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/runtime k8s.io/apimachinery/pkg/version
 
+echo "generating the typed client" >&2
+clients=pkg/generated
+rm -rf "${clients}/clientset" "${clients}/listers" "${clients}/informers"
+"${tools}/client-gen" --go-header-file "${header}" --clientset-name versioned --input-base "${module}/pkg/apis" \
+  --input srenix/v1alpha1 --input ops/v1alpha1 \
+  --output-dir "${clients}/clientset" --output-pkg "${module}/${clients}/clientset"
+"${tools}/lister-gen" --go-header-file "${header}" \
+  --output-dir "${clients}/listers" --output-pkg "${module}/${clients}/listers" \
+  "${module}/pkg/apis/srenix/v1alpha1" "${module}/pkg/apis/ops/v1alpha1"
+"${tools}/informer-gen" --go-header-file "${header}" \
+  --versioned-clientset-package "${module}/${clients}/clientset/versioned" --listers-package "${module}/${clients}/listers" \
+  --output-dir "${clients}/informers" --output-pkg "${module}/${clients}/informers" \
+  "${module}/pkg/apis/srenix/v1alpha1" "${module}/pkg/apis/ops/v1alpha1"
+
 echo "generating CRDs" >&2
 "${tools}/controller-gen" crd paths=./pkg/apis/ops/... output:crd:artifacts:config=artifacts/kustomize/base/crds
 

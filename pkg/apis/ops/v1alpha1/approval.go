@@ -140,6 +140,7 @@ type ApprovalStatus struct {
 // spec is immutable, and its name is derived from its token, so that the API
 // server itself lets each token through once.
 //
+// +genclient
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=srenix,shortName=appr

@@ -70,6 +70,8 @@ type AuditCheckpointSpec struct {
 // AuditCheckpoint is the newest signed checkpoint of the cluster's audit chain.
 // The only object is named "latest".
 //
+// +genclient
+// +genclient:nonNamespaced
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories=srenix,shortName=acp
 // +kubebuilder:printcolumn:name="Size",type=integer,JSONPath=`.spec.size`

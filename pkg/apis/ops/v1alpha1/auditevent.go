@@ -147,6 +147,8 @@ type AuditEventSpec struct {
 // AuditEvent is one immutable link of the cluster's audit chain. Creating the
 // object whose name is the next index is the compare-and-swap that orders all writers.
 //
+// +genclient
+// +genclient:nonNamespaced
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories=srenix,shortName=aev
 // +kubebuilder:printcolumn:name="Time",type=string,JSONPath=`.spec.time`

@@ -49,6 +49,7 @@ type InvestigationStatus struct {
 
 // Investigation is what srenix found out about a finding beyond detecting it.
 //
+// +genclient
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=srenix,shortName=inv

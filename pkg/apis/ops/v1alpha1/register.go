@@ -12,6 +12,11 @@ import (
 // SchemeGroupVersion is the group and version of this package.
 var SchemeGroupVersion = schema.GroupVersion{Group: "ops.srenix.io", Version: "v1alpha1"}
 
+// Resource qualifies a resource with this group.
+func Resource(resource string) schema.GroupResource {
+	return SchemeGroupVersion.WithResource(resource).GroupResource()
+}
+
 var (
 	// SchemeBuilder collects the functions that register this package.
 	SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes)

@@ -75,6 +75,7 @@ type SilenceSpec struct {
 // Silence marks findings of its own namespace as known, so that nobody is
 // bothered and nothing is proposed for them. They stay readable.
 //
+// +genclient
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:categories=srenix,shortName=sil
 // +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner`

@@ -102,6 +102,8 @@ type FindingStatus struct {
 	Proposals []string `json:"proposals,omitempty"`
 }
 
+// +genclient
+// +genclient:onlyVerbs=get,list,watch
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
 // Finding is trouble with a namespaced subject. It is computed, never stored.
@@ -127,6 +129,9 @@ type FindingList struct {
 	Items           []Finding `json:"items"`
 }
 
+// +genclient
+// +genclient:nonNamespaced
+// +genclient:onlyVerbs=get,list,watch
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
 // ClusterFinding is trouble with a cluster-scoped subject. It is computed, never stored.

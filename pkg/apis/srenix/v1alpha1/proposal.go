@@ -235,6 +235,11 @@ type ProposalStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
+// +genclient
+// +genclient:onlyVerbs=get,list,watch
+// +genclient:method=CreateToken,verb=create,subresource=token,input=github.com/srenix/srenix/pkg/apis/srenix/v1alpha1.ProposalTokenRequest,result=github.com/srenix/srenix/pkg/apis/srenix/v1alpha1.ProposalTokenRequest
+// +genclient:method=Approve,verb=create,subresource=approve,input=github.com/srenix/srenix/pkg/apis/srenix/v1alpha1.ProposalApproval,result=github.com/srenix/srenix/pkg/apis/srenix/v1alpha1.ProposalApproval
+// +genclient:method=GetRunbook,verb=get,subresource=runbook,result=github.com/srenix/srenix/pkg/apis/srenix/v1alpha1.ProposalRunbook
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
 // Proposal is a repair that a person may approve. It is computed, never stored.
