@@ -13,6 +13,7 @@ import (
 	"github.com/srenix/srenix/pkg/cli"
 	"github.com/srenix/srenix/pkg/cli/audit"
 	"github.com/srenix/srenix/pkg/cli/runbook"
+	"github.com/srenix/srenix/pkg/cli/status"
 )
 
 // newCommand returns the root of the command tree.
@@ -20,8 +21,8 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	command := &cobra.Command{
 		Use:         "kubectl-srenix",
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl srenix"},
-		Short:       "Work with what srenix has recorded",
-		Long: `Work with what srenix has recorded.
+		Short:       "See what stands, and work with what srenix has recorded",
+		Long: `See what stands, and work with what srenix has recorded.
 
 Findings and proposals are ordinary API objects: see them with
 "kubectl get findings.srenix.io" and "kubectl get proposals", and say yes or no
@@ -29,7 +30,7 @@ to a proposal with "kubectl create approval".`,
 		Args: cli.Subcommand,
 		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
-	command.AddCommand(audit.NewCommand(streams), runbook.NewCommand(streams), newVersionCommand(streams))
+	command.AddCommand(audit.NewCommand(streams), runbook.NewCommand(streams), status.NewCommand(streams), newVersionCommand(streams))
 	return command
 }
 

@@ -5,7 +5,9 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,6 +45,13 @@ func TestTheTypedClientFindsAndApproves(t *testing.T) {
 	finding, err := findings.Lister().Findings(ns).Get(proposed.Spec.Finding.Name)
 	if err != nil {
 		t.Fatal(err)
+	}
+
+	if output := kubectl(t, "srenix", "status", "-n", ns); !strings.Contains(output, "kubectl create approval --proposal "+proposed.Name+" -n "+ns) {
+		t.Errorf("kubectl srenix status does not tell what could be done about the worst:\n%s", output)
+	}
+	if output := kubectl(t, "srenix", "status", "-o", "json"); !json.Valid([]byte(output)) {
+		t.Errorf("kubectl srenix status -o json: %s", output)
 	}
 
 	proposals := client.SrenixV1alpha1().Proposals(ns)

@@ -1,0 +1,118 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package status is `kubectl srenix status`: what stands in a cluster or a namespace,
+// in a few lines. It reads what kubectl shows object by object, and nothing else.
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
+
+	"github.com/srenix/srenix/pkg/cli"
+	"github.com/srenix/srenix/pkg/generated/clientset/versioned"
+)
+
+const (
+	outputText = "text"
+	outputJSON = "json"
+)
+
+func outputs() []string { return []string{outputText, outputJSON} }
+
+// Options are the flags, and what follows from them.
+type Options struct {
+	*genericclioptions.ConfigFlags
+	genericiooptions.IOStreams
+
+	Output string
+
+	client versioned.Interface
+}
+
+// NewCommand returns `status`.
+func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	options := &Options{ConfigFlags: genericclioptions.NewConfigFlags(true), IOStreams: streams, Output: outputText}
+	command := &cobra.Command{
+		Use:   "status [-n NAMESPACE]",
+		Short: "Tell in a few lines what is wrong, what could be done and what is under way",
+		Long: `Tell in a few lines what is wrong, what could be done about it, what was approved
+and is under way, and what srenix itself cannot see, in all namespaces or in one.
+
+It takes the rights of ClusterRole srenix-viewer. What you may not read is left
+out, and said to be.`,
+		Example: `  # All namespaces
+  kubectl srenix status
+
+  # One namespace, for a script
+  kubectl srenix status -n shop -o json`,
+		DisableFlagsInUseLine: true,
+		Args:                  cli.NoArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := options.Complete(); err != nil {
+				return cli.UsageError(command, err)
+			}
+			return options.Run(command.Context())
+		},
+	}
+	options.AddFlags(command.Flags())
+	command.Flags().StringVarP(&options.Output, "output", "o", options.Output, `Output format: "text" or "json".`)
+	if err := command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(fmt.Sprintf("completing --output: %v", err))
+	}
+	return command
+}
+
+// Complete checks the flags and makes the client. It sends nothing.
+func (o *Options) Complete() error {
+	if !slices.Contains(outputs(), o.Output) {
+		return fmt.Errorf("unknown output format %q: it must be one of %s", o.Output, strings.Join(outputs(), ", "))
+	}
+	config, err := o.ToRESTConfig()
+	if err != nil {
+		return fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.WarningHandler = rest.NewWarningWriter(o.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
+	if o.client, err = versioned.NewForConfig(config); err != nil {
+		return fmt.Errorf("making a client of srenix.io: %w", err)
+	}
+	return nil
+}
+
+// Run prints what stands.
+func (o *Options) Run(ctx context.Context) error {
+	summary, err := read(ctx, o.client, *o.Namespace)
+	if err != nil {
+		return explain(err, *o.Namespace)
+	}
+	if o.Output == outputJSON {
+		encoder := json.NewEncoder(o.Out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(summary)
+	}
+	_, err = fmt.Fprint(o.Out, summary.text())
+	return err
+}
+
+// explain adds to a server's error what to do next.
+func explain(err error, namespace string) error {
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsServiceUnavailable(err):
+		return cli.WithHint(err, "The API srenix.io/v1alpha1 does not answer: is srenix installed in this cluster? See: kubectl get apiservice v1alpha1.srenix.io")
+	case apierrors.IsForbidden(err) && namespace == "":
+		return cli.WithHint(err, "Look at a namespace that you may view: kubectl srenix status -n NAMESPACE")
+	case apierrors.IsForbidden(err):
+		return cli.WithHint(err, "ClusterRole srenix-viewer gives these rights; it is part of view.")
+	}
+	return err
+}

@@ -1,0 +1,172 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	clienttesting "k8s.io/client-go/testing"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/cli"
+	"github.com/srenix/srenix/pkg/generated/clientset/versioned/fake"
+)
+
+var since = time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+
+func finding(namespace, name string, severity v1alpha1.Severity, age time.Duration, proposals ...string) *v1alpha1.Finding {
+	return &v1alpha1.Finding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: v1alpha1.FindingSpec{
+			Analyzer: "Test", Reason: "Broken", Severity: severity, Message: "It is\nbroken.", Since: metav1.NewTime(since.Add(-age)),
+		},
+		Status: v1alpha1.FindingStatus{Proposals: proposals},
+	}
+}
+
+func objects() []runtime.Object {
+	silenced := finding("shop", "known", v1alpha1.SeverityCritical, 0)
+	silenced.Status.SilencedBy = "weekend"
+	proposal := func(name string, phase v1alpha1.ProposalPhase) *v1alpha1.Proposal {
+		return &v1alpha1.Proposal{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Status: v1alpha1.ProposalStatus{Phase: phase}}
+	}
+	approval := func(name string, phase opsv1alpha1.ApprovalPhase, message string) *opsv1alpha1.Approval {
+		return &opsv1alpha1.Approval{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+			Spec:       opsv1alpha1.ApprovalSpec{Proposal: opsv1alpha1.ProposalReference{Name: "fix"}},
+			Status:     opsv1alpha1.ApprovalStatus{Phase: phase, Message: message},
+		}
+	}
+	return []runtime.Object{
+		silenced,
+		finding("shop", "slow", v1alpha1.SeverityWarning, 0),
+		finding("shop", "young", v1alpha1.SeverityCritical, time.Minute),
+		finding("bank", "old", v1alpha1.SeverityCritical, time.Hour, "fix"),
+		&v1alpha1.ClusterFinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "degraded"},
+			Spec:       v1alpha1.FindingSpec{Reason: v1alpha1.ReasonAnalyzerDegraded, Severity: v1alpha1.SeverityWarning, Message: "Nodes cannot see all that it needs."},
+		},
+		proposal("fix", v1alpha1.ProposalOpen), proposal("other", v1alpha1.ProposalBlocked), proposal("third", v1alpha1.ProposalOpen),
+		approval("a", opsv1alpha1.PhasePending, "the breaker is open"), approval("b", opsv1alpha1.PhaseSucceeded, ""), approval("c", "", ""),
+		&opsv1alpha1.AuditCheckpoint{
+			ObjectMeta: metav1.ObjectMeta{Name: opsv1alpha1.LatestAuditCheckpoint},
+			Spec:       opsv1alpha1.AuditCheckpointSpec{Size: 12, Time: metav1.NewMicroTime(since)},
+		},
+	}
+}
+
+// run prints the status; the resources of refused may not be listed or read.
+func run(t *testing.T, namespace, output string, refused ...string) (stdout string, err error) {
+	t.Helper()
+	client := fake.NewSimpleClientset(objects()...)
+	for _, resource := range refused {
+		client.PrependReactor("*", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(v1alpha1.Resource(resource), "", errors.New("no"))
+		})
+	}
+	var out bytes.Buffer
+	flags := genericclioptions.NewConfigFlags(true)
+	*flags.Namespace = namespace
+	o := &Options{ConfigFlags: flags, IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &out}, Output: output, client: client}
+	err = o.Run(t.Context())
+	return out.String(), err
+}
+
+func TestText(t *testing.T) {
+	for name, test := range map[string]struct {
+		namespace string
+		refused   []string
+		want      string
+	}{
+		"all namespaces": {want: `Findings    2 Critical, 1 Warning; 1 more are silenced
+  Critical  bank/old Broken, since 2026-02-03T03:05:06Z
+            It is broken.
+            kubectl create approval --proposal fix -n bank
+  Critical  shop/young Broken, since 2026-02-03T04:04:06Z
+            It is broken.
+  Warning   shop/slow Broken, since 2026-02-03T04:05:06Z
+            It is broken.
+Blind spots 1
+  Nodes cannot see all that it needs.
+Proposals   1 Blocked, 2 Open
+Approvals   2 under way
+  shop/a of fix: Pending the breaker is open
+  shop/c of fix: not yet picked up
+Audit       checkpoint of 12 events, signed 2026-02-03T04:05:06Z
+`},
+		"one without trouble, by somebody who may not see all": {namespace: "quiet", refused: []string{"approvals"}, want: `Findings    none
+Proposals   none
+Not read    approvals: approvals.srenix.io is forbidden: no
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			have, err := run(t, test.namespace, outputText, test.refused...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, have); diff != "" {
+				t.Errorf("(-want +have)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestJSONHasTheSame(t *testing.T) {
+	have, err := run(t, "", outputJSON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read summary
+	if err := json.Unmarshal([]byte(have), &read); err != nil {
+		t.Fatal(err)
+	}
+	text, err := run(t, "", outputText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(text, read.text()); diff != "" {
+		t.Errorf("(-text +text of the JSON)\n%s", diff)
+	}
+}
+
+func TestOnlyTheWorstAreNamed(t *testing.T) {
+	client := fake.NewSimpleClientset()
+	for i := range 2 * maximumWorst {
+		if err := client.Tracker().Add(finding("shop", string(rune('a'+i)), v1alpha1.SeverityInfo, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := read(t.Context(), client, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Worst) != maximumWorst || s.Worst[0].Name != "a" || s.Findings[v1alpha1.SeverityInfo] != 2*maximumWorst {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestWithoutFindingsThereIsNoStatus(t *testing.T) {
+	for namespace, hint := range map[string]string{"": "kubectl srenix status -n NAMESPACE", "shop": "srenix-viewer"} {
+		have, err := run(t, namespace, outputText, "findings")
+		var report strings.Builder
+		if err != nil {
+			cli.Report(&report, err)
+		}
+		if err == nil || have != "" || !strings.Contains(report.String(), hint) {
+			t.Errorf("namespace %q: %v, printed %q, reported %q", namespace, err, have, report.String())
+		}
+	}
+}
