@@ -85,7 +85,8 @@ test: ## Run all tests
 # somebody who changes something may lack one, CI may not.
 .PHONY: test-race
 test-race:
-	@if command -v "$$(go env CC)" >/dev/null; then set -x; go test -race -short ./pkg/live/... ./pkg/observations/... ./pkg/registry/... ./pkg/audit/... ./pkg/apiserver/... ./pkg/proposals/...; \
+	@if command -v "$$(go env CC)" >/dev/null; then set -x; go test -race -short ./pkg/live/... ./pkg/observations/... ./pkg/registry/... ./pkg/audit/... ./pkg/apiserver/... ./pkg/proposals/... \
+	  ./pkg/policy/... ./pkg/token/... ./pkg/evidence/... ./pkg/webhook/... ./pkg/approvalpage/...; \
 	else echo "skipped: the race detector needs a C compiler, and there is no $$(go env CC)" >&2; [ "$${CI:-false}" = false ]; fi
 
 # Random histories are cut short, for a quick look.

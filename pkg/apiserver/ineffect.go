@@ -28,8 +28,7 @@ const datingSlack = time.Hour
 
 // inEffect finds the audit events that decisions still depend on: what was decided
 // and done about digests that can be approved now, or that an unfinished approval is
-// for, and whatever is young enough that a token of then may be valid; and what
-// was denied, intended or done for a finding that stands, whether anything is
+// for; and what was denied, intended or done for a finding that stands, whether anything is
 // offered for it now or not, because the same digest is offered again when a silence
 // ends or a matcher sees fit. The digest of a finding that is gone never comes back,
 // since the next one begins later, and no token outlives the retention.
@@ -59,7 +58,7 @@ func (i inEffect) oldest(ctx context.Context) (oldest int64, any bool, err error
 			return 0, false, err
 		}
 		// They are in the chain's order, so the first is the oldest.
-		if first := slices.IndexFunc(events, i.counts); first >= 0 {
+		if first := slices.IndexFunc(events, counts); first >= 0 {
 			keep(events[first].Spec.Index)
 		}
 	}
@@ -79,16 +78,16 @@ func (i inEffect) oldest(ctx context.Context) (oldest int64, any bool, err error
 
 // counts tells whether something may still depend on an event about a decidable
 // digest. Minting and refusals cost whoever provokes them nothing, so that they must
-// not hold up pruning for as long as a proposal stands: they count for as long as
-// the token that they are about may be valid.
-func (i inEffect) counts(event opsv1alpha1.AuditEvent) bool {
+// not hold up pruning for as long as a proposal stands. While the token that they are
+// about may be valid, the retention keeps them.
+func counts(event opsv1alpha1.AuditEvent) bool {
 	switch event.Spec.Type {
 	case opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditDenialRecorded,
 		opsv1alpha1.AuditActionIntended, opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled,
 		opsv1alpha1.AuditRunbookReleased:
 		return true
 	}
-	return i.clock.Since(event.Spec.Time.Time) <= token.MaximumLifetime+token.Skew
+	return false
 }
 
 // decidable are the digests of standing proposals, and of unfinished approvals that

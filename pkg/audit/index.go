@@ -32,8 +32,10 @@ const (
 	refillAfter = time.Minute
 	// readers is how many events are read at the same time.
 	readers = 8
-	// oddClocks is how far the time that kube-apiserver created an event at may be from
-	// the one in it.
+	// mostRead is how many events are read one by one for a question. A few lists cost
+	// less than more of that, and somebody may have brought it about.
+	mostRead = 64
+	// oddClocks is how far apart the clocks of those who append may be.
 	oddClocks = 24 * time.Hour
 )
 
@@ -46,8 +48,8 @@ const (
 // are pruned oldest first: so if the one after the last that it knows is not there,
 // and the last still is, it knows them all. That is asked for each question, and costs
 // two readings by name whatever the length of the chain; an answer is as good as one
-// that was listed after the question. While it knows nothing, it says so, and the
-// events are listed.
+// that was listed after the question. While it knows nothing, or too much to be read one
+// by one, it says so, and the events are listed.
 type Index struct {
 	reader client.Reader
 	seed   maphash.Seed
@@ -63,17 +65,11 @@ type Index struct {
 	// before next.
 	filled       bool
 	oldest, next int64
-	postings     map[uint64][]posting
+	// postings are the indices of events by label, in ascending order.
+	postings map[uint64][]int64
 }
 
-// posting is one event under one label.
-type posting struct {
-	index int64
-	// created is when kube-apiserver stored it, in Unix seconds; 0 if that is not known.
-	created int64
-}
-
-// NewIndex returns an index that is empty until Run has filled it. The reader must ask
+// NewIndex returns an index that is empty until Run, or Fill, has filled it. The reader must ask
 // kube-apiserver and not a cache.
 func NewIndex(reader client.Reader) *Index {
 	return &Index{reader: reader, seed: maphash.MakeSeed(), turn: make(chan struct{}, 1)}
@@ -90,8 +86,9 @@ type indexedClient struct {
 
 // finder is a reader that may find events without reading all.
 type finder interface {
-	// find returns the events that have a label, unsorted and unchecked, and may leave
-	// out those from before since. It returns false where the events have to be listed.
+	// find returns the events that have a label and are of the types that are looked for
+	// by it, unsorted and unchecked, and may leave out those from before since. It returns
+	// false where the events have to be listed.
 	find(ctx context.Context, label, value string, since time.Time) ([]opsv1alpha1.AuditEvent, bool, error)
 }
 
@@ -105,7 +102,7 @@ func (x *Index) Run(ctx context.Context) error {
 		switch {
 		case !x.ready() && time.Since(failed) < refillAfter:
 		case !x.ready():
-			if err := x.fill(ctx); err != nil && ctx.Err() == nil {
+			if err := x.Fill(ctx); err != nil && ctx.Err() == nil {
 				failed = time.Now()
 				logger.Error(err, "The audit chain is not indexed, so that each decision takes the longer the longer it is", "again", refillAfter)
 			}
@@ -131,14 +128,17 @@ func (x *Index) ready() bool {
 // errNoIndex means that the index cannot tell, and that events have to be listed.
 var errNoIndex = errors.New("the audit chain is not indexed")
 
-// fill lists the labels of all events. An empty chain is not indexed: to list it costs
-// nothing.
-func (x *Index) fill(ctx context.Context) error {
+// Fill lists the labels of all events, unless they are known. An empty chain is not
+// indexed: to list it costs nothing.
+func (x *Index) Fill(ctx context.Context) error {
 	if err := x.begin(ctx); err != nil {
 		return err
 	}
 	defer func() { <-x.turn }()
-	postings, count := map[uint64][]posting{}, int64(0)
+	if x.ready() {
+		return nil
+	}
+	postings, count := map[uint64][]int64{}, int64(0)
 	oldest, newest := int64(-1), int64(-1)
 	for next := ""; ; {
 		page := &metav1.PartialObjectMetadataList{}
@@ -168,6 +168,9 @@ func (x *Index) fill(ctx context.Context) error {
 	if newest-oldest+1 != count {
 		return fmt.Errorf("%d audit events have indices from %d to %d: some are missing, see `kubectl srenix audit verify`", count, oldest, newest)
 	}
+	for _, indices := range postings {
+		slices.Sort(indices)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.filled, x.oldest, x.next, x.postings = true, oldest, newest+1, postings
@@ -184,23 +187,16 @@ func (x *Index) begin(ctx context.Context) error {
 	}
 }
 
-// post enters an event under its labels.
-func (x *Index) post(postings map[uint64][]posting, index int64, object metav1.Object) {
-	created := int64(0)
-	if at := object.GetCreationTimestamp(); !at.IsZero() {
-		created = at.Unix()
-	}
+// post enters an event under the labels by which it is looked for.
+func (x *Index) post(postings map[uint64][]int64, index int64, object metav1.Object) {
 	labels := object.GetLabels()
-	for _, label := range found {
-		if value, ok := labels[label]; ok {
+	for label, types := range lookedFor {
+		if value, ok := labels[label]; ok && types.has(labels[LabelType]) {
 			key := x.key(label, value)
-			postings[key] = append(postings[key], posting{index, created})
+			postings[key] = append(postings[key], index)
 		}
 	}
 }
-
-// found are the labels by which events are looked for one by one.
-var found = []string{LabelJTI, LabelBudget, LabelProposalUID}
 
 // key is of a label and its value. Two may share one: what is found is looked at.
 func (x *Index) key(label, value string) uint64 {
@@ -269,7 +265,8 @@ func (x *Index) read(ctx context.Context, index int64) (*opsv1alpha1.AuditEvent,
 
 // find implements finder.
 func (x *Index) find(ctx context.Context, label, value string, since time.Time) ([]opsv1alpha1.AuditEvent, bool, error) {
-	if !slices.Contains(found, label) || !x.ready() {
+	types, ok := lookedFor[label]
+	if !ok || !x.ready() {
 		return nil, false, nil
 	}
 	if err := x.follow(ctx); errors.Is(err, errNoIndex) {
@@ -277,42 +274,57 @@ func (x *Index) find(ctx context.Context, label, value string, since time.Time) 
 	} else if err != nil {
 		return nil, false, err
 	}
-	events := make([]*opsv1alpha1.AuditEvent, 0)
-	reading, within := errgroup.WithContext(ctx)
-	reading.SetLimit(readers)
-	var mu sync.Mutex
-	for _, index := range x.lookUp(label, value, since) {
-		reading.Go(func() error {
-			event, err := x.read(within, index)
-			if event != nil && event.Labels[label] == value {
-				mu.Lock()
-				defer mu.Unlock()
-				events = append(events, event)
+	indices, ok := x.lookUp(label, value)
+	if !ok {
+		return nil, false, nil
+	}
+	all := []opsv1alpha1.AuditEvent{}
+	for read := 0; len(indices) > 0; {
+		batch := indices[max(0, len(indices)-readers):] // the newest
+		indices = indices[:len(indices)-len(batch)]
+		if read += len(batch); read > mostRead {
+			return nil, false, nil
+		}
+		events, err := x.readAll(ctx, batch)
+		if err != nil {
+			return nil, false, err
+		}
+		recent := since.IsZero()
+		for _, event := range events {
+			recent = recent || event.Spec.Time.After(since.Add(-oddClocks))
+			if event.Labels[label] == value && types.has(event.Labels[LabelType]) {
+				all = append(all, *event)
 			}
-			return err
-		})
-	}
-	if err := reading.Wait(); err != nil {
-		return nil, false, err
-	}
-	all := make([]opsv1alpha1.AuditEvent, 0, len(events))
-	for _, event := range events {
-		all = append(all, *event)
+		}
+		if !recent && len(events) > 0 {
+			break
+		}
 	}
 	return all, true, nil
 }
 
-// lookUp returns the indices of the events that a label may have.
-func (x *Index) lookUp(label, value string, since time.Time) []int64 {
+// readAll returns those events that are there.
+func (x *Index) readAll(ctx context.Context, indices []int64) ([]*opsv1alpha1.AuditEvent, error) {
+	events := make([]*opsv1alpha1.AuditEvent, len(indices))
+	reading, within := errgroup.WithContext(ctx)
+	for i, index := range indices {
+		reading.Go(func() (err error) {
+			events[i], err = x.read(within, index)
+			return err
+		})
+	}
+	if err := reading.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(events, func(event *opsv1alpha1.AuditEvent) bool { return event == nil }), nil
+}
+
+// lookUp returns the indices of the events that a label may have, or false if the index
+// has been given up since it was followed.
+func (x *Index) lookUp(label, value string) ([]int64, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	var indices []int64
-	for _, at := range x.postings[x.key(label, value)] {
-		if since.IsZero() || at.created == 0 || at.created >= since.Add(-oddClocks).Unix() {
-			indices = append(indices, at.index)
-		}
-	}
-	return indices
+	return slices.Clone(x.postings[x.key(label, value)]), x.filled
 }
 
 // forget drops what was pruned.
@@ -334,7 +346,7 @@ func (x *Index) forget(ctx context.Context) {
 	}
 	x.oldest = oldest
 	for key, known := range x.postings {
-		known = slices.DeleteFunc(known, func(at posting) bool { return at.index < oldest })
+		known = slices.DeleteFunc(known, func(index int64) bool { return index < oldest })
 		if len(known) == 0 {
 			delete(x.postings, key)
 			continue

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -90,7 +91,7 @@ func TestIndexAnswersAsAListDoes(t *testing.T) {
 					}
 				}
 			case n < 8 && !index.ready():
-				if err := index.fill(t.Context()); err != nil {
+				if err := index.Fill(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			case n < 9:
@@ -137,12 +138,12 @@ func filled(t *testing.T, events int) (*Index, client.WithWatch, *counted) {
 	cluster, counts := newCluster(t), &counted{}
 	chain := newChain(cluster, nil)
 	for i := range events {
-		if _, err := chain.Append(t.Context(), about(i, i, 0, opsv1alpha1.AuditTokenMinted)); err != nil {
+		if _, err := chain.Append(t.Context(), about(i, i, 0, opsv1alpha1.AuditApprovalAccepted)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	index := NewIndex(counts.over(cluster))
-	if err := index.fill(t.Context()); err != nil || !index.ready() {
+	if err := index.Fill(t.Context()); err != nil || !index.ready() {
 		t.Fatalf("ready: %t, %v", index.ready(), err)
 	}
 	counts.gets, counts.lists = 0, 0
@@ -164,6 +165,116 @@ func TestAQuestionCostsWhatItFinds(t *testing.T) {
 	}
 }
 
+// TestWhatAnybodyCanBringAboutCostsOthersNothing asks about a proposal for which
+// somebody mints tokens and has layers refuse, and about a budget that is theirs alone.
+func TestWhatAnybodyCanBringAboutCostsOthersNothing(t *testing.T) {
+	const many = 10 * mostRead
+	for name, test := range map[string]struct {
+		kind  opsv1alpha1.AuditType
+		lists int
+	}{
+		"minting":       {opsv1alpha1.AuditTokenMinted, 0},
+		"being refused": {opsv1alpha1.AuditApprovalDenied, many/pageSize + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			index, cluster, counts := filled(t, 1)
+			chain := newChain(cluster, nil)
+			for i := range many {
+				if _, err := chain.Append(t.Context(), about(100+i, 0, 0, test.kind)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			through := Indexed(counts.over(cluster), index)
+			if _, err := ByJTI(t.Context(), through, "any"); err != nil { // to take them up
+				t.Fatal(err)
+			}
+			for what, query := range map[string]func(client.Reader) ([]opsv1alpha1.AuditEvent, error){
+				"digest": func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) {
+					return AboutDigest(t.Context(), r, "proposal-0", "sha256:d")
+				},
+				"budget": func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) {
+					return AcceptedSince(t.Context(), r, "approver-0", "WorkloadStateDrift", start.Add(-time.Hour))
+				},
+			} {
+				counts.gets, counts.lists = 0, 0
+				have, err := query(through)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if counts.gets > mostRead+2 || counts.lists > test.lists {
+					t.Errorf("%s: %d readings and %d lists, want at most %d and %d", what, counts.gets, counts.lists, mostRead+2, test.lists)
+				}
+				want, err := query(cluster)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, have); diff != "" {
+					t.Errorf("%s: (-listed +indexed)\n%s", what, diff)
+				}
+			}
+		})
+	}
+}
+
+// TestABudgetCostsWhatIsRecent has somebody approve for weeks, by clocks that are some
+// hours apart.
+func TestABudgetCostsWhatIsRecent(t *testing.T) {
+	cluster, counts := newCluster(t), &counted{}
+	clock := clocktesting.NewFakePassiveClock(start)
+	chain := NewChain(cluster, "apiserver", clock, nil)
+	random := rand.New(rand.NewPCG(1, 1))
+	at := start
+	for range 600 {
+		at = at.Add(time.Hour)
+		clock.SetTime(at.Add(time.Duration(random.Int64N(int64(oddClocks / 4)))))
+		if _, err := chain.Append(t.Context(), about(random.IntN(1000), 0, 0, opsv1alpha1.AuditApprovalAccepted)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index := NewIndex(counts.over(cluster))
+	if err := index.Fill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	through := Indexed(counts.over(cluster), index)
+	for _, since := range []time.Time{at.Add(-time.Hour), at.Add(-5 * time.Hour), start} {
+		want, err := AcceptedSince(t.Context(), cluster, "approver-0", "WorkloadStateDrift", since)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts.gets, counts.lists = 0, 0
+		have, err := AcceptedSince(t.Context(), through, "approver-0", "WorkloadStateDrift", since)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Errorf("since %s: (-listed +indexed)\n%s", since, diff)
+		}
+		if old := since.Equal(start); counts.gets > mostRead+2 || (counts.lists == 0) == old {
+			t.Errorf("since %s: %d readings and %d lists", since, counts.gets, counts.lists)
+		}
+	}
+}
+
+// TestAnIndexThatIsGivenUpAnswersNothing has somebody else find the end of the chain
+// gone, between following it and looking up.
+func TestAnIndexThatIsGivenUpAnswersNothing(t *testing.T) {
+	index, cluster, _ := filled(t, 3)
+	token := fmt.Sprintf("%032x", 1)
+	if indices, ok := index.lookUp(LabelJTI, token); !ok || len(indices) != 1 {
+		t.Fatalf("%v, %t", indices, ok)
+	}
+	events := stored(t, cluster)
+	if err := cluster.Delete(t.Context(), &events[len(events)-1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := index.follow(t.Context()); !errors.Is(err, errNoIndex) {
+		t.Fatal(err)
+	}
+	if indices, ok := index.lookUp(LabelJTI, token); ok {
+		t.Errorf("it still answers with %v", indices)
+	}
+}
+
 // TestAnIndexThatCannotTellSaysSo has the chain pruned past all that the index knows,
 // cut at its end, or gone.
 func TestAnIndexThatCannotTellSaysSo(t *testing.T) {
@@ -175,7 +286,7 @@ func TestAnIndexThatCannotTellSaysSo(t *testing.T) {
 			index, cluster, _ := filled(t, 3)
 			chain := newChain(cluster, nil)
 			for i := range 5 {
-				if _, err := chain.Append(t.Context(), about(100+i, 7, 0, opsv1alpha1.AuditTokenMinted)); err != nil {
+				if _, err := chain.Append(t.Context(), about(100+i, 7, 0, opsv1alpha1.AuditApprovalAccepted)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -229,7 +340,7 @@ func TestAChainWithGapsIsNotIndexed(t *testing.T) {
 		t.Fatal(err)
 	}
 	index := NewIndex(cluster)
-	if err := index.fill(t.Context()); err == nil || index.ready() {
+	if err := index.Fill(t.Context()); err == nil || index.ready() {
 		t.Errorf("ready: %t, %v", index.ready(), err)
 	}
 }
@@ -243,7 +354,7 @@ func TestWhoAsksAtTheSameTimeReadsTogether(t *testing.T) {
 	var asking sync.WaitGroup
 	for i := range 100 {
 		if i%10 == 0 {
-			if _, err := chain.Append(t.Context(), about(1000+i, 9, 0, opsv1alpha1.AuditTokenMinted)); err != nil {
+			if _, err := chain.Append(t.Context(), about(1000+i, 9, 0, opsv1alpha1.AuditApprovalAccepted)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -42,10 +42,31 @@ func AcceptedByJTI(ctx context.Context, reader client.Reader, jti string) ([]ops
 	return slices.DeleteFunc(events, func(event opsv1alpha1.AuditEvent) bool { return !IsDecision(event.Spec.Type) }), err
 }
 
-// AboutDigest returns every event about one digest of one proposal, oldest first.
+// typeSet are types of events; none means all.
+type typeSet []opsv1alpha1.AuditType
+
+func (t typeSet) has(label string) bool {
+	return len(t) == 0 || slices.Contains(t, opsv1alpha1.AuditType(label))
+}
+
+// lookedFor are the labels by which events are looked for, and of which types. What
+// somebody may bring about as often as they like, as minting, is looked for by nothing
+// that others share.
+var lookedFor = map[string]typeSet{
+	LabelJTI:    nil,
+	LabelBudget: {opsv1alpha1.AuditApprovalAccepted},
+	LabelProposalUID: {
+		opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditApprovalDenied, opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditSuperseded,
+		opsv1alpha1.AuditActionIntended, opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled,
+		opsv1alpha1.AuditRunbookReleased, opsv1alpha1.AuditVerified, opsv1alpha1.AuditNotVerified,
+	},
+}
+
+// AboutDigest returns what was decided about one digest of one proposal and done for
+// it, oldest first: not the tokens that were minted.
 func AboutDigest(ctx context.Context, reader client.Reader, proposal types.UID, digest string) ([]opsv1alpha1.AuditEvent, error) {
 	events, err := find(ctx, reader, LabelProposalUID, string(proposal), time.Time{}, func(spec *opsv1alpha1.AuditEventSpec) bool {
-		return spec.References.ProposalUID == proposal && spec.References.Digest == digest
+		return spec.References.ProposalUID == proposal && spec.References.Digest == digest && lookedFor[LabelProposalUID].has(string(spec.Type))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the audit events of proposal %s: %w", proposal, err)
@@ -57,19 +78,11 @@ func AboutDigest(ctx context.Context, reader client.Reader, proposal types.UID, 
 // becomes of its Approvals, oldest first: a person's no, and intents with what
 // became of them. What an intent led to is looked for in the chain alone.
 func Binding(ctx context.Context, reader client.Reader) ([]opsv1alpha1.AuditEvent, error) {
-	kinds := []opsv1alpha1.AuditType{
+	kinds := typeSet{
 		opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditActionIntended,
 		opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled,
 	}
-	var values []string
-	for _, kind := range kinds {
-		values = append(values, string(kind))
-	}
-	among, err := labels.NewRequirement(LabelType, selection.In, values)
-	if err != nil {
-		return nil, fmt.Errorf("selecting audit events by type: %w", err)
-	}
-	events, err := list(ctx, reader, client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*among)}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+	events, err := list(ctx, reader, kinds, nil, func(spec *opsv1alpha1.AuditEventSpec) bool {
 		return slices.Contains(kinds, spec.Type)
 	})
 	if err != nil {
@@ -80,7 +93,7 @@ func Binding(ctx context.Context, reader client.Reader) ([]opsv1alpha1.AuditEven
 
 // LastOfType returns the newest event of a type, or nil if there is none.
 func LastOfType(ctx context.Context, reader client.Reader, kind opsv1alpha1.AuditType) (*opsv1alpha1.AuditEventSpec, error) {
-	events, err := list(ctx, reader, client.MatchingLabels{LabelType: string(kind)}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+	events, err := list(ctx, reader, typeSet{kind}, nil, func(spec *opsv1alpha1.AuditEventSpec) bool {
 		return spec.Type == kind
 	})
 	if err != nil {
@@ -131,15 +144,27 @@ func find(ctx context.Context, reader client.Reader, label, value string, since 
 			return checked(events, matches)
 		}
 	}
-	return list(ctx, reader, client.MatchingLabels{label: value}, matches)
+	return list(ctx, reader, lookedFor[label], labels.Set{label: value}, matches)
 }
 
-// list reads the events with the labels that match, oldest first.
-func list(ctx context.Context, reader client.Reader, among client.ListOption, matches func(*opsv1alpha1.AuditEventSpec) bool) ([]opsv1alpha1.AuditEvent, error) {
+// list reads the events of some types and with a label that match, oldest first.
+func list(ctx context.Context, reader client.Reader, of typeSet, with labels.Set, matches func(*opsv1alpha1.AuditEventSpec) bool) ([]opsv1alpha1.AuditEvent, error) {
+	selector := labels.SelectorFromSet(with)
+	if len(of) > 0 {
+		var values []string
+		for _, kind := range of {
+			values = append(values, string(kind))
+		}
+		among, err := labels.NewRequirement(LabelType, selection.In, values)
+		if err != nil {
+			return nil, fmt.Errorf("selecting audit events by type: %w", err)
+		}
+		selector = selector.Add(*among)
+	}
 	var events []opsv1alpha1.AuditEvent
 	for next := ""; ; {
 		page := &opsv1alpha1.AuditEventList{}
-		if err := reader.List(ctx, page, among, client.Limit(pageSize), client.Continue(next)); err != nil {
+		if err := reader.List(ctx, page, client.MatchingLabelsSelector{Selector: selector}, client.Limit(pageSize), client.Continue(next)); err != nil {
 			return nil, err
 		}
 		events = append(events, page.Items...)

@@ -5,6 +5,7 @@ package executor
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/policy"
 )
 
@@ -49,8 +51,8 @@ func (w *world) checkOnce(approval *opsv1alpha1.Approval) {
 	}
 }
 
-// callsOf counts the calls that an undisturbed execution makes.
-func callsOf(t *testing.T, kind srenix.ActionKind) int {
+// callsOf counts the calls that an undisturbed execution makes in a new world.
+func callsOf(t *testing.T, newWorld func(*testing.T, srenix.ActionKind) *world, kind srenix.ActionKind) int {
 	t.Helper()
 	w := newWorld(t, kind)
 	approval, only := w.approve(approver), w.newProcess("executor-0")
@@ -65,11 +67,44 @@ func callsOf(t *testing.T, kind srenix.ActionKind) int {
 	return only.calls
 }
 
+// TestMintingCostsAnExecutionNothing has somebody mint tokens for the same proposal, which
+// takes no right to do anything with them.
+func TestMintingCostsAnExecutionNothing(t *testing.T) {
+	const minted = 300
+	undisturbed := callsOf(t, newWorld, srenix.ActionDeletePod)
+	disturbed := callsOf(t, func(t *testing.T, kind srenix.ActionKind) *world {
+		w := newWorld(t, kind)
+		chain := audit.NewChain(w.store, "apiserver/a", w.clock, io.Discard)
+		for i := range minted {
+			_, err := chain.Append(t.Context(), audit.Entry{Actor: "mallory", Type: opsv1alpha1.AuditTokenMinted, Message: "a token", References: opsv1alpha1.AuditReferences{
+				Namespace: w.proposal.Namespace, Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: w.proposal.Spec.Digest,
+				Approver: approver, JTI: fmt.Sprintf("%032x", i), DiagnosticClass: w.proposal.Spec.DiagnosticClass,
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return w
+	}, srenix.ActionDeletePod)
+	if disturbed > undisturbed+minted/10 { // to find the end of a longer chain
+		t.Errorf("%d calls, and %d where %d tokens were minted", undisturbed, disturbed, minted)
+	}
+}
+
+// newListingWorld has executors list the chain, as they do while it is not indexed. That
+// takes fewer calls, so that there are fewer moments for two executors to meet at.
+func newListingWorld(t *testing.T, kind srenix.ActionKind) *world {
+	t.Helper()
+	w := newWorld(t, kind)
+	w.lists = true
+	return w
+}
+
 // TestActsAtMostOnceWhereverItCrashes kills the executor at each of its calls,
 // before the call and after it went through, and lets another one go on.
 func TestActsAtMostOnceWhereverItCrashes(t *testing.T) {
 	for _, kind := range actingKinds {
-		calls := callsOf(t, kind)
+		calls := callsOf(t, newWorld, kind)
 		for call := range calls {
 			for _, answered := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/call %d/went through %t", kind, call, answered), func(t *testing.T) {
@@ -98,11 +133,11 @@ func TestActsAtMostOnceWhereverItCrashes(t *testing.T) {
 // then lets the first one go on.
 func TestActsAtMostOnceWithASecondExecutor(t *testing.T) {
 	for _, kind := range actingKinds {
-		calls := callsOf(t, kind)
+		calls := callsOf(t, newListingWorld, kind)
 		for call := range calls {
 			for _, meanwhile := range []time.Duration{0, TakeoverAfter + time.Second, SettleAfter + time.Second} {
 				t.Run(fmt.Sprintf("%s/call %d/after %s", kind, call, meanwhile), func(t *testing.T) {
-					w := newWorld(t, kind)
+					w := newListingWorld(t, kind)
 					approval := w.approve(approver)
 					first, second := w.newProcess("executor-0"), w.newProcess("executor-1")
 					first.pauseAt, first.pause = call, func() {
@@ -122,10 +157,10 @@ func TestActsAtMostOnceWithASecondExecutor(t *testing.T) {
 // executor each carry it out, one stopped before each of its calls.
 func TestActsAtMostOnceForADigest(t *testing.T) {
 	for _, kind := range actingKinds {
-		calls := callsOf(t, kind)
+		calls := callsOf(t, newListingWorld, kind)
 		for call := range calls {
 			t.Run(fmt.Sprintf("%s/call %d", kind, call), func(t *testing.T) {
-				w := newWorld(t, kind)
+				w := newListingWorld(t, kind)
 				w.heals = false
 				one, other := w.approve(approver), w.approve("joe@example.com")
 				first, second := w.newProcess("executor-0"), w.newProcess("executor-1")
@@ -184,7 +219,7 @@ func TestARecreatedApprovalDoesNotActAgain(t *testing.T) {
 // and the result, right before its action or right after it.
 func stoppedAfterIntent(t *testing.T, kind srenix.ActionKind, acted bool) (*world, *opsv1alpha1.Approval) {
 	t.Helper()
-	for call := range callsOf(t, kind) {
+	for call := range callsOf(t, newWorld, kind) {
 		w := newWorld(t, kind)
 		approval, first := w.approve(approver), w.newProcess("executor-0")
 		first.dieAt, first.answered = call, true

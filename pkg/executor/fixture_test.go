@@ -55,6 +55,8 @@ type world struct {
 	proposal *srenix.Proposal
 	// acts are the deletes and patches that went through, dry runs apart.
 	acts []string
+	// lists has executors find events of the chain without an index of it.
+	lists bool
 	// reported are the Kubernetes events that executors made.
 	reported []report
 	// heals makes the finding disappear with the action.

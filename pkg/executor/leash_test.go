@@ -173,7 +173,7 @@ func TestNothingIsClaimedWithoutTheSecondLeash(t *testing.T) {
 // It is taken away at each moment of an execution: what has no intent by then has none later.
 func TestAClaimIsGivenBackWithoutTheSecondLeash(t *testing.T) {
 	const kind = srenix.ActionPatchDeploymentAnnotation
-	for call := range callsOf(t, kind) {
+	for call := range callsOf(t, newWorld, kind) {
 		w := newWorld(t, kind)
 		approval, p, second := w.approve(approver), w.newProcess("executor-0"), &fickle{}
 		intended := false

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,6 +41,8 @@ var errCrashed = errors.New("the process is dead")
 type process struct {
 	*reconciler
 	world *world
+	index *audit.Index
+	turn  sync.Mutex // calls go one after the other
 	calls int
 	// dieAt is the call to die at, counted from 0: before it reaches the server, or
 	// with answered, after it went through and before the answer is seen.
@@ -63,6 +66,8 @@ func (w *world) newProcess(identity string) *process {
 		w.t.Fatal(err)
 	}
 	connection := p.connect()
+	p.index = audit.NewIndex(connection)
+	connection = audit.Indexed(connection, p.index)
 	chain := audit.NewChain(connection, component+"/"+identity, w.clock, io.Discard)
 	verifier := token.NewVerifier(w.keys, clusterUID, w.clock)
 	p.reconciler = &reconciler{
@@ -95,6 +100,8 @@ func (r recorder) Eventf(regarding, related runtime.Object, severity, reason, ac
 type report struct{ about, beside, severity, reason, action, note string }
 
 func (p *process) around(call func() error) error {
+	p.turn.Lock()
+	defer p.turn.Unlock()
 	if p.dead {
 		return errCrashed
 	}
@@ -286,5 +293,10 @@ func (p *process) run(approval *opsv1alpha1.Approval) {
 
 func (p *process) step(approval *opsv1alpha1.Approval) (ctrl.Result, error) {
 	ctx := klog.NewContext(p.world.t.Context(), klog.Logger{})
+	if !p.world.lists {
+		if err := p.index.Fill(ctx); err != nil && !p.dead {
+			p.world.t.Errorf("indexing the chain: %v", err)
+		}
+	}
 	return p.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(approval)})
 }

@@ -232,31 +232,31 @@ func TestStoredApprovalsShowInThePhase(t *testing.T) {
 // Who approved looks at the proposal for why nothing happens.
 func TestAnApprovedProposalSaysWhatItWaitsFor(t *testing.T) {
 	standing, _ := newWorld().run(t)
+	waits := opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhasePending, Message: "in words", Conditions: []metav1.Condition{
+		{Type: opsv1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: "BreakerOpen"},
+	}}
+	under := func(phase opsv1alpha1.ApprovalPhase) opsv1alpha1.ApprovalStatus {
+		return opsv1alpha1.ApprovalStatus{Phase: phase}
+	}
 	for name, test := range map[string]struct {
-		decision v1alpha1.Decision
-		phase    opsv1alpha1.ApprovalPhase
-		want     string
+		all  []opsv1alpha1.ApprovalStatus
+		want string
 	}{
-		"held back":            {v1alpha1.DecisionApprove, opsv1alpha1.PhasePending, "it is approved, and waits: the breaker is open"},
-		"being executed":       {v1alpha1.DecisionApprove, opsv1alpha1.PhaseExecuting, "it is approved, and being carried out"},
-		"somebody's other one": {v1alpha1.DecisionDeny, opsv1alpha1.PhasePending, "it is approved, and being carried out"},
+		"held back":                 {[]opsv1alpha1.ApprovalStatus{waits}, "it is approved, and waits: BreakerOpen, see approvals.ops.srenix.io approval-0"},
+		"held back after a new one": {[]opsv1alpha1.ApprovalStatus{under(opsv1alpha1.PhasePending), waits}, "it is approved, and waits: BreakerOpen, see approvals.ops.srenix.io approval-1"},
+		"just stored":               {[]opsv1alpha1.ApprovalStatus{under("")}, "it is approved, and being carried out"},
+		"another of it is at work":  {[]opsv1alpha1.ApprovalStatus{waits, under(opsv1alpha1.PhaseExecuting)}, "it is approved, and being carried out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
-			for i, of := range []struct {
-				decision v1alpha1.Decision
-				status   opsv1alpha1.ApprovalStatus
-			}{
-				{test.decision, opsv1alpha1.ApprovalStatus{Phase: test.phase, Message: "the breaker is open"}},
-				{v1alpha1.DecisionApprove, opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseExecuting}},
-			} {
+			for i, status := range test.all {
 				w.approvals = append(w.approvals, &opsv1alpha1.Approval{
 					ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprint("approval-", i), CreationTimestamp: metav1.NewTime(now)},
 					Spec: opsv1alpha1.ApprovalSpec{
-						Decision: of.decision, Token: "secret",
+						Decision: v1alpha1.DecisionApprove, Token: "secret",
 						Proposal: opsv1alpha1.ProposalReference{Name: standing.Name, UID: standing.UID, Digest: standing.Spec.Digest},
 					},
-					Status: of.status,
+					Status: status,
 				})
 			}
 			proposal, _ := w.run(t)

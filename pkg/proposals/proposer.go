@@ -151,7 +151,7 @@ func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *
 		condition.Status, condition.Message = metav1.ConditionFalse, decision.Message()
 	case status.Phase == v1alpha1.ProposalApproved:
 		condition.Status, condition.Message = metav1.ConditionFalse, "it is approved, and being carried out"
-		if held := heldBy(decided); held != "" {
+		if held := held(decided); held != "" {
 			condition.Message = "it is approved, and waits: " + held
 		}
 	case status.Phase == v1alpha1.ProposalExecuted:

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -102,14 +103,23 @@ func phase(kind v1alpha1.ActionKind, decided []*opsv1alpha1.Approval, denied, re
 	return v1alpha1.ProposalOpen
 }
 
-// heldBy is what the executor says of an approval that it does not carry out yet, or "".
-func heldBy(decided []*opsv1alpha1.Approval) string {
+// held tells why nothing is carried out yet, or nothing: some approvals wait, and none
+// is being carried out. The Approval has it in words, which may be about other namespaces.
+func held(decided []*opsv1alpha1.Approval) (why string) {
 	for _, approval := range decided {
-		if approval.Spec.Decision == v1alpha1.DecisionApprove && approval.Status.Phase == opsv1alpha1.PhasePending {
-			return approval.Status.Message
+		status := &approval.Status
+		if approval.Spec.Decision != v1alpha1.DecisionApprove {
+			continue
+		}
+		if status.Phase == opsv1alpha1.PhaseExecuting {
+			return ""
+		}
+		accepted := meta.FindStatusCondition(status.Conditions, opsv1alpha1.ConditionAccepted)
+		if status.Phase == opsv1alpha1.PhasePending && accepted != nil && accepted.Status == metav1.ConditionFalse {
+			why = fmt.Sprintf("%s, see approvals.ops.srenix.io %s", accepted.Reason, approval.Name)
 		}
 	}
-	return ""
+	return why
 }
 
 // maximumSummaries bounds what a proposal shows of its decisions, each of which

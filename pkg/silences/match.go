@@ -74,10 +74,14 @@ func Matches(match *opsv1alpha1.SilenceMatch, finding *v1alpha1.Finding) bool {
 
 // overBroad tells what a match hides that nobody can have meant, or nothing. A
 // finding that no silence can name stands for all that nobody has seen yet, so
-// that it does not matter in which words a match says "whatever it is".
-func overBroad(match *opsv1alpha1.SilenceMatch) string {
+// that it does not matter in which words a match says "whatever it is"; to name each
+// of several known analyzers says that too.
+func overBroad(match *opsv1alpha1.SilenceMatch, known []string) string {
 	hides := func(severity v1alpha1.Severity) bool {
-		return Matches(match, analyzers.NewFinding("?", v1alpha1.FindingSpec{Reason: "?", Severity: severity}))
+		unseen := func(analyzer string) bool {
+			return Matches(match, analyzers.NewFinding(analyzer, v1alpha1.FindingSpec{Reason: "?", Severity: severity}))
+		}
+		return unseen("?") || len(known) > 1 && !slices.ContainsFunc(known, func(name string) bool { return !unseen(name) })
 	}
 	switch {
 	case !hides(v1alpha1.SeverityCritical):

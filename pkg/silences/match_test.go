@@ -80,11 +80,13 @@ func TestOverBroad(t *testing.T) {
 		"a severity that does not exist":   {opsv1alpha1.SilenceMatch{Severities: []v1alpha1.Severity{"Odd"}}, false},
 		"a selector":                       {opsv1alpha1.SilenceMatch{Selector: labeled("a", metav1.LabelSelectorOpExists)}, false},
 		"an analyzer":                      {opsv1alpha1.SilenceMatch{Analyzers: []string{"a"}, Severities: all}, false},
+		"each analyzer by its name":        {opsv1alpha1.SilenceMatch{Analyzers: []string{"b", "a", "c"}}, true},
+		"each analyzer, for a reason":      {opsv1alpha1.SilenceMatch{Analyzers: []string{"b", "a"}, Reasons: []string{"r"}}, false},
 		"a reason, however severe it gets": {opsv1alpha1.SilenceMatch{Reasons: []string{"a"}, Severities: all[:1]}, false},
 		"a subject":                        {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "Pod", Name: "a"}}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if have := overBroad(&test.match); (have != "") != test.want {
+			if have := overBroad(&test.match, []string{"a", "b"}); (have != "") != test.want {
 				t.Errorf("over-broad: %q", have)
 			}
 		})

@@ -5,6 +5,8 @@ package silences
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +31,8 @@ const (
 
 	// inertAfter is how long a silence may match nothing: a night and a day.
 	inertAfter = 24 * time.Hour
+	// longest is how long a silence may hold and be taken for meant.
+	longest = 366 * 24 * time.Hour
 	// crowd is how many findings a person can have meant by one silence.
 	crowd = 20
 )
@@ -121,9 +125,14 @@ func (a analyzer) report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha
 	if why := a.unknown(match); why != "" {
 		return about(silence, Inert, v1alpha1.SeverityInfo, silence.CreationTimestamp, "can match no finding: "+why), true
 	}
-	if what := overBroad(match); what != "" {
+	detecting := slices.DeleteFunc(slices.Sorted(maps.Keys(a.known)), func(name string) bool { return name == Name })
+	if what := overBroad(match, detecting); what != "" {
 		return about(silence, OverBroad, v1alpha1.SeverityWarning, silence.CreationTimestamp,
 			fmt.Sprintf("hides %s. Name the analyzers, reasons or subjects that are meant.", what)), true
+	}
+	if silence.Spec.Expires.Sub(silence.CreationTimestamp.Time) > longest {
+		return about(silence, OverBroad, v1alpha1.SeverityWarning, silence.CreationTimestamp,
+			"holds for more than a year. Say until when somebody will have looked again."), true
 	}
 	matching := 0
 	for _, finding := range analyzers.DetectedFindings.List(view, silence.Namespace, nil) {
