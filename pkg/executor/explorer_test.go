@@ -20,7 +20,8 @@ import (
 // proposals/token and proposals/approve with the webhook. They stand still at
 // each request to the API server, which is explorer_server_test.go.
 //
-// Not in it: several approvals at work in one process (their targets are locked
+// Not in it: the index of the chain, with which the other tests of executors run (here
+// they list it, which is fewer places to stand still at), several approvals at work in one process (their targets are locked
 // against each other), clocks that differ, an API server that acts on a request
 // later than its client waits, and the cluster's own admission.
 func TestExplorer(t *testing.T) {
