@@ -1,0 +1,192 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package redaction
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const (
+	// shortestKey is how many bytes a key has at least (RFC 2104, section 3, advises
+	// the length of the hash).
+	shortestKey = sha256.Size
+	// digits of a pseudonym after its prefix: 48 bits, fewer than what is masked as a hash.
+	digits = 12
+)
+
+// Name is something that must not leave the cluster under its own name.
+type Name struct {
+	// Kind is what is named, as "Pod", "Namespace", "Host" or "User". Its letters
+	// begin the pseudonym.
+	Kind string
+	// Text is the name. An empty one is passed over.
+	Text string
+}
+
+// Redactor redacts texts that have a set of names in common, such as the parts of one
+// prompt, and restores the answer. It can be used by several goroutines.
+type Redactor struct {
+	key   []byte
+	names *trie
+	// restore leads from pseudonyms to names.
+	restore map[string]string
+	// atoms matches what earlier redaction has made, which stays as it is.
+	atoms *regexp.Regexp
+}
+
+// New makes a Redactor with the key of the cluster, of 32 bytes or more, and the names
+// that the caller knows. Of names that are equal but for their case, the first counts.
+func New(key []byte, names []Name) (*Redactor, error) {
+	if len(key) < shortestKey {
+		return nil, fmt.Errorf("the key for pseudonyms has %d bytes: give it %d random ones or more", len(key), shortestKey)
+	}
+	r := &Redactor{key: slices.Clone(key), names: &trie{}, restore: map[string]string{}}
+	for _, name := range names {
+		text := normalize(name.Text)
+		if text == "" || r.names.has(text) {
+			continue
+		}
+		pseudonym := r.pseudonym(name.Kind, text)
+		if _, taken := r.restore[pseudonym]; taken {
+			return nil, errors.New("two names have the same pseudonym: use another key")
+		}
+		r.names.add(text, pseudonym)
+		r.restore[pseudonym] = name.Text
+	}
+	alternatives := make([]string, 0, len(masks)+len(r.restore))
+	for _, mask := range masks {
+		alternatives = append(alternatives, regexp.QuoteMeta(mask))
+	}
+	for pseudonym := range r.restore {
+		alternatives = append(alternatives, pseudonym)
+	}
+	slices.Sort(alternatives)
+	atoms, err := regexp.Compile(strings.Join(alternatives, "|"))
+	if err != nil {
+		return nil, fmt.Errorf("matching pseudonyms: %w", err)
+	}
+	r.atoms = atoms
+	return r, nil
+}
+
+// pseudonym of a name. Case does not count: DNS does not tell it apart either.
+func (r *Redactor) pseudonym(kind, text string) string {
+	prefix := strings.Map(func(c rune) rune {
+		if 'a' <= c && c <= 'z' {
+			return c
+		}
+		return -1
+	}, strings.ToLower(kind))
+	if prefix == "" {
+		prefix = "name"
+	}
+	mac := hmac.New(sha256.New, r.key)
+	fmt.Fprintf(mac, "%s\x00%s", prefix, lower(text))
+	return prefix + "-" + hex.EncodeToString(mac.Sum(nil))[:digits]
+}
+
+// Redact masks and replaces all that must not leave, and brings the text into one
+// spelling: valid UTF-8 in compatibility composition (NFKC), without control
+// characters but tabs and newlines, and without escapes of plain characters.
+func (r *Redactor) Redact(text string) string {
+	for {
+		next := r.between(text, r.pass)
+		if next == text {
+			return text
+		}
+		text = next
+	}
+}
+
+// between applies a function to what lies between words that redaction has made.
+func (r *Redactor) between(text string, apply func(string) string) string {
+	var out strings.Builder
+	at := 0
+	for _, span := range r.atoms.FindAllStringIndex(text, -1) {
+		out.WriteString(apply(text[at:span[0]]))
+		out.WriteString(text[span[0]:span[1]])
+		at = span[1]
+	}
+	out.WriteString(apply(text[at:]))
+	return out.String()
+}
+
+// pass redacts what it can see at once. Where a name goes, another pass may see more.
+func (r *Redactor) pass(text string) string {
+	text = normalize(text)
+	var out strings.Builder
+	at := 0
+	for _, span := range merge(r.names.find(text), findSecrets(text)) {
+		out.WriteString(text[at:span.start])
+		out.WriteString(span.with)
+		at = span.end
+	}
+	out.WriteString(text[at:])
+	return out.String()
+}
+
+// Restore puts names back where their pseudonyms stand, whatever the case that a model
+// wrote them in. Masks stay.
+func (r *Redactor) Restore(text string) string {
+	return pseudonyms.ReplaceAllStringFunc(text, func(word string) string {
+		// The letters before a pseudonym may run into it, as in a name that began
+		// inside a longer word.
+		for i := range len(word) {
+			if name, known := r.restore[lower(word[i:])]; known {
+				return word[:i] + name
+			}
+		}
+		return word
+	})
+}
+
+// pseudonyms matches everything that is spelled like one.
+var pseudonyms = regexp.MustCompile(`[A-Za-z]+-[0-9a-fA-F]{12}`)
+
+// span is a part of a text and what stands there instead.
+type span struct {
+	start, end int
+	with       string
+}
+
+// merge puts names and secrets in one order, without overlaps. A secret that lies
+// within a name is that name. Otherwise a secret takes along every name that it
+// touches, so that no piece of either is left.
+func merge(names, secrets []span) []span {
+	var all []span
+	for _, secret := range secrets {
+		if !slices.ContainsFunc(names, func(name span) bool { return name.start <= secret.start && secret.end <= name.end }) {
+			all = append(all, secret)
+		}
+	}
+	marked := len(all)
+	all = append(all, names...)
+	secret := make(map[span]bool, marked)
+	for _, s := range all[:marked] {
+		secret[s] = true
+	}
+	slices.SortStableFunc(all, func(a, b span) int { return a.start - b.start })
+	var merged []span
+	for _, next := range all {
+		if len(merged) == 0 || merged[len(merged)-1].end <= next.start {
+			merged = append(merged, next)
+			continue
+		}
+		last := &merged[len(merged)-1]
+		joined := span{start: last.start, end: max(last.end, next.end), with: last.with}
+		if secret[next] && !secret[*last] {
+			joined.with = next.with
+		}
+		secret[joined] = secret[next] || secret[*last]
+		*last = joined
+	}
+	return merged
+}
