@@ -11,11 +11,15 @@ import (
 	"strings"
 )
 
-// Data is a text from the cluster as it may stand in a prompt: redacted, without
-// passages that read like instructions, each line behind a bar, between two lines
-// that nobody who writes such a text can foretell. Label says what it is, as "log".
-func (r *Redactor) Data(label, text string) string {
-	text = r.Redact(neutralize(r.Redact(text)))
+// Clean redacts a text and cuts out passages that read like instructions.
+func (r *Redactor) Clean(text string) string {
+	return r.Redact(neutralize(r.Redact(text)))
+}
+
+// Fence marks a text as data: each line behind a bar, between two lines that nobody who
+// writes such a text can foretell. Label says what it is, as "log". The text must be
+// clean already, and what is made of it must have no line breaks but newlines.
+func (r *Redactor) Fence(label, text string) string {
 	mac := hmac.New(sha256.New, r.key)
 	mac.Write([]byte(label + "\x00" + text))
 	fence := hex.EncodeToString(mac.Sum(nil))[:digits]
@@ -43,6 +47,7 @@ var instructions = regexp.MustCompile(`(?i)(?:` + strings.Join([]string{
 	`system\s+(?:prompt|override|message|notice)`,
 	// To answer in some way.
 	`(?:respond|reply|answer)\s+(?:only\s+)?(?:with|by|in|as|using)|(?:always|must|should|please|now)\s+(?:choose|select|pick|output|return|answer|reply|respond|print|say)`,
+	`(?:choose|select|pick|prefer)\W+(?:the\s+)?[a-z]+-[a-z-]+`,
 	`(?:choose|select|pick|output|return)\s+(?:the\s+)?(?:fixer|fix|option|action|name|following|json)`,
 	`["']?(?:fixer|choice|answer|action|fix)\\*["']?\s*[:=]\s*\\*["']`,
 	`(?:antworte|wähle|réponds|répondez|choisis|choisissez|responde|elige|escolha|rispondi|scegli|ответь|выбери|选择|回答|選択|選んで|선택)\S*`,

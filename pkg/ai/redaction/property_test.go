@@ -294,7 +294,7 @@ func FuzzRedact(f *testing.F) {
 		if left := r.names.find(r.atoms.ReplaceAllString(once, "\x00")); len(left) > 0 {
 			t.Fatalf("there are names in %q at %v", once, left)
 		}
-		data := r.Data("log", text)
+		data := r.Fence("log", r.Clean(text))
 		lines := strings.Split(strings.TrimSuffix(data, "\n"), "\n")
 		for _, line := range lines[1 : len(lines)-1] {
 			if !strings.HasPrefix(line, "| ") {

@@ -190,3 +190,9 @@ func merge(names, secrets []span) []span {
 	}
 	return merged
 }
+
+// Foreign tells whether a text has a word that is spelled like a pseudonym and is none
+// of this Redactor, as when a model makes one up.
+func (r *Redactor) Foreign(text string) bool {
+	return slices.ContainsFunc(pseudonyms.FindAllString(text, -1), func(word string) bool { return r.Restore(word) == word })
+}
