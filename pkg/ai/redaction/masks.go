@@ -62,7 +62,7 @@ var rules = []rule{
 	{pattern: regexp.MustCompile(`(?i)bearer\s+` + quotes + `?([^\s"',;\\]+)`), mask: maskToken},
 	{pattern: regexp.MustCompile(`(?i)basic\s+([A-Za-z0-9+/_-]{6,}={1,2}|[A-Za-z0-9+/_-]{16,})`), mask: maskToken},
 	// Assignments, flags, elements of XML, environment variables as objects, prose and SQL.
-	{pattern: regexp.MustCompile(`(?i)` + secretWord + `[A-Za-z0-9_.-]*` + quotes + `?[\s+]*(?::=|=>|[:=])[\s+]*(` + value + `)`), mask: maskSecret},
+	{pattern: regexp.MustCompile(`(?i)` + secretWord + `[A-Za-z0-9_.-]*` + quotes + `?[\s+]*(?::=|=>|[:=])[\s+]*((?:[|>][-+]?\s+)?` + value + `)`), mask: maskSecret},
 	{pattern: regexp.MustCompile(`(?i)--?[a-z0-9-]*` + secretWord + `[a-z0-9-]*\s+(` + value + `)`), mask: maskSecret},
 	{pattern: regexp.MustCompile(`(?i)<[^<>]*` + secretWord + `[^<>]*>([^<]+)`), mask: maskSecret},
 	{pattern: regexp.MustCompile(`(?i)name` + quotes + `?\s*:\s*` + quotes + `?[A-Za-z0-9_.-]*(?:` + secretWord + `|key)[A-Za-z0-9_.-]*` + quotes + `?[\s,]+` + quotes + `?value` + quotes + `?\s*:\s*(` + value + `)`), mask: maskSecret},

@@ -13,23 +13,21 @@ const (
 	// inWords is how many bytes a name has at least to be looked for within longer
 	// words too. Shorter ones would tear ordinary words apart.
 	inWords = 5
-	// cutAfter is how many bytes of a name identify it where the rest was cut off.
-	// Kubernetes cuts what it derives names from to make room for a suffix
-	// (apiserver/pkg/storage/names, maxGeneratedNameLength).
-	cutAfter = 40
+	// cutAfter is how many bytes of a name give it away where the rest was cut off, and
+	// longestCut how many such a rest follows at most: names of pods are labels of DNS.
+	cutAfter   = 40
+	longestCut = 63
 )
 
-// trie finds names, whatever their case.
+// trie finds words, whatever their case.
 type trie struct {
 	next map[byte]*trie
-	// pseudonym of the name that ends here.
-	pseudonym string
-	// cut is that of the first name which goes on from here, if this is far enough.
-	cut string
+	// with is what stands in place of the word that ends here; empty if none does.
+	with string
 }
 
-func (t *trie) add(name, pseudonym string) {
-	for i, c := range []byte(lower(name)) {
+func (t *trie) add(word, with string) {
+	for _, c := range []byte(lower(word)) {
 		if t.next == nil {
 			t.next = map[byte]*trie{}
 		}
@@ -37,52 +35,45 @@ func (t *trie) add(name, pseudonym string) {
 			t.next[c] = &trie{}
 		}
 		t = t.next[c]
-		if i+1 >= cutAfter && t.cut == "" {
-			t.cut = pseudonym
-		}
 	}
-	t.pseudonym = pseudonym
+	t.with = with
 }
 
-func (t *trie) has(name string) bool {
-	for _, c := range []byte(lower(name)) {
+func (t *trie) has(word string) bool {
+	for _, c := range []byte(lower(word)) {
 		if t = t.next[c]; t == nil {
 			return false
 		}
 	}
-	return t.pseudonym != ""
+	return t.with != ""
 }
 
-// find returns where names are, the longest first at each place, without overlaps.
+// find returns where words are, the longest first at each place, without overlaps.
 func (t *trie) find(text string) []span {
 	var spans []span
 	folded := lower(text)
 	for i := 0; i < len(text); {
-		length, pseudonym := t.longest(text, folded, i)
+		length, with := t.longest(text, folded, i)
 		if length == 0 {
 			i++
 			continue
 		}
-		spans = append(spans, span{start: i, end: i + length, with: pseudonym})
+		spans = append(spans, span{start: i, end: i + length, with: with})
 		i += length
 	}
 	return spans
 }
 
-func (t *trie) longest(text, folded string, start int) (length int, pseudonym string) {
+func (t *trie) longest(text, folded string, start int) (length int, with string) {
 	for i := start; i < len(folded); i++ {
 		if t = t.next[folded[i]]; t == nil {
 			break
 		}
-		here := t.pseudonym
-		if here == "" {
-			here = t.cut
-		}
-		if here != "" && (i+1-start >= inWords || alone(text, start, i+1)) {
-			length, pseudonym = i+1-start, here
+		if t.with != "" && (i+1-start >= inWords || alone(text, start, i+1)) {
+			length, with = i+1-start, t.with
 		}
 	}
-	return length, pseudonym
+	return length, with
 }
 
 // alone tells whether no letter or digit is next to a part of a text. The letter of an

@@ -40,6 +40,8 @@ func visible(r rune) rune {
 	switch {
 	case r == '\n' || r == '\t':
 		return r
+	case r == '\u2028' || r == '\u2029': // the separators of lines and paragraphs
+		return '\n'
 	case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Variation_Selector):
 		return -1
 	}

@@ -154,6 +154,15 @@ func around(t *rapid.T, text string, word bool) string {
 	return places[rapid.SampledFrom(possible).Draw(t, "place")](text)
 }
 
+// rest is a text with a zero byte in place of each word that redaction made.
+func rest(r *Redactor, text string) string {
+	spans := r.atoms.find(text)
+	for i := range spans {
+		spans[i].with = "\x00"
+	}
+	return replace(text, spans)
+}
+
 // pieces are parts of a text of a length.
 func pieces(text string, length int) []string {
 	var all []string
@@ -220,13 +229,13 @@ func TestNoNameIsLeft(t *testing.T) {
 			text.WriteString(around(t, written, len(name.Text) >= inWords) + rapid.SampledFrom([]string{" ", "\n", "/", ".", "-", ":", `","`}).Draw(t, "between"))
 		}
 		redacted := r.Redact(text.String())
-		left := lower(r.atoms.ReplaceAllString(redacted, "\x00"))
+		left := lower(rest(r, redacted))
 		for _, name := range all {
 			if len(name.Text) >= inWords && strings.Contains(left, name.Text) {
 				t.Fatalf("%s is left: %q became %q", name.Text, text.String(), redacted)
 			}
 		}
-		again := r.names.find(r.atoms.ReplaceAllString(redacted, "\x00"))
+		again := r.names.find(rest(r, redacted))
 		if len(again) > 0 {
 			t.Fatalf("there are names in %q at %v", redacted, again)
 		}
@@ -291,7 +300,7 @@ func FuzzRedact(f *testing.F) {
 		if twice := r.Redact(once); twice != once {
 			t.Fatalf("%q became %q and then %q", text, once, twice)
 		}
-		if left := r.names.find(r.atoms.ReplaceAllString(once, "\x00")); len(left) > 0 {
+		if left := r.names.find(rest(r, once)); len(left) > 0 {
 			t.Fatalf("there are names in %q at %v", once, left)
 		}
 		data := r.Fence("log", r.Clean(text))
@@ -300,9 +309,6 @@ func FuzzRedact(f *testing.F) {
 			if !strings.HasPrefix(line, "| ") {
 				t.Fatalf("a line breaks out of the fence:\n%s", data)
 			}
-		}
-		if again := r.Redact(data); !strings.HasSuffix(again, lines[len(lines)-1]+"\n") {
-			t.Fatalf("redacting the data breaks its fence:\n%s", again)
 		}
 	})
 }

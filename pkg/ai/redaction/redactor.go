@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
@@ -34,12 +35,12 @@ type Name struct {
 // Redactor redacts texts that have a set of names in common, such as the parts of one
 // prompt, and restores the answer. It can be used by several goroutines.
 type Redactor struct {
-	key   []byte
+	key []byte
+	// names leads to pseudonyms.
 	names *trie
-	// restore leads from pseudonyms to names.
-	restore map[string]string
-	// atoms matches what earlier redaction has made, which stays as it is.
-	atoms *regexp.Regexp
+	// atoms are what redaction makes, which stays as it is: pseudonyms, which lead to
+	// names, and masks, which lead to themselves.
+	atoms *trie
 }
 
 // New makes a Redactor with the key of the cluster, of 32 bytes or more, and the names
@@ -48,33 +49,37 @@ func New(key []byte, names []Name) (*Redactor, error) {
 	if len(key) < shortestKey {
 		return nil, fmt.Errorf("the key for pseudonyms has %d bytes: give it %d random ones or more", len(key), shortestKey)
 	}
-	r := &Redactor{key: slices.Clone(key), names: &trie{}, restore: map[string]string{}}
-	for _, name := range names {
+	r := &Redactor{key: slices.Clone(key), names: &trie{}, atoms: &trie{}}
+	for _, mask := range masks {
+		r.atoms.add(mask, mask)
+	}
+	for _, name := range withCut(names) {
 		text := normalize(name.Text)
 		if text == "" || r.names.has(text) {
 			continue
 		}
 		pseudonym := r.pseudonym(name.Kind, text)
-		if _, taken := r.restore[pseudonym]; taken {
+		if r.atoms.has(pseudonym) {
 			return nil, errors.New("two names have the same pseudonym: use another key")
 		}
 		r.names.add(text, pseudonym)
-		r.restore[pseudonym] = name.Text
+		r.atoms.add(pseudonym, name.Text)
 	}
-	alternatives := make([]string, 0, len(masks)+len(r.restore))
-	for _, mask := range masks {
-		alternatives = append(alternatives, regexp.QuoteMeta(mask))
-	}
-	for pseudonym := range r.restore {
-		alternatives = append(alternatives, pseudonym)
-	}
-	slices.Sort(alternatives)
-	atoms, err := regexp.Compile(strings.Join(alternatives, "|"))
-	if err != nil {
-		return nil, fmt.Errorf("matching pseudonyms: %w", err)
-	}
-	r.atoms = atoms
 	return r, nil
+}
+
+// withCut adds the beginnings of long names. Kubernetes cuts what it derives names from
+// to make room for a suffix (apiserver/pkg/storage/names, maxGeneratedNameLength).
+func withCut(names []Name) []Name {
+	all := slices.Clone(names)
+	for _, name := range names {
+		for length := cutAfter; length < min(len(name.Text), longestCut); length++ {
+			if utf8.RuneStart(name.Text[length]) {
+				all = append(all, Name{Kind: name.Kind, Text: name.Text[:length]})
+			}
+		}
+	}
+	return all
 }
 
 // pseudonym of a name. Case does not count: DNS does not tell it apart either.
@@ -110,21 +115,20 @@ func (r *Redactor) Redact(text string) string {
 func (r *Redactor) between(text string, apply func(string) string) string {
 	var out strings.Builder
 	at := 0
-	for _, span := range r.atoms.FindAllStringIndex(text, -1) {
-		out.WriteString(apply(text[at:span[0]]))
-		out.WriteString(text[span[0]:span[1]])
-		at = span[1]
+	for _, span := range r.atoms.find(text) {
+		out.WriteString(apply(text[at:span.start]))
+		out.WriteString(text[span.start:span.end])
+		at = span.end
 	}
 	out.WriteString(apply(text[at:]))
 	return out.String()
 }
 
-// pass redacts what it can see at once. Where a name goes, another pass may see more.
-func (r *Redactor) pass(text string) string {
-	text = normalize(text)
+// replace puts what spans say in their places.
+func replace(text string, spans []span) string {
 	var out strings.Builder
 	at := 0
-	for _, span := range merge(r.names.find(text), findSecrets(text)) {
+	for _, span := range spans {
 		out.WriteString(text[at:span.start])
 		out.WriteString(span.with)
 		at = span.end
@@ -133,19 +137,25 @@ func (r *Redactor) pass(text string) string {
 	return out.String()
 }
 
+// pass redacts what it can see at once. Where a name goes, another pass may see more.
+func (r *Redactor) pass(text string) string {
+	text = normalize(text)
+	return replace(text, merge(r.names.find(text), findSecrets(text)))
+}
+
 // Restore puts names back where their pseudonyms stand, whatever the case that a model
 // wrote them in. Masks stay.
-func (r *Redactor) Restore(text string) string {
-	return pseudonyms.ReplaceAllStringFunc(text, func(word string) string {
-		// The letters before a pseudonym may run into it, as in a name that began
-		// inside a longer word.
-		for i := range len(word) {
-			if name, known := r.restore[lower(word[i:])]; known {
-				return word[:i] + name
-			}
-		}
-		return word
+func (r *Redactor) Restore(text string) string { return replace(text, r.atoms.find(text)) }
+
+// Foreign tells whether a text has a word that is spelled like a pseudonym and is none
+// of this Redactor, as when a model makes one up.
+func (r *Redactor) Foreign(text string) bool {
+	foreign := false
+	r.between(text, func(text string) string {
+		foreign = foreign || pseudonyms.MatchString(text)
+		return text
 	})
+	return foreign
 }
 
 // pseudonyms matches everything that is spelled like one.
@@ -189,10 +199,4 @@ func merge(names, secrets []span) []span {
 		*last = joined
 	}
 	return merged
-}
-
-// Foreign tells whether a text has a word that is spelled like a pseudonym and is none
-// of this Redactor, as when a model makes one up.
-func (r *Redactor) Foreign(text string) bool {
-	return slices.ContainsFunc(pseudonyms.FindAllString(text, -1), func(word string) bool { return r.Restore(word) == word })
 }
