@@ -113,11 +113,7 @@ func New(options Options) (*Client, error) {
 	}
 	config := openai.DefaultConfig("")
 	config.BaseURL = strings.TrimSuffix(options.BaseURL, "/")
-	config.HTTPClient = &http.Client{
-		Transport: &transport{next: connection, keyFile: options.KeyFile, limit: options.ResponseBytes, clock: options.Clock, sent: c.metrics.requests.Inc},
-		// A redirect would take the prompt to where nobody configured it to go.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	config.HTTPClient = &http.Client{Transport: &transport{next: connection, keyFile: options.KeyFile, limit: options.ResponseBytes, clock: options.Clock, sent: c.metrics.requests.Inc}}
 	c.openai = openai.NewClientWithConfig(config)
 	return c, nil
 }
@@ -190,13 +186,7 @@ func (c *Client) ask(ctx context.Context, messages []openai.ChatCompletionMessag
 	if err != nil {
 		return "", err
 	}
-	defer func() {
-		if record.Attempts == 0 {
-			leave(Canceled) // whatever kept it from being sent was not the endpoint
-			return
-		}
-		leave(OutcomeOf(err))
-	}()
+	defer func() { leave(OutcomeOf(err)) }()
 	ctx, stop := c.within(ctx)
 	defer stop()
 	backoff := wait.Backoff{Duration: firstPause, Factor: 2, Jitter: 0.5, Steps: math.MaxInt32}

@@ -16,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -113,6 +112,18 @@ func (b *bench) finish(t *testing.T, done <-chan result) result {
 	return ended
 }
 
+// await returns what a call ended with that is under way and does not pause.
+func await(t *testing.T, done <-chan result) result {
+	t.Helper()
+	select {
+	case ended := <-done:
+		return ended
+	case <-time.After(deadline):
+		t.Fatal("the call goes on")
+		return result{}
+	}
+}
+
 func (b *bench) until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, deadline, true, func(context.Context) (bool, error) { return condition(), nil })
@@ -191,7 +202,7 @@ func TestACallThatTakesTooLongIsATimeout(t *testing.T) {
 	done := b.start(t.Context())
 	b.arrived(t)
 	b.clock.Step(30 * time.Second)
-	ended := <-done
+	ended := await(t, done)
 	if got := model.OutcomeOf(ended.err); got != model.Timeout {
 		t.Fatalf("the outcome is %s (%v)", got, ended.err)
 	}
@@ -208,7 +219,7 @@ func TestAResponseThatNeverEndsIsATimeoutToo(t *testing.T) {
 	done := b.start(ctx)
 	b.arrived(t)
 	b.clock.Step(30 * time.Second)
-	if got := model.OutcomeOf((<-done).err); got != model.Timeout {
+	if got := model.OutcomeOf(await(t, done).err); got != model.Timeout {
 		t.Fatalf("the outcome is %s", got)
 	}
 }
@@ -220,7 +231,7 @@ func TestACallerCanGiveUp(t *testing.T) {
 	done := b.start(ctx)
 	b.arrived(t)
 	cancel()
-	if got := model.OutcomeOf((<-done).err); got != model.Canceled {
+	if got := model.OutcomeOf(await(t, done).err); got != model.Canceled {
 		t.Fatalf("the outcome is %s", got)
 	}
 }
@@ -254,7 +265,7 @@ func TestRetryAfterIsHonored(t *testing.T) {
 				t.Fatalf("before its time %d timers run and %d requests were sent", waiters, requests)
 			}
 			b.clock.Step(time.Millisecond)
-			if ended := <-done; ended.err != nil || ended.answer.Record.Attempts != 2 {
+			if ended := await(t, done); ended.err != nil || ended.answer.Record.Attempts != 2 {
 				t.Fatalf("got %+v, %v", ended.answer, ended.err)
 			}
 		})
@@ -318,7 +329,7 @@ func TestTheBreakerLeavesAFailingEndpointAlone(t *testing.T) {
 	b.until(t, "the trial is under way", func() bool { return len(b.server.Requests()) == 7 })
 	want(model.BreakerOpen, 7) // and only one
 	b.server.Release()
-	if ended := <-trial; ended.err != nil {
+	if ended := await(t, trial); ended.err != nil {
 		t.Fatal(ended.err)
 	}
 	b.server.Script(scripted.ServerError)
@@ -352,14 +363,14 @@ func TestACallThatIsGivenUpBeforeItsTurnDoesNotOpenTheBreaker(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	third := b.start(ctx)
-	if got := model.OutcomeOf((<-third).err); got != model.Canceled {
+	if got := model.OutcomeOf(await(t, third).err); got != model.Canceled {
 		t.Fatalf("the third call ends with %s", got)
 	}
 	b.server.Release()
-	if ended := <-first; ended.err != nil {
+	if ended := await(t, first); ended.err != nil {
 		t.Fatal(ended.err)
 	}
-	if ended := <-second; ended.err != nil {
+	if ended := await(t, second); ended.err != nil {
 		t.Fatal(ended.err)
 	}
 	if _, err := b.Ask(t.Context(), question); err != nil {
@@ -376,23 +387,28 @@ func TestOneSlowCallDoesNotDelayAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.server.Release()
-	if ended := <-slow; ended.err != nil {
+	if ended := await(t, slow); ended.err != nil {
 		t.Fatal(ended.err)
 	}
 }
 
 func TestConcurrencyIsLimited(t *testing.T) {
 	b := setUp(t, func(o *model.Options) { o.Concurrency = 2 })
-	var group sync.WaitGroup
+	b.server.Script(scripted.Slow)
+	var calls []<-chan result
 	for range 24 {
-		group.Go(func() {
-			if _, err := b.Ask(t.Context(), question); err != nil {
-				t.Error(err)
-			}
-		})
+		calls = append(calls, b.start(t.Context()))
 	}
-	group.Wait()
-	if peak := b.server.Peak(); peak > 2 {
+	b.until(t, "all calls have begun", func() bool { return b.clock.Waiters() == 24 })
+	b.arrived(t)
+	b.arrived(t)
+	b.server.Release()
+	for _, done := range calls {
+		if ended := await(t, done); ended.err != nil {
+			t.Error(ended.err)
+		}
+	}
+	if peak := b.server.Peak(); peak != 2 {
 		t.Errorf("%d requests were under way at once", peak)
 	}
 }
@@ -440,7 +456,7 @@ func TestRequestsUnderWayCountAsWhatTheyMayUse(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	b.server.Release()
-	if ended := <-slow; ended.err != nil {
+	if ended := await(t, slow); ended.err != nil {
 		t.Fatal(ended.err)
 	}
 	if _, err := b.Ask(t.Context(), question); err != nil {

@@ -20,7 +20,8 @@ import (
 
 // transport sends the key along and reads responses whole, as far as they may go. It
 // makes errors of all that is no answer, so that nobody after it looks into what an
-// endpoint says when it fails.
+// endpoint says when it fails, or follows a redirect, which would take the prompt to
+// where nobody configured it to go.
 type transport struct {
 	next    http.RoundTripper
 	keyFile string

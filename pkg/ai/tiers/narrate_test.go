@@ -118,6 +118,15 @@ func TestNarrateTakesHostsOfServices(t *testing.T) {
 	}
 }
 
+func TestNarrateMasksWhatTheModelDoesNotHaveFromHere(t *testing.T) {
+	b := setUp(t, scripted.Strict)
+	b.server.Reply(narrator(t, "It crashes. It connects to 10.0.0.7 with password=hunter2 and fails."))
+	got, err := b.Narrate(t.Context(), crash())
+	if want := "It crashes. It connects to [address] with password=[secret] and fails."; err != nil || got.Text != want {
+		t.Errorf("got %q, %v, not %q", got.Text, err, want)
+	}
+}
+
 func TestNarrateFailsSoftly(t *testing.T) {
 	for behavior, want := range map[scripted.Behavior]model.Outcome{
 		scripted.WrongTypes: model.WrongType, scripted.BareName: model.Malformed, scripted.CutJSON: model.Malformed,
