@@ -289,7 +289,9 @@ func (s *Server) respond(writer http.ResponseWriter, request *Request, behavior 
 	case NotJSON:
 		raw(writer, "<html>It works!</html>")
 	case InvalidUTF8:
-		raw(writer, `{"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"`+"\xff\xfe"+`"}}]}`)
+		// It would be an answer if the bytes were let pass.
+		content, _ := json.Marshal(`{"note":"?",` + strings.TrimPrefix(reply, "{"))
+		raw(writer, `{"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":`+strings.Replace(string(content), "?", "\xff\xfe", 1)+`}}]}`)
 	default:
 		fail(writer, http.StatusNotImplemented, "no such behavior: "+string(behavior))
 	}
