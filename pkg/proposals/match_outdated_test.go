@@ -75,6 +75,12 @@ func (w *setBack) changed(t *testing.T, parts ...inputs.TemplatePart) {
 	w.revisions = []*appsv1.ControllerRevision{revisionOf(t, "a", &w.set.Spec.Template), revisionOf(t, "b", was)}
 }
 
+// keepsBack has a partition keep all pods at a revision that is not the newest.
+func (w *setBack) keepsBack(revision string) {
+	w.set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: ptr.To(int32(2))}
+	w.set.Status.CurrentRevision = revision
+}
+
 // changes are one for each part.
 var changes = map[inputs.TemplatePart]func(*corev1.PodSpec){
 	inputs.PartImage:      func(spec *corev1.PodSpec) { spec.Containers[0].Image = "example/db:2" },
@@ -336,6 +342,12 @@ func TestAPodThatDeletingDoesNotHelpStays(t *testing.T) {
 		reason string
 		as     func(*setBack)
 	}{
+		"nobody tells what a revision before the newest asks for": {secretkeymissing.KeyMissing, func(w *setBack) {
+			before := w.revisions[0].DeepCopy()
+			before.Name, before.UID = "c", "revision-c"
+			w.revisions = append(w.revisions, before)
+			w.keepsBack("c")
+		}},
 		"its revision is of another set":      {imagepull.NotFound, func(w *setBack) { w.revisions[1].OwnerReferences[0].UID = "other" }},
 		"the present one is not kept":         {imagepull.NotFound, func(w *setBack) { w.revisions = w.revisions[1:] }},
 		"it is of the present revision":       {imagepull.NotFound, func(w *setBack) { w.one.Labels[appsv1.ControllerRevisionHashLabelKey] = "a" }},
@@ -349,8 +361,7 @@ func TestAPodThatDeletingDoesNotHelpStays(t *testing.T) {
 		"the controller recreates all pods": {imagepull.NotFound, func(w *setBack) { w.set.Spec.UpdateStrategy.Type = "Recreate" }},
 		"the change is not observed":        {imagepull.NotFound, func(w *setBack) { w.set.Generation = 4 }},
 		"the partition keeps it at its own revision": {imagepull.NotFound, func(w *setBack) {
-			w.set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: ptr.To(int32(2))}
-			w.set.Status.CurrentRevision = "b"
+			w.keepsBack("b")
 		}},
 		"the template names the key too": {secretkeymissing.KeyMissing, func(w *setBack) {
 			container(w).Env = []corev1.EnvVar{{Name: "MODE", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
@@ -387,5 +398,23 @@ func TestAPodThatDeletingDoesNotHelpStays(t *testing.T) {
 				t.Errorf("found %v, want %s", have, test.reason)
 			}
 		})
+	}
+}
+
+// Below a partition a pod is made of the revision before the newest.
+func TestAPodBelowAPartitionIsMadeOfTheCurrentRevision(t *testing.T) {
+	for image, want := range map[string]string{"example/db:1": "DeletePod Pod/db-1", "example/db:2": ""} {
+		w := newSetBack()
+		outdatedPods[imagepull.NotFound](w)
+		w.set.Spec.Template.Spec.Containers[0].Image = "example/db:3"
+		w.changed(t, inputs.PartImage)
+		current := templateOf()
+		current.Spec.Containers[0].Image = image
+		w.revisions = append(w.revisions, revisionOf(t, "c", current))
+		w.keepsBack("c")
+		have, found := w.proposed(t)[imagepull.NotFound]
+		if !found || have != want {
+			t.Errorf("where the current revision has %s, proposed %q, want %q (found: %t)", image, have, want, found)
+		}
 	}
 }

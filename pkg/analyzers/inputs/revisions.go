@@ -23,6 +23,7 @@ import (
 var ControllerRevisions = live.NewInput(appsv1.SchemeGroupVersion.WithResource("controllerrevisions"), live.InputOptions[*appsv1.ControllerRevision]{
 	Trim: func(in *appsv1.ControllerRevision) *appsv1.ControllerRevision {
 		trimMeta(&in.ObjectMeta)
+		in.Labels, in.Annotations = nil, nil // those of the set
 		in.Data = runtime.RawExtension{Raw: digestsOf(in)}
 		return in
 	},
