@@ -49,43 +49,35 @@ type matcher func(view *live.View, finding *v1alpha1.Finding) (fix, bool)
 // matchers are by analyzer and reason. What is not here has no proposal: the
 // remediation text of the finding stands.
 func matchers() map[[2]string]matcher {
-	all := map[[2]string]matcher{
-		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: first(freshPod, freshStopped),
+	chosen := map[[2]string]matcher{
+		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: first(freshPod, freshKept(outdated.Shown, stoppedPod)),
 		{configdrift.Name, configdrift.ConfigurationChangedAfterStart}:    restartDeployment,
 		{configdrift.Name, configdrift.ChecksumsDiffer}:                   restartDeployment,
 		{stuckjobs.Name, stuckjobs.CannotStart}:                           freshJob,
 		{stuckrollout.Name, stuckrollout.DeadlineExceeded}:                restartRollout,
-		{stuckrollout.Name, stuckrollout.Stuck}:                           first(restartRollout, freshOutdated),
-		{crashloop.Name, crashloop.Crashing}:                              first(freshStopped, freshCrashed),
-		{crashloop.Name, crashloop.NotCreated}:                            freshOutdated,
+		{stuckrollout.Name, stuckrollout.Stuck}:                           first(restartRollout, freshKept(outdated.Shown, anyPod)),
+		{crashloop.Name, crashloop.Crashing}:                              first(freshKept(always(crashloop.HangsOn[crashloop.Crashing]), stoppedPod), freshCrashed),
 		{failedpods.Name, failedpods.PodFailed}:                           leftBare,
 		{failedpods.Name, failedpods.JobPodsFailed}:                       leftOfJob,
 		{certexpiry.Name, certexpiry.RequestFailed}:                       freshRequest,
 		{tlssecretmismatch.Name, tlssecretmismatch.BetterSecret}:          betterSecret,
 	}
 	for analyzer, reasons := range keepsFromStarting {
-		for _, reason := range reasons {
-			all[[2]string{analyzer, reason}] = freshOutdated
+		for reason, hangsOn := range reasons {
+			key := [2]string{analyzer, reason}
+			if _, has := chosen[key]; !has {
+				chosen[key] = freshKept(always(hangsOn), anyPod)
+			}
 		}
 	}
-	return all
+	return chosen
 }
 
-// keepsFromStarting are the reasons of what keeps a pod from starting, by analyzer.
-var keepsFromStarting = map[string][]string{
-	imagepull.Name: {
-		imagepull.AuthenticationFailed, imagepull.NotFound, imagepull.RegistryUnreachable, imagepull.RateLimited, imagepull.NameInvalid,
-		imagepull.NeverPulled, imagepull.PullFailed,
-	},
-	secretkeymissing.Name: {secretkeymissing.KeyMissing, secretkeymissing.ObjectMissing, secretkeymissing.ContainerConfigError},
-	pendingpods.Name: {
-		pendingpods.InsufficientResources, pendingpods.UntoleratedTaints, pendingpods.AffinityUnsatisfied, pendingpods.VolumeUnavailable,
-		pendingpods.PortsTaken, pendingpods.Unschedulable,
-	},
-	failedmounts.Name: {
-		failedmounts.VolumeContentMissing, failedmounts.VolumeInUse, failedmounts.VolumeAttachFailed, failedmounts.VolumeMountFailed,
-		failedmounts.SandboxFailed,
-	},
+// keepsFromStarting are the reasons of what keeps a pod from starting, by analyzer, with
+// what each hangs on.
+var keepsFromStarting = map[string]map[string][]inputs.TemplatePart{
+	imagepull.Name: imagepull.HangsOn, secretkeymissing.Name: secretkeymissing.HangsOn, pendingpods.Name: pendingpods.HangsOn,
+	failedmounts.Name: failedmounts.HangsOn, crashloop.Name: crashloop.HangsOn,
 }
 
 // first is the first of some matchers that offers something.
@@ -100,36 +92,38 @@ func first(of ...matcher) matcher {
 	}
 }
 
-// freshOutdated deletes a pod that its StatefulSet keeps though its template was
-// changed or set back since: the next one is made from that.
-func freshOutdated(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
-	return freshKept(view, finding, func(*corev1.Pod) bool { return true })
-}
-
-// freshStopped does so for findings that come soon, and so leaves out a pod that runs.
-func freshStopped(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
-	return freshKept(view, finding, func(pod *corev1.Pod) bool { return !outdated.Runs(pod) })
-}
-
-func freshKept(view *live.View, finding *v1alpha1.Finding, takes func(*corev1.Pod) bool) (fix, bool) {
-	for _, related := range finding.Spec.Related {
-		if related.Kind != "Pod" {
-			continue
+// freshKept deletes a pod that its StatefulSet keeps, though what its trouble hangs on
+// was changed in the template, or set back, since: the next one is made from that.
+func freshKept(hangsOn func(*corev1.Pod) []inputs.TemplatePart, takes func(*corev1.Pod) bool) matcher {
+	return func(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+		for _, related := range finding.Spec.Related {
+			if related.Kind != "Pod" {
+				continue
+			}
+			pod, exists := inputs.Pods.Get(view, live.Key{Namespace: related.Namespace, Name: related.Name})
+			if !exists || pod.UID != related.UID || !takes(pod) {
+				continue
+			}
+			if set, is := outdated.Of(view, pod, hangsOn(pod)); is && !mountsNothing(view, pod, set) {
+				return fix{
+					action: v1alpha1.ActionDeletePod, target: related.ObjectReference,
+					rationale: fmt.Sprintf("Pod %s is of another revision of StatefulSet %s than the present one, and the controller waits for it to become Ready before it goes on. Once it is gone, the controller makes it anew, on the same volume, from the present revision.",
+						pod.Name, set.Name),
+				}, true
+			}
 		}
-		pod, exists := inputs.Pods.Get(view, live.Key{Namespace: related.Namespace, Name: related.Name})
-		if !exists || pod.UID != related.UID || !takes(pod) {
-			continue
-		}
-		if set, is := outdated.Of(view, pod); is && !mountsNothing(view, pod, set) {
-			return fix{
-				action: v1alpha1.ActionDeletePod, target: related.ObjectReference,
-				rationale: fmt.Sprintf("Pod %s is of another revision of StatefulSet %s than the present one, and the controller waits for it to become Ready before it goes on. Once it is gone, the controller makes it anew, on the same volume, from the present revision.",
-					pod.Name, set.Name),
-			}, true
-		}
+		return fix{}, false
 	}
-	return fix{}, false
 }
+
+func always(parts []inputs.TemplatePart) func(*corev1.Pod) []inputs.TemplatePart {
+	return func(*corev1.Pod) []inputs.TemplatePart { return parts }
+}
+
+func anyPod(*corev1.Pod) bool { return true }
+
+// stoppedPod leaves out a pod that runs, for findings that come soon.
+func stoppedPod(pod *corev1.Pod) bool { return !outdated.Runs(pod) }
 
 // freshPod deletes the stuck pod of ordinal zero, so that its controller makes a
 // new one on the same volume: one that runs, was Ready, and only is not any more. What

@@ -32,7 +32,7 @@ func reads() []live.KindRef {
 	return []live.KindRef{
 		Approvals.Ref(), Recorded.Ref(), Investigations.Ref(), silences.Silences.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
 		inputs.ReplicaSets.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref(), inputs.Namespaces.Ref(), inputs.Nodes.Ref(),
-		inputs.ConfigMaps.Ref(), inputs.Secrets.Ref(),
+		inputs.ConfigMaps.Ref(), inputs.Secrets.Ref(), inputs.ControllerRevisions.Ref(),
 		inputs.Ingresses.Ref(), inputs.Certificates.Ref(), inputs.CertificateRequests.Ref(), inputs.Issuers.Ref(), inputs.ClusterIssuers.Ref(),
 	}
 }

@@ -83,7 +83,21 @@ apiVersion: kustomize.toolkit.fluxcd.io/v1
 kind: Kustomization
 metadata: {name: parked, namespace: flux-apps}
 spec: {interval: 1m, prune: true, suspend: true, path: ./deploy, sourceRef: {kind: GitRepository, name: shop}}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: fleet, namespace: flux-apps}
+spec: {interval: 1m, retryInterval: 1m, prune: true, path: ./deploy, sourceRef: {kind: GitRepository, name: fleet}}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: GitRepository
+metadata: {name: fleet, namespace: flux-apps}
+spec: {interval: 1m, url: "https://git.example.com/fleet"}
 `)
+	// source-controller is not in reach of a module proxy: what it says of a source is ours.
+	kubectl(t, "patch", "gitrepositories.source.toolkit.fluxcd.io", "fleet", "-n", "flux-apps", "--subresource=status", "--type=merge", "-p",
+		`{"status":{"conditions":[{"type":"Ready","status":"False","reason":"GitOperationFailed","message":"authentication required","lastTransitionTime":"`+
+			time.Now().UTC().Format(time.RFC3339)+`"}]}}`)
 	eventually(t, "the controller to speak", func(context.Context) (bool, string) {
 		have := kubectl(t, "get", "kustomizations.kustomize.toolkit.fluxcd.io", "shop", "-n", "flux-apps", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")]}`)
 		return strings.Contains(have, `"status":"False"`), have
@@ -94,6 +108,11 @@ spec: {interval: 1m, prune: true, suspend: true, path: ./deploy, sourceRef: {kin
 		t.Errorf("the controller says %s; the finding says: %s", reason, message)
 	}
 	t.Logf("the controller says %s; the finding says: %s", reason, message)
+	const source = "GitRepository fleet, is not Ready (GitOperationFailed): authentication required."
+	eventually(t, "the source to be named", func(context.Context) (bool, string) {
+		message := foundAbout(t, "flux-apps", "GitOpsDrift", "fleet")
+		return strings.Contains(message, source), message
+	})
 	kubectl(t, "delete", "kustomizations.kustomize.toolkit.fluxcd.io", "shop", "-n", "flux-apps", "--wait=false")
 	eventually(t, "the finding to clear", func(context.Context) (bool, string) {
 		have := kubectl(t, "get", "findings.srenix.io", "-n", "flux-apps", "-l", "srenix.io/analyzer=GitOpsDrift", "--field-selector", "spec.subject.name=shop", "-o", "name")

@@ -40,6 +40,9 @@ const (
 	row = "restarts"
 )
 
+// HangsOn are the parts of the template that each reason can come from.
+var HangsOn = map[string][]inputs.TemplatePart{Crashing: {inputs.PartRun}, NotCreated: {inputs.PartRun}}
+
 // Options of the analyzer.
 type Options struct {
 	// StableAfter is how long a container must have run for its restarts to be history; 10m by default.
@@ -82,7 +85,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			Name: NotCreated, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning},
 			Summary: "A container of a workload cannot be created.",
 		}},
-		Rules: workloads.Rules(a.workload, inputs.Namespaces.Ref(), inputs.StatefulSets.Ref(), inputs.Nodes.Ref()),
+		Rules: workloads.Rules(a.workload, append(outdated.Reads(), inputs.Namespaces.Ref())...),
 	}, nil
 }
 
@@ -169,7 +172,7 @@ func (a analyzer) finding(view *live.View, w workloads.Workload, crashes []crash
 	}
 	return v1alpha1.FindingSpec{
 		Reason: Crashing, Severity: severity, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: outdated.Advise(view, outdated.Stopped(pods...), v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, outdated.Stopped(pods...), HangsOn[Crashing], v1alpha1.Remediation{
 			Text:     "Read what the container wrote before it ended, and mend that. If it crashes since a rollout, go back to the revision before. The kubelet waits up to 5 minutes between two starts, so a mended cause takes a while to show.",
 			Commands: commands,
 		}),

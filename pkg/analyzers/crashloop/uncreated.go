@@ -79,7 +79,7 @@ func (a analyzer) uncreated(view *live.View, w workloads.Workload) []v1alpha1.Fi
 	}
 	return []v1alpha1.FindingSpec{{
 		Reason: NotCreated, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: outdated.Advise(view, waiting, v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, waiting, HangsOn[NotCreated], v1alpha1.Remediation{
 			Text:     "See what the container runtime says: the image may have no command to run, a device or a path of the node may not be there, or the runtime may be stuck, which the node's own logs tell.",
 			Commands: commands,
 		}),

@@ -53,6 +53,16 @@ const (
 // reasons that events tell.
 var reasons = []string{VolumeContentMissing, VolumeInUse, VolumeAttachFailed, VolumeMountFailed, SandboxFailed}
 
+// HangsOn are the parts of the template that each reason can come from. The volumes of
+// a claim template are the same in every revision.
+var HangsOn = map[string][]inputs.TemplatePart{
+	VolumeContentMissing: {inputs.PartContent},
+	VolumeInUse:          {inputs.PartStorage},
+	VolumeAttachFailed:   {inputs.PartStorage},
+	VolumeMountFailed:    {inputs.PartStorage},
+	SandboxFailed:        {inputs.PartSandbox},
+}
+
 // noSandbox is the kubelet's reason of events about sandboxes, and noVolume are its
 // own and the attach-detach controller's about volumes (k8s.io/kubernetes,
 // pkg/kubelet/events and pkg/controller/volume/attachdetach).
@@ -78,7 +88,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: VolumeMountFailed, Severities: warning, Summary: "Pods cannot start, because a volume could not be mounted on their node."},
 			{Name: SandboxFailed, Severities: warning, Summary: "Pods cannot start, because their node cannot make their sandbox: its network or its runtime fails."},
 		},
-		Rules: workloads.Rules(a.workload, inputs.Events.Ref(), inputs.StatefulSets.Ref(), inputs.Nodes.Ref()),
+		Rules: workloads.Rules(a.workload, append(outdated.Reads(), inputs.Events.Ref())...),
 	}, nil
 }
 
@@ -209,7 +219,7 @@ func finding(view *live.View, w workloads.Workload, all []stuck, reason string) 
 	text, commands := advice(about, one.pod)
 	return v1alpha1.FindingSpec{
 		Reason: cmp.Or(reason, VolumeMountFailed), Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: outdated.Advise(view, pods, v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, pods, HangsOn[cmp.Or(reason, VolumeMountFailed)], v1alpha1.Remediation{
 			Text:     text,
 			Commands: append([]string{fmt.Sprintf("kubectl describe pod %s -n %s", one.pod.Name, one.pod.Namespace)}, commands...),
 		}, references.Parse(one.pod.Namespace, one.cause.text)),

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -294,8 +295,8 @@ func describe(object *unstructured.Unstructured) string {
 
 // resource is the full name of the resource of an object.
 func resource(object *unstructured.Unstructured) string {
-	kind := object.GroupVersionKind()
-	return strings.ToLower(kind.Kind) + "s." + kind.Group
+	plural, _ := meta.UnsafeGuessKindToResource(object.GroupVersionKind())
+	return plural.GroupResource().String()
 }
 
 func argocd(app *unstructured.Unstructured, verb string, flags ...string) string {

@@ -31,10 +31,13 @@ type reconciled struct {
 	cause inputs.Condition
 	// command is how flux calls the kind.
 	command string
-	// again is flux' flag to have it reconcile what it gave up.
-	again string
+	// once is flux' flag to have it reconcile at once, and again to have it reconcile
+	// what it gave up.
+	once, again string
 	// patience is how long one attempt may take.
 	patience time.Duration
+	// fetched tells that it is a source, which others apply.
+	fetched bool
 }
 
 // flux makes the function of a rule out of the judgment of one object. Objects that
@@ -51,7 +54,7 @@ func flux(kind live.Kind[*unstructured.Unstructured], judge func(*live.View, rec
 }
 
 func (a analyzer) kustomization(view *live.View, object reconciled) []v1alpha1.FindingSpec {
-	object.command, object.again = "kustomization", "--with-source"
+	object.command, object.once, object.again = "kustomization", withSource, withSource
 	object.patience = object.duration("spec", "timeout")
 	if object.patience == 0 {
 		object.patience = object.duration("spec", "interval")
@@ -60,7 +63,7 @@ func (a analyzer) kustomization(view *live.View, object reconciled) []v1alpha1.F
 }
 
 func (a analyzer) helmRelease(view *live.View, object reconciled) []v1alpha1.FindingSpec {
-	object.command, object.again = "helmrelease", "--reset"
+	object.command, object.once, object.again = "helmrelease", withSource, "--reset"
 	object.patience = max(5*time.Minute, object.duration("spec", "timeout")) // the default, of helm-controller's API
 	for _, action := range []string{"install", "upgrade", "test", "rollback", "uninstall"} {
 		object.patience = max(object.patience, object.duration("spec", action, "timeout"))
@@ -74,6 +77,9 @@ func (a analyzer) helmRelease(view *live.View, object reconciled) []v1alpha1.Fin
 	}
 	return a.reconciled(view, object)
 }
+
+// withSource has the source fetched before.
+const withSource = "--with-source"
 
 // duration is one in Go's notation; 0 if there is none.
 func (r reconciled) duration(path ...string) time.Duration {
@@ -97,12 +103,28 @@ func (a analyzer) reconciled(view *live.View, object reconciled) []v1alpha1.Find
 	if suspended(object.Unstructured) {
 		since := view.FirstObserved(Suspended)
 		spec := object.finding(Suspended, v1alpha1.SeverityInfo, since,
-			fmt.Sprintf("%s is suspended: Flux does not apply what its source says.", object))
+			fmt.Sprintf("%s is suspended: Flux does not %s.", object, object.task()))
 		spec.Remediation.Text = "Resume it, or leave it so for as long as that is meant."
 		spec.Remediation.Commands = []string{object.flux("resume", ""), describe(object.Unstructured)}
 		return []v1alpha1.FindingSpec{spec}
 	}
 	return append(a.stalled(view, object, a.notReady(view, object)), a.stuck(view, object)...)
+}
+
+// task is what Flux does with it.
+func (r reconciled) task() string {
+	if r.fetched {
+		return "fetch what is new of it"
+	}
+	return "apply what its source says"
+}
+
+// failure is how bad it is that reconciling fails. What was fetched last stays applied.
+func (r reconciled) failure() v1alpha1.Severity {
+	if r.fetched {
+		return v1alpha1.SeverityWarning
+	}
+	return v1alpha1.SeverityCritical
 }
 
 // What an object is observed to do while it is not Ready: fail at what it tries, not get
@@ -127,9 +149,9 @@ func (r reconciled) standing(view *live.View) (condition string, severity v1alph
 		return waiting, v1alpha1.SeverityWarning
 	}
 	if _, failed := view.Observed(failing); r.cause.Reason == artifactFailed && !failed {
-		return untried, v1alpha1.SeverityCritical
+		return untried, r.failure()
 	}
-	return failing, v1alpha1.SeverityCritical
+	return failing, r.failure()
 }
 
 // notReady judges the condition Ready. Each attempt sets it to Unknown, and to
@@ -145,12 +167,13 @@ func (a analyzer) notReady(view *live.View, object reconciled) []v1alpha1.Findin
 		if !past(view, since.Add(a.grace)) || object.ready.Reason == dependencyNotReady && waitsFor(view, object.kind, object.Unstructured, map[live.Key]bool{}) {
 			return nil
 		}
-		return []v1alpha1.FindingSpec{object.finding(NotReady, severity, since,
-			fmt.Sprintf("%s is not Ready (%s): %s.", object, object.cause.Reason, said(object.cause.Message)))}
+		spec := object.finding(NotReady, severity, since,
+			fmt.Sprintf("%s is not Ready (%s): %s.", object, object.cause.Reason, said(object.cause.Message)))
+		return []v1alpha1.FindingSpec{withSourceOf(view, object, spec)}
 	}
 	// An attempt is under way.
 	if since, is := a.again(view, object); is {
-		return []v1alpha1.FindingSpec{object.finding(NotReady, v1alpha1.SeverityCritical, since,
+		return []v1alpha1.FindingSpec{object.finding(NotReady, object.failure(), since,
 			fmt.Sprintf("%s is not Ready: reconciling it has failed, and is being tried again.", object))}
 	}
 	return nil
@@ -277,7 +300,7 @@ func (r reconciled) finding(reason string, severity v1alpha1.Severity, since tim
 			Commands: []string{
 				describe(r.Unstructured),
 				fmt.Sprintf("flux events --for %s/%s -n %s", r.GetKind(), r.GetName(), r.GetNamespace()),
-				r.flux("reconcile", "--with-source"),
+				r.flux("reconcile", r.once),
 			},
 		},
 		Since: metav1.NewTime(since),

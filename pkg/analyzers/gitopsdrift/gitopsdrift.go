@@ -2,9 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package gitopsdrift finds what Git says and the cluster does not have: Argo CD
-// Applications that are out of sync or not healthy, and Kustomizations and
-// HelmReleases of Flux that do not become Ready, or whose reconcile loop stands
-// still. It believes the controllers, and reads nothing of Git itself.
+// Applications that are out of sync or not healthy, and Kustomizations, HelmReleases
+// and sources of Flux that do not become Ready, or whose reconcile loop stands still. It believes the controllers, and reads nothing of Git itself.
 package gitopsdrift
 
 import (
@@ -39,7 +38,7 @@ const (
 	HealthMissing = "ApplicationMissing"
 	// HealthUnknown means that Argo CD cannot tell whether it works.
 	HealthUnknown = "ApplicationHealthUnknown"
-	// NotReady means that Flux does not get a Kustomization or a HelmRelease Ready.
+	// NotReady means that Flux does not get a Kustomization, a HelmRelease or a source Ready.
 	NotReady = "ReconcileNotReady"
 	// Suspended means that Flux was told to leave it alone.
 	Suspended = "ReconcileSuspended"
@@ -87,16 +86,16 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: Degraded, Severities: []v1alpha1.Severity{critical}, Summary: "An Argo CD Application is Degraded."},
 			{Name: HealthMissing, Severities: []v1alpha1.Severity{warning}, Summary: "Something that an Argo CD Application is made of does not exist."},
 			{Name: HealthUnknown, Severities: []v1alpha1.Severity{warning}, Summary: "Argo CD cannot tell whether an Application works."},
-			{Name: NotReady, Severities: []v1alpha1.Severity{critical, warning}, Summary: "A Flux Kustomization or HelmRelease is not Ready; Critical where reconciling it fails."},
-			{Name: Suspended, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A Flux Kustomization or HelmRelease is suspended."},
-			{Name: Stalled, Severities: []v1alpha1.Severity{critical, warning}, Summary: "Flux has given up reconciling a Kustomization or HelmRelease; Critical where that fails."},
-			{Name: Stuck, Severities: []v1alpha1.Severity{warning}, Summary: "Reconciling a Flux Kustomization or HelmRelease makes no progress."},
+			{Name: NotReady, Severities: []v1alpha1.Severity{critical, warning}, Summary: "A Flux Kustomization, HelmRelease or source is not Ready; Critical where applying it fails."},
+			{Name: Suspended, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A Flux Kustomization, HelmRelease or source is suspended."},
+			{Name: Stalled, Severities: []v1alpha1.Severity{critical, warning}, Summary: "Flux has given up reconciling a Kustomization, HelmRelease or source; Critical where applying it fails."},
+			{Name: Stuck, Severities: []v1alpha1.Severity{warning}, Summary: "Reconciling a Flux Kustomization, HelmRelease or source makes no progress."},
 		},
-		Rules: []analyzers.Rule{
+		Rules: append([]analyzers.Rule{
 			{Subject: inputs.Applications.Ref(), Analyze: a.application},
-			{Subject: inputs.Kustomizations.Ref(), Analyze: flux(inputs.Kustomizations, a.kustomization)},
-			{Subject: inputs.HelmReleases.Ref(), Analyze: flux(inputs.HelmReleases, a.helmRelease)},
-		},
+			{Subject: inputs.Kustomizations.Ref(), Reads: sourceReads(), Analyze: flux(inputs.Kustomizations, a.kustomization)},
+			{Subject: inputs.HelmReleases.Ref(), Reads: sourceReads(), Analyze: flux(inputs.HelmReleases, a.helmRelease)},
+		}, a.sourceRules()...),
 	}, nil
 }
 

@@ -37,6 +37,7 @@ func TestGoldens(t *testing.T) {
 func TestAnOlderVersionIsReadWhereOnlyThatIsServed(t *testing.T) {
 	for file, version := range map[string]schema.GroupVersionResource{
 		"testdata/found-helm-release-upgrade-failed.yaml":       {Group: "helm.toolkit.fluxcd.io", Version: "v2beta2", Resource: "helmreleases"},
+		"testdata/found-oci-repository-has-no-such-tag.yaml":    {Group: "source.toolkit.fluxcd.io", Version: "v1beta2", Resource: "ocirepositories"},
 		"testdata/found-kustomization-health-check-failed.yaml": {Group: "kustomize.toolkit.fluxcd.io", Version: "v1beta2", Resource: "kustomizations"},
 	} {
 		golden := analyzertest.Read(t, file)
@@ -50,7 +51,7 @@ func TestAnOlderVersionIsReadWhereOnlyThatIsServed(t *testing.T) {
 			}
 		}
 		cluster := analyzertest.Cluster(t, golden.Objects)
-		for _, kind := range []live.KindRef{inputs.HelmReleases.Ref(), inputs.Kustomizations.Ref()} {
+		for _, kind := range []live.KindRef{inputs.HelmReleases.Ref(), inputs.Kustomizations.Ref(), inputs.OCIRepositories.Ref()} {
 			cluster.NotInstalled(kind.Resource())
 		}
 		livetest.Run(t, engine, cluster)
@@ -296,5 +297,41 @@ func TestWhatAControllerSaysDoesNotChangeWithEachTry(t *testing.T) {
 		if have := said(message); have != want {
 			t.Errorf("%q becomes %q, want %q", message, have, want)
 		}
+	}
+}
+
+// A source that is fetched anew after it failed is in the same trouble until it succeeds,
+// and no worse.
+func TestASourceThatIsTriedAgainStaysAWarning(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-git-repository-denies-access.yaml")
+	object := golden.Objects[0].(*unstructured.Unstructured)
+	play := analyzertest.NewPlay(t, made(t), golden.Now)
+	turn := func(status, reason string) {
+		condition := map[string]any{
+			"type": "Ready", "status": status, "reason": reason, "message": "m", "observedGeneration": int64(2),
+			"lastTransitionTime": play.Clock.Now().UTC().Format(time.RFC3339),
+		}
+		if err := unstructured.SetNestedSlice(object.Object, []any{condition}, "status", "conditions"); err != nil {
+			t.Fatal(err)
+		}
+		analyzertest.Set(play, inputs.GitRepositories, object.DeepCopy())
+	}
+	turn("False", "GitOperationFailed")
+	if found := play.Found(); len(found) != 0 {
+		t.Fatalf("found within the grace: %+v", found)
+	}
+	play.Step(standardGrace)
+	for range 3 {
+		for _, state := range [][2]string{{"Unknown", "Progressing"}, {"False", "GitOperationFailed"}} {
+			play.Step(2 * time.Minute)
+			turn(state[0], state[1])
+			if found := play.Found(); len(found) != 1 || found[0].Severity != v1alpha1.SeverityWarning || !found[0].Since.Time.Equal(golden.Now) {
+				t.Fatalf("while Ready is %s, found %+v, want one Warning since %s", state[0], found, golden.Now)
+			}
+		}
+	}
+	turn("True", "Succeeded")
+	if found := play.Found(); len(found) != 0 {
+		t.Fatalf("found once it succeeds: %+v", found)
 	}
 }

@@ -46,6 +46,19 @@ const (
 	standardGrace = time.Minute
 )
 
+// HangsOn are the parts of the template that each reason can come from. A registry that
+// cannot be reached, or has had enough, lets no other image of it through either; and
+// one that denies access denies it to all tags of a repository.
+var HangsOn = map[string][]inputs.TemplatePart{
+	AuthenticationFailed: {inputs.PartRepository, inputs.PartPullSecrets},
+	NotFound:             {inputs.PartImage},
+	RegistryUnreachable:  {inputs.PartRegistry},
+	RateLimited:          {inputs.PartRegistry, inputs.PartPullSecrets},
+	NameInvalid:          {inputs.PartImage},
+	NeverPulled:          {inputs.PartImage, inputs.PartPullPolicy},
+	PullFailed:           {inputs.PartImage},
+}
+
 type analyzer struct{ grace time.Duration }
 
 // New makes the analyzer. It has no options of its own.
@@ -66,7 +79,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: NeverPulled, Severities: warning, Summary: "An image is not on the node, and must not be pulled."},
 			{Name: PullFailed, Severities: warning, Summary: "An image cannot be pulled for another reason."},
 		},
-		Rules: workloads.Rules(a.workload, inputs.Events.Ref(), inputs.Secrets.Ref(), inputs.StatefulSets.Ref(), inputs.Nodes.Ref()),
+		Rules: workloads.Rules(a.workload, append(outdated.Reads(), inputs.Events.Ref(), inputs.Secrets.Ref())...),
 	}, nil
 }
 
@@ -193,7 +206,7 @@ func finding(view *live.View, w workloads.Workload, p *pull, reason string) v1al
 	return v1alpha1.FindingSpec{
 		Reason: reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Discriminator: p.image, Related: related,
 		Message:     message + ".",
-		Remediation: outdated.Advise(view, p.pods, remediation),
+		Remediation: outdated.Advise(view, p.pods, HangsOn[reason], remediation),
 		Since:       metav1.NewTime(p.since),
 	}
 }

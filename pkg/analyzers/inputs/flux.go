@@ -3,7 +3,12 @@
 
 package inputs
 
-import "k8s.io/apimachinery/pkg/runtime/schema"
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/srenix/srenix/pkg/live"
+)
 
 // What Flux applies, where it is installed, without what it applies and with which
 // values: those may be secrets.
@@ -20,6 +25,42 @@ var (
 		CustomOptions{Versions: []string{"v2beta2"}, Without: [][]string{
 			{"spec", "chart"}, {"spec", "values"}, {"spec", "valuesFrom"}, {"spec", "postRenderers"}, {"spec", "driftDetection"},
 			{"status", "history"},
-		}},
+		}, Indexes: map[string]func(*unstructured.Unstructured) []string{ByChart: func(in *unstructured.Unstructured) []string {
+			if chart := TextAt(in, "status", "helmChart"); chart != "" {
+				return []string{chart}
+			}
+			return nil
+		}}},
 	)
 )
+
+// ByChart finds HelmReleases by "NAMESPACE/NAME" of the HelmChart that was made for them.
+const ByChart = "chart"
+
+// What Flux fetches, where it is installed, without how; of the artifact only whether
+// there is one.
+var (
+	GitRepositories  = fluxSource("gitrepositories")
+	OCIRepositories  = fluxSource("ocirepositories")
+	Buckets          = fluxSource("buckets")
+	HelmRepositories = fluxSource("helmrepositories")
+	HelmCharts       = fluxSource("helmcharts")
+)
+
+func fluxSource(resource string) live.Kind[*unstructured.Unstructured] {
+	return NewCustom(
+		schema.GroupVersionResource{Group: "source.toolkit.fluxcd.io", Version: "v1", Resource: resource},
+		CustomOptions{
+			Versions: []string{"v1beta2"},
+			Without: [][]string{
+				{"spec", "ignore"}, {"spec", "include"}, {"spec", "verify"}, {"spec", "valuesFiles"},
+				{"status", "includedArtifacts"}, {"status", "observedInclude"}, {"status", "observedIgnore"}, {"status", "observedValuesFiles"},
+			},
+			Trim: func(in *unstructured.Unstructured) {
+				if status, is := in.Object["status"].(map[string]any); is && status["artifact"] != nil {
+					status["artifact"] = map[string]any{}
+				}
+			},
+		},
+	)
+}

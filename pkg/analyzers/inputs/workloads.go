@@ -17,10 +17,7 @@ var (
 	StatefulSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("statefulsets"), live.InputOptions[*appsv1.StatefulSet]{
 		Trim: func(in *appsv1.StatefulSet) *appsv1.StatefulSet {
 			trimMeta(&in.ObjectMeta)
-			// A pod that is kept though its template changed may wait for an image.
-			spec := in.Spec.Template.Spec
 			trimTemplate(&in.Spec.Template)
-			keepImages(&in.Spec.Template.Spec, &spec)
 			in.Spec.VolumeClaimTemplates = nil
 			return in
 		},

@@ -24,17 +24,55 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
+// Reads are what telling that reads, beside pods.
+func Reads() []live.KindRef {
+	return []live.KindRef{inputs.StatefulSets.Ref(), inputs.Nodes.Ref(), inputs.ControllerRevisions.Ref()}
+}
+
 // Of returns the StatefulSet that keeps a pod which would be made otherwise now, if
-// deleting the pod can help: it is not Ready, not on a node that is away, and what its
-// containers wait for is not what the present template asks for too, nor is what else
-// is known to be missing.
-func Of(view *live.View, pod *corev1.Pod, missing ...references.Item) (*appsv1.StatefulSet, bool) {
-	set, has := setOf(view, pod)
-	stuck := pod.DeletionTimestamp == nil && !inputs.Finished(pod) && inputs.ConditionOfPod(pod, corev1.PodReady).Status != corev1.ConditionTrue
-	if !has || !stuck || !Superseded(set, pod) || workloads.OnLostNode(view, pod) || waitsForTheSame(set, pod, missing) {
+// deleting the pod can help: it is not on a node that is away, one of the parts of the
+// template that its trouble hangs on is another by now, and what its containers wait
+// for, or what else is known to be missing, the present template does not ask for. Where
+// that cannot be told it cannot.
+func Of(view *live.View, pod *corev1.Pod, hangsOn []inputs.TemplatePart, missing ...references.Item) (*appsv1.StatefulSet, bool) {
+	set, present := keeper(view, pod)
+	if set == nil || workloads.OnLostNode(view, pod) {
+		return nil, false
+	}
+	since, known := changeOf(view, set, pod, present)
+	if !known || !slices.ContainsFunc(hangsOn, func(part inputs.TemplatePart) bool { return since.differs(pod, part) }) {
+		return nil, false
+	}
+	if since.waitsForTheSameImage(pod) || asksForTheSame(set, present, pod, missing) {
 		return nil, false
 	}
 	return set, true
+}
+
+// Kept tells whether a StatefulSet keeps a pod that is not Ready though it would be
+// made of another revision now, whether that would help or not.
+func Kept(view *live.View, pod *corev1.Pod) bool {
+	set, _ := keeper(view, pod)
+	return set != nil
+}
+
+// Shown are the parts of the template that the trouble of a pod hangs on as far as its
+// status alone shows it. What it does not show, such as why an image cannot be pulled,
+// may have to do with the template or not, so these are the parts that count in any case.
+func Shown(pod *corev1.Pod) []inputs.TemplatePart {
+	statuses := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
+	_, waitsForVolumes := workloads.WaitsForVolumes(pod)
+	switch {
+	case pod.Spec.NodeName == "":
+		return []inputs.TemplatePart{inputs.PartScheduling}
+	case slices.ContainsFunc(statuses, workloads.WaitsForImage):
+		return []inputs.TemplatePart{inputs.PartRegistry}
+	case len(references.Waits(pod)) > 0:
+		return []inputs.TemplatePart{inputs.PartConfiguration}
+	case waitsForVolumes:
+		return nil
+	}
+	return []inputs.TemplatePart{inputs.PartRun}
 }
 
 // Runs tells whether a pod has been started, and none of its containers waits or has
@@ -60,20 +98,25 @@ func setOf(view *live.View, pod *corev1.Pod) (*appsv1.StatefulSet, bool) {
 	return set, exists && set.UID == owner.UID && set.DeletionTimestamp == nil
 }
 
-// Superseded tells whether a pod of a StatefulSet is of another revision than it would
-// be made from now, and the controller does not replace it while it is not Ready.
-func Superseded(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
+// keeper returns the StatefulSet that keeps a pod which is not Ready and of another
+// revision than it would be made of now, with the name of that one; nil if none does.
+func keeper(view *live.View, pod *corev1.Pod) (set *appsv1.StatefulSet, present string) {
+	set, has := setOf(view, pod)
+	stuck := pod.DeletionTimestamp == nil && !inputs.Finished(pod) && inputs.ConditionOfPod(pod, corev1.PodReady).Status != corev1.ConditionTrue
 	revision := pod.Labels[appsv1.ControllerRevisionHashLabelKey]
-	if revision == "" || set.Status.ObservedGeneration < set.Generation || !keeps(set) {
-		return false
+	if !has || !stuck || revision == "" || set.Status.ObservedGeneration < set.Generation || !keeps(set) {
+		return nil, ""
 	}
-	present := set.Status.UpdateRevision
+	present = set.Status.UpdateRevision
 	if ordinal, err := strconv.Atoi(strings.TrimPrefix(pod.Name, set.Name+"-")); err != nil {
-		return false
+		return nil, ""
 	} else if ordinal < firstUpdated(set) {
 		present = set.Status.CurrentRevision
 	}
-	return present != "" && revision != present
+	if present == "" || revision == present {
+		return nil, ""
+	}
+	return set, present
 }
 
 // keeps tells whether the controller leaves a pod that is not Ready as it is when the
@@ -100,35 +143,32 @@ func firstUpdated(set *appsv1.StatefulSet) (ordinal int) {
 	return ordinal
 }
 
-// waitsForTheSame tells whether a container of a pod waits for an image, or for a key
-// or an object, that the present template names for it too.
-func waitsForTheSame(set *appsv1.StatefulSet, pod *corev1.Pod, missing []references.Item) bool {
-	template := &set.Spec.Template.Spec
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		same := func(c corev1.Container) bool { return c.Name == status.Name && c.Image == status.Image }
-		if workloads.WaitsForImage(status) && slices.ContainsFunc(slices.Concat(template.InitContainers, template.Containers), same) {
-			return true
-		}
-	}
+// asksForTheSame tells whether a pod waits for a key or an object that the revision
+// asks for too which it would be made of now. Of those, the template is that of the
+// newest one.
+func asksForTheSame(set *appsv1.StatefulSet, present string, pod *corev1.Pod, missing []references.Item) bool {
 	for _, wait := range references.Waits(pod) {
 		missing = append(missing, wait.Missing)
 	}
-	required := references.Required(pod.Namespace, template)
+	required := references.Required(pod.Namespace, &set.Spec.Template.Spec)
 	return slices.ContainsFunc(missing, func(m references.Item) bool {
-		return m.Kind != "" && slices.ContainsFunc(required, func(item references.Item) bool {
+		asks := func(item references.Item) bool {
 			return item.Kind == m.Kind && (m.Key == "" || item.Key == m.Key) && (m.Name == "" || item.Name == m.Name)
-		})
+		}
+		return m.Kind != "" && (present != set.Status.UpdateRevision || slices.ContainsFunc(required, asks))
 	})
 }
 
 // Advise returns what to do about a trouble of some pods, where some of them, or all,
 // are outdated: to delete those. Of others of a StatefulSet it adds that they have to be
-// deleted once the template is mended.
-func Advise(view *live.View, pods []*corev1.Pod, otherwise v1alpha1.Remediation, missing ...references.Item) v1alpha1.Remediation {
+// deleted once the template is mended, and so where the revisions cannot be read.
+func Advise(view *live.View, pods []*corev1.Pod, hangsOn []inputs.TemplatePart, otherwise v1alpha1.Remediation, missing ...references.Item) v1alpha1.Remediation {
 	var kept *appsv1.StatefulSet
 	var stuck []string
 	for _, pod := range pods {
-		if set, is := Of(view, pod, missing...); is {
+		var set *appsv1.StatefulSet
+		outdated := false
+		if view.Try(func() { set, outdated = Of(view, pod, hangsOn, missing...) }) && outdated {
 			kept, stuck = set, append(stuck, pod.Name)
 		}
 	}

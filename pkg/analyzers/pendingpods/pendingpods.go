@@ -45,6 +45,17 @@ const (
 // reasons that the scheduler tells.
 var reasons = []string{InsufficientResources, UntoleratedTaints, AffinityUnsatisfied, VolumeUnavailable, PortsTaken}
 
+// HangsOn are the parts of the template that each reason can come from. Whatever stands
+// in the way on some nodes, other rules may let the pods onto others.
+var HangsOn = map[string][]inputs.TemplatePart{
+	InsufficientResources: {inputs.PartResources, inputs.PartScheduling},
+	UntoleratedTaints:     {inputs.PartScheduling},
+	AffinityUnsatisfied:   {inputs.PartScheduling},
+	VolumeUnavailable:     {inputs.PartStorage, inputs.PartScheduling},
+	PortsTaken:            {inputs.PartHostPorts, inputs.PartScheduling},
+	Unschedulable:         {inputs.PartScheduling},
+}
+
 type analyzer struct{ grace time.Duration }
 
 // New makes the analyzer. It has no options of its own.
@@ -64,7 +75,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: PortsTaken, Severities: warning, Summary: "Pods find no node on which their host ports are free."},
 			{Name: Unschedulable, Severities: warning, Summary: "Pods find no node for another reason, or no scheduler looks at them."},
 		},
-		Rules: workloads.Rules(a.workload, inputs.StatefulSets.Ref(), inputs.Nodes.Ref()),
+		Rules: workloads.Rules(a.workload, outdated.Reads()...),
 	}, nil
 }
 
@@ -150,7 +161,7 @@ func finding(view *live.View, w workloads.Workload, all []pending, reason string
 	}
 	return v1alpha1.FindingSpec{
 		Reason: reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: outdated.Advise(view, pods, v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, pods, HangsOn[reason], v1alpha1.Remediation{
 			Text:     text,
 			Commands: append([]string{fmt.Sprintf("kubectl describe pod %s -n %s", first.Name, first.Namespace)}, more...),
 		}),

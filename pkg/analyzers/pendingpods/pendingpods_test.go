@@ -12,11 +12,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 func newAnalyzer(t *testing.T) analyzers.Analyzer {
@@ -140,5 +143,28 @@ func TestEachPodHasItsGrace(t *testing.T) {
 				t.Errorf("found %v, want one since %s", found, began)
 			}
 		})
+	}
+}
+
+// Where revisions may not be read, pods without a node are found all the same, and what
+// would help is not known.
+func TestWithoutRevisionsNothingIsSaidOfThem(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-stateful-set-was-set-back.yaml")
+	cluster := analyzertest.Cluster(t, golden.Objects)
+	cluster.Forbid(inputs.ControllerRevisions.Ref().Resource())
+	clock := testingclock.NewFakeClock(golden.Now)
+	engine := live.New(live.Options{Clock: clock})
+	for _, rule := range analyzers.LiveRules(newAnalyzer(t)) {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	livetest.Run(t, engine, cluster)
+	livetest.Eventually(t, "everything is evaluated", engine.Settled)
+	clock.Step(standardGrace)
+	livetest.Eventually(t, "it is found", func() bool { return engine.Settled() && len(live.List(engine, analyzers.DetectedFindings)) == 1 })
+	remediation := live.List(engine, analyzers.DetectedFindings)[0].Spec.Remediation
+	if text := remediation.Text + strings.Join(remediation.Commands, " "); strings.Contains(text, "kubectl delete") || !strings.Contains(text, "If the template is changed for that") {
+		t.Errorf("advises %s", text)
 	}
 }

@@ -40,6 +40,13 @@ const (
 	standardGrace = 30 * time.Second
 )
 
+// HangsOn are the parts of the template that each reason can come from.
+var HangsOn = map[string][]inputs.TemplatePart{
+	KeyMissing:           {inputs.PartConfiguration},
+	ObjectMissing:        {inputs.PartConfiguration},
+	ContainerConfigError: {inputs.PartImage, inputs.PartConfiguration, inputs.PartSecurity},
+}
+
 type analyzer struct{ grace time.Duration }
 
 // New makes the analyzer. It has no options of its own.
@@ -57,7 +64,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: ContainerConfigError, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A container cannot be made as its template says, for another reason."},
 		},
 		Rules: []analyzers.Rule{{
-			Subject: inputs.Namespaces.Ref(), Reads: slices.Concat(workloads.OwnerReads(), references.Reads(), []live.KindRef{inputs.Nodes.Ref()}), Analyze: a.namespace,
+			Subject: inputs.Namespaces.Ref(), Reads: slices.Concat(workloads.OwnerReads(), references.Reads(), []live.KindRef{inputs.Nodes.Ref(), inputs.ControllerRevisions.Ref()}), Analyze: a.namespace,
 		}},
 	}, nil
 }
@@ -174,15 +181,15 @@ func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
 		spec.Related = append(spec.Related, v1alpha1.RelatedObject{Relation: "waits for it", ObjectReference: w.Reference})
 	}
 	spec.Remediation.Text += " The kubelet tries again by itself."
-	spec.Remediation = outdated.Advise(view, t.pods, spec.Remediation)
+	spec.Remediation = outdated.Advise(view, t.pods, HangsOn[spec.Reason], spec.Remediation)
 	return spec
 }
 
-// kept are those of the pods that a StatefulSet keeps though it would make them
-// otherwise now.
+// kept are those of the pods that a StatefulSet keeps though they are of another
+// revision than it would make them of now.
 func kept(view *live.View, t trouble) (related []v1alpha1.RelatedObject) {
 	for _, pod := range t.pods {
-		if _, is := outdated.Of(view, pod); is {
+		if outdated.Kept(view, pod) {
 			related = append(related, v1alpha1.RelatedObject{Relation: "pod of another revision that waits", ObjectReference: workloads.PodReference(pod)})
 		}
 	}
@@ -198,7 +205,7 @@ func unexplained(view *live.View, t trouble) v1alpha1.FindingSpec {
 	return v1alpha1.FindingSpec{
 		Reason: ContainerConfigError, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Discriminator: t.container, Related: kept(view, t),
 		Message: fmt.Sprintf("Container %s of %s cannot be made. %s.", t.container, w, why),
-		Remediation: outdated.Advise(view, t.pods, v1alpha1.Remediation{
+		Remediation: outdated.Advise(view, t.pods, HangsOn[ContainerConfigError], v1alpha1.Remediation{
 			Text:     "Correct what the kubelet complains of, in the template or on the node. It tries again by itself.",
 			Commands: []string{"kubectl describe " + w.Argument(), "kubectl get pods -n " + w.Meta.Namespace},
 		}),

@@ -64,7 +64,7 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	spec := finding(of, what, cause)
 	spec.Since = since
 	if cause.Pod != nil && cause.Kind != Ending {
-		spec.Remediation = outdated.Advise(view, []*corev1.Pod{cause.Pod}, spec.Remediation)
+		spec.Remediation = outdated.Advise(view, []*corev1.Pod{cause.Pod}, outdated.Shown(cause.Pod), spec.Remediation)
 	}
 	return []v1alpha1.FindingSpec{spec}, nil
 }

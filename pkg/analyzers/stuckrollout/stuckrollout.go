@@ -52,7 +52,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		},
 		Rules: []analyzers.Rule{
 			{Subject: inputs.Deployments.Ref(), Reads: []live.KindRef{inputs.ReplicaSets.Ref(), inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.deployment},
-			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref(), inputs.Events.Ref()}, Analyze: a.statefulSet},
+			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref(), inputs.Events.Ref(), inputs.ControllerRevisions.Ref()}, Analyze: a.statefulSet},
 			{Subject: inputs.DaemonSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref(), inputs.Events.Ref()}, Analyze: a.daemonSet},
 			{Subject: inputs.ReplicaSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Events.Ref()}, Analyze: a.replicaSet},
 		},

@@ -54,6 +54,9 @@ func LastFailure(view *live.View, jobs []*batchv1.Job) (last *batchv1.Job, at ti
 // Outdone tells whether whoever made a Job, a CronJob or another project's kind, has
 // made another one for the same since, which succeeded. Jobs are for the same if their
 // pods have containers of the same names: one owner may have Jobs for several things.
+// Those of a CronJob follow each other. Of others many may run beside each other, each
+// for a part of the work, so one is in place of another only if it began when that had
+// failed.
 func Outdone(view *live.View, job *batchv1.Job) bool {
 	owner := metav1.GetControllerOf(job)
 	if owner == nil {
@@ -65,10 +68,26 @@ func Outdone(view *live.View, job *batchv1.Job) bool {
 		}
 		return names
 	}
+	failed, hasFailed := Ended(job, batchv1.JobFailed)
+	follows := func(other *batchv1.Job) bool {
+		if controlledBy(job, "batch", "CronJob") {
+			return other.CreationTimestamp.After(job.CreationTimestamp.Time)
+		}
+		// Times are in whole seconds, and the next try can be made at once.
+		return hasFailed && !began(other).Before(failed)
+	}
 	return slices.ContainsFunc(inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(owner.UID)), func(other *batchv1.Job) bool {
 		_, succeeded := Ended(other, batchv1.JobComplete)
-		return succeeded && other.CreationTimestamp.After(job.CreationTimestamp.Time) && slices.Equal(names(job), names(other))
+		return succeeded && follows(other) && slices.Equal(names(job), names(other))
 	})
+}
+
+// began is when a Job began, or last went on after it was suspended.
+func began(job *batchv1.Job) time.Time {
+	if job.Status.StartTime != nil {
+		return job.Status.StartTime.Time
+	}
+	return job.CreationTimestamp.Time
 }
 
 // DeletesItsPods tells whether the controller of Jobs deleted the pods of a failed Job

@@ -20,6 +20,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/outdated"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -62,7 +63,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: SwitchoverStuck, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A PostgreSQL cluster has another primary than it should have."},
 		},
 		Rules: []analyzers.Rule{
-			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.statefulSet},
+			{Subject: inputs.StatefulSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref(), inputs.ControllerRevisions.Ref()}, Analyze: a.statefulSet},
 			{Subject: inputs.Deployments.Ref(), Reads: []live.KindRef{inputs.ReplicaSets.Ref(), inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.deployment},
 			{Subject: inputs.DaemonSets.Ref(), Reads: []live.KindRef{inputs.Pods.Ref(), inputs.Nodes.Ref()}, Analyze: a.daemonSet},
 			{Subject: inputs.PostgresClusters.Ref(), Analyze: a.cluster},
@@ -138,21 +139,25 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 	if !analyzers.Past(view, since.Add(a.graceOf(zero))) {
 		return nil
 	}
+	remediation := v1alpha1.Remediation{
+		Text: "Read what the pod says, and mend what it waits for.",
+		Commands: []string{
+			fmt.Sprintf("kubectl describe pod %s -n %s", zero.Name, zero.Namespace),
+			fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", zero.Name, zero.Namespace),
+		},
+	}
+	if workloads.Runs(view, zero) && !workloads.NeverReady(zero) {
+		remediation.Text = "Read what the pod says. If nothing it depends on is broken, a fresh pod may work; its volume stays."
+		remediation.Commands = append(remediation.Commands, fmt.Sprintf("kubectl delete pod %s -n %s", zero.Name, zero.Namespace))
+	}
 	return []v1alpha1.FindingSpec{{
 		Reason: OrdinalZeroNotReady, Severity: v1alpha1.SeverityWarning, Subject: reference("StatefulSet", set),
 		Related: []v1alpha1.RelatedObject{{Relation: "pod of ordinal zero", ObjectReference: v1alpha1.ObjectReference{
 			APIVersion: "v1", Kind: "Pod", Namespace: zero.Namespace, Name: zero.Name, UID: zero.UID,
 		}}},
-		Message: fmt.Sprintf("Pod %s, the first of StatefulSet %s, is not Ready while higher ordinals are.", zero.Name, set.Name),
-		Remediation: outdated.Advise(view, outdated.Stopped(zero), v1alpha1.Remediation{
-			Text: "Read what the pod says. If nothing it depends on is broken, a fresh pod may work; its volume stays.",
-			Commands: []string{
-				fmt.Sprintf("kubectl describe pod %s -n %s", zero.Name, zero.Namespace),
-				fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", zero.Name, zero.Namespace),
-				fmt.Sprintf("kubectl delete pod %s -n %s", zero.Name, zero.Namespace),
-			},
-		}),
-		Since: metav1.NewTime(since),
+		Message:     fmt.Sprintf("Pod %s, the first of StatefulSet %s, is not Ready while higher ordinals are.", zero.Name, set.Name),
+		Remediation: outdated.Advise(view, outdated.Stopped(zero), outdated.Shown(zero), remediation),
+		Since:       metav1.NewTime(since),
 	}}
 }
 
