@@ -126,7 +126,10 @@ func (f *fault) add(err error) {
 }
 
 // notServed tells whether an error says that the cluster does not have the resource.
-func notServed(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
+func notServed(err error) bool {
+	var defined *notFoundError
+	return (apierrors.IsNotFound(err) || meta.IsNoMatchError(err)) && !errors.As(err, &defined)
+}
 
 // relist tells whether an error only says that the reflector has to list again.
 func relist(err error) bool {

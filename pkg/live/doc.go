@@ -49,6 +49,11 @@
 // the exception: what people have noted down about trouble must not hide it. And
 // View.Try lets a rule go on without what only enriches its answer.
 //
+// What is not found is not installed only if it has no CustomResourceDefinition either,
+// or if definitions may not be read. A resource that answers 404 although its
+// definition is there is unknown like any other that fails: it may be served in other
+// versions only, or something else answers in the API server's place.
+//
 // An engine that has just started has no outputs of before to keep. So its first sync
 // (WaitForSync) waits for inputs that are Failing as it does for those that are
 // Syncing, for as long as Options.SyncTimeout: before it, derived collections say

@@ -7,12 +7,18 @@ import (
 	"context"
 	"sync"
 	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Feed runs the engine without reflectors until the test ends: the test calls
 // the stores itself.
 func Feed(t testing.TB, e *Engine) (stop func()) {
 	t.Helper()
+	if err := e.watchInstallations(); err != nil {
+		t.Fatal(err)
+	}
 	if err := e.begin(); err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +31,20 @@ func Feed(t testing.TB, e *Engine) (stop func()) {
 		running.Wait()
 	})
 	t.Cleanup(stop)
+	if c := e.lookup(definitions.kind); c != nil {
+		c.input.listFailed(apierrors.NewForbidden(InstallationResource().GroupResource(), "", nil))
+	}
 	return stop
+}
+
+// FeedInstalled is what a reflector does after a list of definitions: these resources
+// have one. Until it is called, definitions are forbidden.
+func FeedInstalled(e *Engine, installed ...KindRef) {
+	var all []*metav1.PartialObjectMetadata
+	for _, ref := range installed {
+		all = append(all, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: ref.kind.definition()}})
+	}
+	FeedReplace(e, definitions, all...)
 }
 
 // FeedReplace is what a reflector does after a list.

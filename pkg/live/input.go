@@ -18,6 +18,10 @@ type input struct {
 	c *collection
 	// again has one element if the resource may have been installed or removed.
 	again chan struct{}
+	// answered is closed once the first sync need not wait for the input.
+	answered chan struct{}
+	// definitions tell whether the resource is installed; nil if nothing does.
+	definitions *collection
 	// version is the index of the one of kind.versions that was read last.
 	version atomic.Int32
 	// looks is how many times to look for a preferred version.
@@ -41,7 +45,10 @@ type input struct {
 }
 
 func newInput(c *collection) *input {
-	return &input{c: c, again: make(chan struct{}, 1), condition: condition{state: stateSyncing, since: c.engine.now(), awaited: true}}
+	return &input{
+		c: c, again: make(chan struct{}, 1), answered: make(chan struct{}),
+		condition: condition{state: stateSyncing, since: c.engine.now(), awaited: true},
+	}
 }
 
 func (in *input) current() condition {
@@ -61,6 +68,9 @@ func (in *input) asks(list bool) {
 
 func (in *input) listFailed(err error) {
 	in.transition(func() {
+		if notServed(err) && in.defined() {
+			err = &notFoundError{versions: in.c.kind.versions, err: err}
+		}
 		in.lapse.begin(in.c.engine.options.Clock.Now())
 		in.lapse.listing, in.lapse.err = true, err
 		if relist(err) {
@@ -288,8 +298,16 @@ func (in *input) settle(before, after condition) {
 	}
 }
 
-// reach lets the first sync go on, once all that follows from a state is queued.
+// reach lets the first sync go on, once all that follows from a state is queued. The
+// caller holds turn.
 func (in *input) reach(now condition) {
+	if now.answered() {
+		select {
+		case <-in.answered:
+		default:
+			close(in.answered)
+		}
+	}
 	if !in.c.engine.Synced() && now.answered() && in.c.reached.CompareAndSwap(false, true) {
 		in.c.engine.advance()
 	}

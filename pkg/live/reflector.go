@@ -181,6 +181,7 @@ func (e *Engine) reflect(ctx context.Context, lw *observed) {
 	} else {
 		ctx = klog.NewContext(ctx, e.options.Logger)
 	}
+	lw.input.awaitDefinitions(ctx)
 	for ctx.Err() == nil {
 		e.reflectUntil(ctx, lw, lw.input.again)
 		// What a List answers late must not be taken for an answer to the next one.
