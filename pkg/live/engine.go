@@ -284,6 +284,7 @@ func (e *Engine) watch(now time.Time) {
 	for _, c := range e.collections {
 		if c.input != nil {
 			c.input.overdue()
+			c.input.hung()
 			c.input.silent()
 			c.input.lookLater()
 		}

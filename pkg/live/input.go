@@ -62,8 +62,9 @@ func (in *input) current() condition {
 func (in *input) asks(list bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.lapse.begin(in.c.engine.options.Clock.Now())
-	in.lapse.listing = list
+	now := in.c.engine.options.Clock.Now()
+	in.lapse.begin(now)
+	in.lapse.listing, in.lapse.asked = list, now
 }
 
 func (in *input) listFailed(err error) {
@@ -72,7 +73,8 @@ func (in *input) listFailed(err error) {
 			err = &notFoundError{versions: in.c.kind.versions, err: err}
 		}
 		in.lapse.begin(in.c.engine.options.Clock.Now())
-		in.lapse.listing, in.lapse.err = true, err
+		in.lapse.answered(err)
+		in.lapse.listing = true
 		if relist(err) {
 			if in.list.state == stateFailing {
 				in.list.err = in.lapse.failure()
@@ -100,7 +102,7 @@ func (in *input) watchFailed(err error, initial bool) {
 		return
 	}
 	in.transition(func() {
-		in.lapse.err = err
+		in.lapse.answered(err)
 		if relist(err) || apierrors.IsNotFound(err) {
 			return
 		}
@@ -116,24 +118,26 @@ func (in *input) watchStarted(initial bool) bool {
 		in.listBegins()
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		in.streaming, in.hearing = true, hearing{} // replace follows
+		in.streaming = true // replace follows
 		return true
 	}
 	in.mu.Lock()
-	in.hearing = hearing{}
 	useless := in.mustList
 	in.mu.Unlock()
 	if useless {
 		return false
 	}
-	in.transition(func() { in.watch, in.lapse = fault{}, lapse{} })
+	in.transition(func() {
+		in.watch, in.lapse = fault{}, lapse{}
+		in.hearing.begin(in.c.engine.options.Clock.Now())
+	})
 	return true
 }
 
 func (in *input) watchEnded() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.hearing = hearing{}
+	in.hearing.end()
 	in.lapse.begin(in.c.engine.options.Clock.Now())
 }
 
@@ -170,9 +174,19 @@ func (in *input) silent() {
 			return
 		}
 		in.watch.state, in.watch.err = stateFailing, fmt.Errorf("its watch is open, and for more than %s brought neither an event nor a bookmark", longestSilence)
-		in.mustList, in.hearing = true, hearing{}
+		in.mustList = true
+		in.hearing.end()
 		in.lookAgain()
 	})
+}
+
+// hung has an input asked for again of which a request is not answered.
+func (in *input) hung() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.lapse.giveUp(in.c.engine.options.Clock.Now()) {
+		in.lookAgain()
+	}
 }
 
 // overdue declares an input failing of which nothing has been heard for too long,
@@ -236,6 +250,7 @@ func (in *input) replaced(objects map[Key]Object, unfit map[Key]error) {
 		in.list, in.lapse, in.mustList = fault{}, lapse{}, false
 		if in.streaming {
 			in.watch = fault{}
+			in.hearing.begin(in.c.engine.options.Clock.Now())
 		}
 		in.unfit = unfit
 	})

@@ -11,8 +11,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -186,8 +188,60 @@ func TestAnInputWithoutNewsIsNotHealthy(t *testing.T) {
 			if got := texts(f.engine, notes)["ns/b"]; got != "y" {
 				t.Errorf("the note of b is %q, want what was known before", got)
 			}
+			// It heals by itself: what hangs is given up, for it would hang forever.
+			source.script(nil, nil)
+			livetest.Eventually(t, "the config maps are read again", func() bool {
+				f.pass(time.Minute)
+				return f.status("rule").State == live.Healthy
+			})
+			f.settle()
+			noted(t, f, map[string]string{"ns/a": "z", "ns/b": "missing"})
 		})
 	}
+}
+
+// TestAFirstListThatHangsIsGivenUp, and the next one ever later, so that one that is
+// only slow ends.
+func TestAFirstListThatHangsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := live.New(live.Options{Workers: 1})
+		if err := engine.AddRule(readsConfig("rule")); err != nil {
+			t.Fatal(err)
+		}
+		f := &fixture{TB: t, cluster: &livetest.Cluster{}, engine: engine}
+		source := &scripted{Cluster: f.cluster}
+		f.cluster.Set(podResource, pod("ns", "a", nil))
+		f.cluster.Set(configResource, text("ns", "a", "x"))
+		asked := make(chan time.Time, 100)
+		const takes = 5 * time.Minute
+		source.script(func(ctx context.Context) error {
+			asked <- time.Now()
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(takes):
+				return nil
+			}
+		}, noStreams)
+		begun := time.Now()
+		livetest.Start(t, engine, source)
+		if err := engine.WaitForSync(t.Context()); err != nil { // which no longer waits for it
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		f.eventuallyStatus("rule", "")
+		f.settle()
+		noted(t, f, map[string]string{"ns/a": "x"})
+		close(asked)
+		var waited []time.Duration
+		for at := range asked {
+			waited = append(waited, at.Sub(begun).Round(time.Minute))
+			begun = at
+		}
+		if diff := cmp.Diff([]time.Duration{0, time.Minute, 2 * time.Minute, 4 * time.Minute}, waited); diff != "" {
+			t.Errorf("waits before each list (-want +got):\n%s", diff)
+		}
+	})
 }
 
 // TestAnInputHealsOnceItIsHeardOf: whatever kept it from being read.
