@@ -102,8 +102,8 @@ func Footprint(e *Engine) (nodes, reads, alarms, tasks int) {
 // still never gets them to.
 func LookAtClock(e *Engine) { e.watch(e.now()) }
 
-// LookAgain has the reflector of an input start anew.
-func LookAgain(e *Engine, ref KindRef) { e.lookup(ref.kind).input.lookAgain() }
+// StartAnew has the reflector of an input give up what it does, and start anew.
+func StartAnew(e *Engine, ref KindRef) { e.lookup(ref.kind).input.startAnew() }
 
 // Unrecord forgets that a view has read a kind, as a bug of the engine would.
 func Unrecord(v *View, ref KindRef) {

@@ -10,14 +10,19 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // input follows one resource of the API server: it receives what the reflector
 // reads, and learns how the reading goes from the observed ListerWatcher.
 type input struct {
 	c *collection
-	// again has one element if the resource may have been installed or removed.
+	// again has one element if what is being asked is to be given up for a new start.
 	again chan struct{}
+	// look has one element if the resource may have been installed, removed, or served
+	// in another version. looking bounds how often that makes for a new start.
+	look    chan struct{}
+	looking flowcontrol.RateLimiter
 	// answered is closed once the first sync need not wait for the input.
 	answered chan struct{}
 	// definitions tell whether the resource is installed; nil if nothing does.
@@ -39,6 +44,8 @@ type input struct {
 	// what was missed: an API server opens a watch that it then refuses to serve.
 	mustList  bool
 	streaming bool // the last answer was a watch that sends the initial objects
+	// listed is closed once the list ends that is under way; nil if none is.
+	listed chan struct{}
 	// unfit are the objects that cannot be stored, and why; unfitListed those of
 	// the list that is being read.
 	unfit, unfitListed map[Key]error
@@ -46,7 +53,8 @@ type input struct {
 
 func newInput(c *collection) *input {
 	return &input{
-		c: c, again: make(chan struct{}, 1), answered: make(chan struct{}),
+		c: c, again: make(chan struct{}, 1), look: make(chan struct{}, 1), answered: make(chan struct{}),
+		looking:   flowcontrol.NewTokenBucketRateLimiter(float32(1/longestWait.Seconds()), promptLooks),
 		condition: condition{state: stateSyncing, since: c.engine.now(), awaited: true},
 	}
 }
@@ -65,10 +73,14 @@ func (in *input) asks(list bool) {
 	now := in.c.engine.options.Clock.Now()
 	in.lapse.begin(now)
 	in.lapse.listing, in.lapse.asked = list, now
+	if list && in.listed == nil {
+		in.listed = make(chan struct{})
+	}
 }
 
 func (in *input) listFailed(err error) {
 	in.transition(func() {
+		in.listEnded()
 		if notServed(err) && in.defined() {
 			err = &notFoundError{versions: in.c.kind.versions, err: err}
 		}
@@ -86,6 +98,20 @@ func (in *input) listFailed(err error) {
 			in.lapse, in.mustList, in.list.failures = lapse{}, false, 0 // that is an answer
 		}
 	})
+}
+
+// listEnded notes that no list is under way. The caller holds mu.
+func (in *input) listEnded() {
+	if in.listed != nil {
+		close(in.listed)
+		in.listed = nil
+	}
+}
+
+func (in *input) listGivenUp() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.listEnded()
 }
 
 func (in *input) listSucceeded() {
@@ -176,7 +202,7 @@ func (in *input) silent() {
 		in.watch.state, in.watch.err = stateFailing, fmt.Errorf("its watch is open, and for more than %s brought neither an event nor a bookmark", longestSilence)
 		in.mustList = true
 		in.hearing.end()
-		in.lookAgain()
+		in.startAnew()
 	})
 }
 
@@ -185,7 +211,17 @@ func (in *input) hung() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.lapse.giveUp(in.c.engine.options.Clock.Now()) {
-		in.lookAgain()
+		in.startAnew()
+	}
+}
+
+// startAnew has the reflector give up what it does, and start anew.
+func (in *input) startAnew() { signal(in.again) }
+
+func signal(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
 	}
 }
 
@@ -247,6 +283,7 @@ func (in *input) replaced(objects map[Key]Object, unfit map[Key]error) {
 	changes := in.c.replace(objects)
 	before, after := in.move(func() {
 		in.condition.synced = true
+		in.listEnded()
 		in.list, in.lapse, in.mustList = fault{}, lapse{}, false
 		if in.streaming {
 			in.watch = fault{}

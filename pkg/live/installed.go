@@ -138,10 +138,39 @@ func (in *input) lookLater() {
 	}
 }
 
-// lookAgain has the reflector start anew.
-func (in *input) lookAgain() {
-	select {
-	case in.again <- struct{}{}:
-	default:
+// promptLooks is how many changes of a definition are followed at once: it takes a few
+// until a new resource is served. Those that go on are followed every longestWait.
+const promptLooks = 5
+
+// lookAgain has the resource looked for, soon.
+func (in *input) lookAgain() { signal(in.look) }
+
+// followLooks has the reflector start anew for what lookAgain asked for, until ctx
+// ends. What is being listed is listed to its end, since definitions may go on changing.
+func (in *input) followLooks(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-in.look:
+		}
+		if in.looking.Wait(ctx) != nil {
+			return
+		}
+		in.mu.Lock()
+		listed := in.listed
+		in.mu.Unlock()
+		if listed != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-listed:
+			}
+			if in.current().state == stateSynced && in.version.Load() == 0 {
+				continue // which is all that could be found
+			}
+		}
+		in.startAnew()
+		return
 	}
 }

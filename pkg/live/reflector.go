@@ -186,6 +186,7 @@ func (e *Engine) reflect(ctx context.Context, lw *observed) {
 		e.reflectUntil(ctx, lw, lw.input.again)
 		// What a List answers late must not be taken for an answer to the next one.
 		lw.awaitLists()
+		lw.input.listGivenUp()
 	}
 }
 
@@ -195,6 +196,7 @@ func (o *observed) awaitLists() {
 	o.listing.Unlock() //nolint:staticcheck // holding it once is what it is for
 }
 
+// reflectUntil is reflect with one Reflector.
 func (e *Engine) reflectUntil(ctx context.Context, lw *observed, again <-chan struct{}) {
 	k := lw.input.c.kind
 	reflector := cache.NewReflectorWithOptions(lw, k.example(), lw.input, cache.ReflectorOptions{
@@ -208,6 +210,7 @@ func (e *Engine) reflectUntil(ctx context.Context, lw *observed, again <-chan st
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { reflector.RunWithContext(ctx) })
+	running.Go(func() { lw.input.followLooks(ctx) })
 	select {
 	case <-ctx.Done():
 	case <-again:
