@@ -360,7 +360,7 @@ func (in *input) reach(now condition) {
 			close(in.answered)
 		}
 	}
-	if !in.c.engine.Synced() && now.answered() && in.c.reached.CompareAndSwap(false, true) {
-		in.c.engine.advance()
+	if !in.c.engine.Synced() && now.answered() && !in.c.reached.Load() {
+		in.c.engine.reach(in.c)
 	}
 }
