@@ -149,7 +149,7 @@ type lapse struct {
 	since    time.Time
 	listing  bool          // the last request was for a list
 	err      error         // what was answered last, if anything
-	asked    time.Time     // when the request began that has no answer yet
+	asked    time.Time     // when, by the real clock, the request began that has no answer yet
 	patience time.Duration // how long that is waited for; firstPatience if zero
 }
 

@@ -70,9 +70,8 @@ func (in *input) current() condition {
 func (in *input) asks(list bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	now := in.c.engine.options.Clock.Now()
-	in.lapse.begin(now)
-	in.lapse.listing, in.lapse.asked = list, now
+	in.lapse.begin(in.c.engine.options.Clock.Now())
+	in.lapse.listing, in.lapse.asked = list, time.Now()
 	if list && in.listed == nil {
 		in.listed = make(chan struct{})
 	}
@@ -206,11 +205,12 @@ func (in *input) silent() {
 	})
 }
 
-// hung has an input asked for again of which a request is not answered.
+// hung has an input asked for again of which a request is not answered. Like all
+// retries, that goes by the real clock.
 func (in *input) hung() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.lapse.giveUp(in.c.engine.options.Clock.Now()) {
+	if in.lapse.giveUp(time.Now()) {
 		in.startAnew()
 	}
 }

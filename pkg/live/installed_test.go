@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
@@ -206,13 +204,9 @@ func TestWhatIsListedLateIsNotTakenForANewAnswer(t *testing.T) {
 // TestADefinitionThatKeepsChangingDoesNotKeepItsResourceFromBeingRead: each change is
 // reason to look again, but not to give up a list, nor to list all the time.
 func TestADefinitionThatKeepsChangingDoesNotKeepItsResourceFromBeingRead(t *testing.T) {
-	// One of them sleeps since the last error, which was not in a bubble.
-	handlers := utilruntime.ErrorHandlers
-	utilruntime.ErrorHandlers = nil
-	defer func() { utilruntime.ErrorHandlers = handlers }()
 	for name, versions := range map[string][]string{"newly installed": nil, "read in another version": {"v1beta1"}} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
 				versioned := widgetResource
 				cluster := &livetest.Cluster{NoStreaming: true}
 				cluster.NotInstalled(versioned)

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -188,14 +187,65 @@ func TestAnInputWithoutNewsIsNotHealthy(t *testing.T) {
 			if got := texts(f.engine, notes)["ns/b"]; got != "y" {
 				t.Errorf("the note of b is %q, want what was known before", got)
 			}
-			// It heals by itself: what hangs is given up, for it would hang forever.
-			source.script(nil, nil)
-			livetest.Eventually(t, "the config maps are read again", func() bool {
-				f.pass(time.Minute)
-				return f.status("rule").State == live.Healthy
+		})
+	}
+}
+
+// TestAnInputHealsThoughARequestHangs: what hangs is given up, for it would hang
+// forever, as behind a proxy that has lost its own way on.
+func TestAnInputHealsThoughARequestHangs(t *testing.T) {
+	hangs := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	tests := map[string]struct {
+		list  func(context.Context) error
+		watch func(context.Context, bool) (watch.Interface, error)
+	}{
+		"a streamed list without an end": {watch: func(_ context.Context, initial bool) (watch.Interface, error) {
+			if initial {
+				return watch.NewFake(), nil
+			}
+			return nil, nil
+		}},
+		"a streamed list that does not begin": {watch: func(ctx context.Context, initial bool) (watch.Interface, error) {
+			if initial {
+				return nil, hangs(ctx)
+			}
+			return nil, nil
+		}},
+		"a list": {list: hangs, watch: noStreams},
+		"a watch": {watch: func(ctx context.Context, initial bool) (watch.Interface, error) {
+			if initial {
+				return noStreams(ctx, initial)
+			}
+			return nil, hangs(ctx)
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				engine := live.New(live.Options{Workers: 1})
+				if err := engine.AddRule(readsConfig("rule")); err != nil {
+					t.Fatal(err)
+				}
+				f := &fixture{TB: t, cluster: &livetest.Cluster{}, engine: engine}
+				source := &scripted{Cluster: f.cluster}
+				f.cluster.Set(podResource, pod("ns", "a", nil))
+				f.cluster.Set(configResource, text("ns", "a", "x"))
+				livetest.Run(t, engine, source)
+				f.settle()
+				source.script(test.list, test.watch)
+				f.cluster.Expire(configResource)
+				time.Sleep(45 * time.Second)
+				f.eventuallyStatus("rule", live.ReasonInputFailing)
+				f.cluster.Set(configResource, text("ns", "a", "missed"))
+				source.script(nil, nil) // what is asked from now on is answered
+				time.Sleep(45 * time.Second)
+				f.eventuallyStatus("rule", "")
+				f.settle()
+				noted(t, f, map[string]string{"ns/a": "missed"})
 			})
-			f.settle()
-			noted(t, f, map[string]string{"ns/a": "z", "ns/b": "missing"})
 		})
 	}
 }
@@ -203,7 +253,7 @@ func TestAnInputWithoutNewsIsNotHealthy(t *testing.T) {
 // TestAFirstListThatHangsIsGivenUp, and the next one ever later, so that one that is
 // only slow ends.
 func TestAFirstListThatHangsIsGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		engine := live.New(live.Options{Workers: 1})
 		if err := engine.AddRule(readsConfig("rule")); err != nil {
 			t.Fatal(err)
