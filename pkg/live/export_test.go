@@ -48,12 +48,15 @@ func FeedInstalled(e *Engine, installed ...KindRef) {
 }
 
 // FeedReplace is what a reflector does after a list.
-func FeedReplace[T Object](e *Engine, k Kind[T], objects ...T) {
+func FeedReplace[T Object](e *Engine, k Kind[T], objects ...T) { FeedReplaceAt(e, k, "", objects...) }
+
+// FeedReplaceAt is FeedReplace with the version of the list.
+func FeedReplaceAt[T Object](e *Engine, k Kind[T], version string, objects ...T) {
 	items := make([]any, len(objects))
 	for i := range objects {
 		items[i] = objects[i]
 	}
-	if err := e.lookup(k.kind).input.Replace(items, ""); err != nil {
+	if err := e.lookup(k.kind).input.Replace(items, version); err != nil {
 		panic(err)
 	}
 }

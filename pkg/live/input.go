@@ -10,6 +10,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/util/flowcontrol"
 )
 
@@ -44,6 +45,8 @@ type input struct {
 	// what was missed: an API server opens a watch that it then refuses to serve.
 	mustList  bool
 	streaming bool // the last answer was a watch that sends the initial objects
+	// seen is the version of the newest list, event or bookmark; empty before the first list.
+	seen string
 	// listed is closed once the list ends that is under way; nil if none is.
 	listed chan struct{}
 	// unfit are the objects that cannot be stored, and why; unfitListed those of
@@ -177,6 +180,19 @@ func (in *input) awaitNoLonger(after time.Duration) {
 	})
 }
 
+// sees notes the version that the API server has got to.
+func (in *input) sees(version string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.seen = version
+}
+
+func (in *input) lastSeen() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.seen
+}
+
 // hears notes that an event or a bookmark came on the watch.
 func (in *input) hears(bookmark bool) {
 	in.mu.Lock()
@@ -261,7 +277,7 @@ func (in *input) transition(happened func()) {
 	if before.state != after.state {
 		if after.state == stateNotInstalled && in.c.kind.optional {
 			in.c.writing.Lock()
-			gone := in.c.replace(nil)
+			gone := in.c.replace(nil, false)
 			in.c.setKnown(true)
 			in.c.announce(gone)
 			in.c.writing.Unlock()
@@ -274,13 +290,17 @@ func (in *input) transition(happened func()) {
 
 // replaced makes objects the content of the collection: the input is synced, but
 // for what is unfit.
-func (in *input) replaced(objects map[Key]Object, unfit map[Key]error) {
+func (in *input) replaced(objects map[Key]Object, unfit map[Key]error, version string) {
 	in.c.engine.changing.begin()
 	defer in.c.engine.changing.end()
 	in.turn.Lock()
 	defer in.turn.Unlock()
 	in.c.writing.Lock()
-	changes := in.c.replace(objects)
+	// A list from before what was seen is one of restored storage, which gives the same
+	// versions to other contents.
+	order, err := resourceversion.CompareResourceVersion(version, in.lastSeen())
+	changes := in.c.replace(objects, err == nil && order < 0)
+	in.sees(version)
 	before, after := in.move(func() {
 		in.condition.synced = true
 		in.listEnded()

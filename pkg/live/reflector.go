@@ -77,6 +77,12 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 		return nil, ctx.Err()
 	}
 	options.LabelSelector, options.FieldSelector = o.input.c.kind.labels, o.input.c.kind.fields
+	if seen := o.input.lastSeen(); options.ResourceVersion == "0" && seen != "" {
+		// A Reflector made anew takes any version, be it older than what is here. With a
+		// limit, a version would mean exactly that one.
+		options.ResourceVersion, options.Limit = seen, 0
+		options.ResourceVersionMatch = metav1.ResourceVersionMatchNotOlderThan
+	}
 	var list runtime.Object
 	request := func(lw cache.ListerWatcherWithContext) (err error) {
 		list, err = lw.ListWithContext(ctx, options)
