@@ -100,6 +100,9 @@ func (in *input) listFailed(err error) {
 			in.lapse, in.mustList, in.list.failures = lapse{}, false, 0 // that is an answer
 		}
 	})
+	if in.absent() {
+		in.startAnew() // with a rest
+	}
 }
 
 // listEnded notes that no list is under way. The caller holds mu.

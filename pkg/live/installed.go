@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,7 +16,7 @@ import (
 // definitions are the CustomResourceDefinitions, watched by their metadata where
 // some input is Optional. They tell what a 404 means: a resource without a definition
 // is not installed, one with a definition is unknown. And a change of one is reason to
-// look for its resource at once. Without the right to watch them, a 404 means that the
+// look for its resource at once; one that has none is hardly looked for. Without the right to watch them, a 404 means that the
 // resource is not installed, and it is found at the next retry.
 var definitions = NewInput(
 	schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"},
@@ -109,6 +110,30 @@ func (in *input) awaitDefinitions(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-in.definitions.input.answered:
+	}
+}
+
+// absentRetry is how often a resource is looked for of which it is known that it has no
+// definition. It may be served all the same, by an API server of its own.
+const absentRetry = 2 * time.Minute
+
+// absent tells whether the resource is neither found nor defined.
+func (in *input) absent() bool {
+	return in.definitions != nil && in.current().state == stateNotInstalled &&
+		in.definitions.input.current().state == stateSynced && !in.defined()
+}
+
+// rest waits for the definition of a resource that is absent.
+func (in *input) rest(ctx context.Context) {
+	if !in.absent() {
+		return
+	}
+	timer := time.NewTimer(absentRetry)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-in.look:
+	case <-timer.C:
 	}
 }
 

@@ -201,6 +201,33 @@ func TestWhatIsListedLateIsNotTakenForANewAnswer(t *testing.T) {
 	}
 }
 
+// TestWhatIsKnownToBeAbsentIsHardlyAskedFor: its definition, which is watched, tells when
+// it comes.
+func TestWhatIsKnownToBeAbsentIsHardlyAskedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		cluster := &livetest.Cluster{NoStreaming: true}
+		cluster.NotInstalled(widgetResource)
+		cluster.Set(podResource, pod("ns", "a", nil))
+		cluster.Set(widgetResource, widget("w"))
+		source := &slow{Cluster: cluster, resource: widgetResource}
+		engine := live.New(live.Options{Workers: 1})
+		if err := engine.AddRule(countsWidgets(widgets)); err != nil {
+			t.Fatal(err)
+		}
+		livetest.Run(t, engine, source)
+		source.lists.Store(0)
+		time.Sleep(time.Hour)
+		if n := source.lists.Load(); n < 20 || n > 30 {
+			t.Errorf("it was listed %d times in an hour, want once in two minutes", n)
+		}
+		cluster.Serve(widgetResource)
+		time.Sleep(2 * time.Second)
+		if n := len(live.List(engine, widgets)); n != 1 {
+			t.Errorf("there are %d widgets two seconds after they were installed, want 1", n)
+		}
+	})
+}
+
 // TestADefinitionThatKeepsChangingDoesNotKeepItsResourceFromBeingRead: each change is
 // reason to look again, but not to give up a list, nor to list all the time.
 func TestADefinitionThatKeepsChangingDoesNotKeepItsResourceFromBeingRead(t *testing.T) {

@@ -193,6 +193,7 @@ func (e *Engine) reflect(ctx context.Context, lw *observed) {
 		// What a List answers late must not be taken for an answer to the next one.
 		lw.awaitLists()
 		lw.input.listGivenUp()
+		lw.input.rest(ctx)
 	}
 }
 
