@@ -17,6 +17,8 @@ import (
 	"syscall"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
 // stream is a watcher of all findings, through the aggregator and on a
@@ -30,6 +32,11 @@ type stream struct {
 
 	// began and ended count the events by which findings came and went.
 	began, ended int
+	// present are the UIDs of the findings that there are, by what it got.
+	present map[string]bool
+	// misplaced counts the findings that came though they were there, or went though
+	// they were not: something in between is lost, or came twice.
+	misplaced int
 	// sum is a hash of all events, in order.
 	sum uint64
 	// cuts is how often the server ended the watch.
@@ -37,16 +44,21 @@ type stream struct {
 	err  error
 }
 
-// newStream makes a watcher from a resourceVersion on, which ends when the
-// finding about the StatefulSet of a name, which is unique, is gone.
-func (b *bench) newStream(version, last string) (*stream, error) {
+// newStream makes a watcher from a list on, which ends when the finding about the
+// StatefulSet of a name, which is unique, is gone.
+func (b *bench) newStream(list *v1alpha1.FindingList, last string) (*stream, error) {
 	config, err := rest.TLSConfigFor(b.admin)
 	if err != nil {
 		return nil, fmt.Errorf("configuring a watcher: %w", err)
 	}
+	present := map[string]bool{}
+	for i := range list.Items {
+		present[string(list.Items[i].UID)] = true
+	}
 	return &stream{
-		client: &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableCompression: true}},
-		url:    b.admin.Host + findingsPath + "?watch=1&resourceVersion=", version: version,
+		present: present,
+		client:  &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableCompression: true}},
+		url:     b.admin.Host + findingsPath + "?watch=1&resourceVersion=", version: list.ResourceVersion,
 		last: fmt.Appendf(nil, `"name":%q`, last),
 	}, nil
 }
@@ -93,8 +105,10 @@ func (s *stream) read(ctx context.Context, each func(line []byte)) (done bool, e
 		switch {
 		case bytes.HasPrefix(line, []byte(`{"type":"ADDED"`)):
 			s.began++
+			s.place(line, true)
 		case bytes.HasPrefix(line, []byte(`{"type":"DELETED"`)):
 			s.ended++
+			s.place(line, false)
 			if bytes.Contains(line, s.last) {
 				return true, nil
 			}
@@ -103,6 +117,18 @@ func (s *stream) read(ctx context.Context, each func(line []byte)) (done bool, e
 		}
 	}
 }
+
+// place notes that a finding came or went, which each does in turn.
+func (s *stream) place(line []byte, present bool) {
+	uid, _ := between(line, `"uid":"`, `"`)
+	if s.present[string(uid)] == present {
+		s.misplaced++
+	}
+	s.present[string(uid)] = present
+}
+
+// lost is at least how many events the watcher did not get, or got twice.
+func (s *stream) lost(sent int) int { return max(0, sent-s.began-s.ended, s.misplaced) }
 
 func between(text []byte, before, after string) ([]byte, bool) {
 	_, rest, found := bytes.Cut(text, []byte(before))

@@ -88,7 +88,7 @@ func (b *bench) reportDelivery(size int, c *crowd, capacity string) {
 		if s.err != nil {
 			b.progress.say("a watcher failed: %v", s.err)
 		}
-		lost += max(0, c.sent-s.began-s.ended)
+		lost += s.lost(c.sent)
 		cuts += s.cuts
 		kinds[s.sum] = true
 	}
@@ -194,7 +194,7 @@ func (b *bench) startStreams(ctx context.Context, c *crowd, reading *sync.WaitGr
 		return fmt.Errorf("listing findings: %w", err)
 	}
 	for range count {
-		s, err := b.newStream(list.ResourceVersion, last)
+		s, err := b.newStream(&list, last)
 		if err != nil {
 			return err
 		}

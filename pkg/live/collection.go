@@ -149,8 +149,9 @@ func (c *collection) overwrite(key Key, old, object Object) {
 }
 
 // replace makes objects the whole content and returns what that changed, stored
-// but not yet announced. The caller holds writing.
-func (c *collection) replace(objects map[Key]Object) []change {
+// but not yet announced. byValue tells that resourceVersions say nothing. The caller
+// holds writing.
+func (c *collection) replace(objects map[Key]Object, byValue bool) []change {
 	var changes []change
 	for _, key := range c.keys() {
 		if _, stays := objects[key]; !stays {
@@ -159,7 +160,11 @@ func (c *collection) replace(objects map[Key]Object) []change {
 		}
 	}
 	for key, object := range objects {
-		if old, _ := c.get(key); !c.unchanged(old, object) {
+		old, exists := c.get(key)
+		if exists && byValue && apiequality.Semantic.DeepEqual(old, object) {
+			continue
+		}
+		if !exists || byValue || !c.unchanged(old, object) {
 			changes = append(changes, change{key: key, old: old, new: object})
 		}
 	}

@@ -49,6 +49,13 @@ const toleratedFailures = 2
 // anew, in much less.
 const longestLapse = 30 * time.Second
 
+// A request without an answer is given up after firstPatience, and made again. What
+// is slow is to end at last: each one more is given twice as long, up to lastPatience.
+const (
+	firstPatience = 2 * longestLapse
+	lastPatience  = 8 * firstPatience
+)
+
 // longestSilence is how long an open watch may bring nothing before it counts as
 // lost: three times as long as from one bookmark to the next (k8s.io/apiserver,
 // pkg/storage/cacher, defaultBookmarkFrequency).
@@ -126,7 +133,10 @@ func (f *fault) add(err error) {
 }
 
 // notServed tells whether an error says that the cluster does not have the resource.
-func notServed(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
+func notServed(err error) bool {
+	var defined *notFoundError
+	return (apierrors.IsNotFound(err) || meta.IsNoMatchError(err)) && !errors.As(err, &defined)
+}
 
 // relist tells whether an error only says that the reflector has to list again.
 func relist(err error) bool {
@@ -136,9 +146,11 @@ func relist(err error) bool {
 // lapse is a time without news: between the end of a watch and the next one, or a
 // list. The zero lapse is none.
 type lapse struct {
-	since   time.Time
-	listing bool  // the last request was for a list
-	err     error // what was answered last, if anything
+	since    time.Time
+	listing  bool          // the last request was for a list
+	err      error         // what was answered last, if anything
+	asked    time.Time     // when, by the real clock, the request began that has no answer yet
+	patience time.Duration // how long that is waited for; firstPatience if zero
 }
 
 func (l *lapse) begin(now time.Time) {
@@ -147,11 +159,26 @@ func (l *lapse) begin(now time.Time) {
 	}
 }
 
-// hearing is what came on the watch that is open. The zero hearing is nothing yet.
+// answered notes that the last request has ended, and how.
+func (l *lapse) answered(err error) { l.asked, l.err = time.Time{}, err }
+
+// giveUp tells whether the last request is waited for no longer.
+func (l *lapse) giveUp(now time.Time) bool {
+	patience := max(l.patience, firstPatience)
+	if l.asked.IsZero() || now.Sub(l.asked) < patience {
+		return false
+	}
+	l.asked, l.patience = now, min(2*patience, lastPatience)
+	return true
+}
+
+// hearing is what comes on the watches of an input.
 type hearing struct {
-	last time.Time // of the last event or bookmark
-	// bookmarks tells that one came, and so that more are due: not every API server
-	// sends any.
+	// last is when the last event or bookmark came, or the watch began; zero while
+	// none is open.
+	last time.Time
+	// bookmarks tells that one came, be it on a watch before, and so that more are
+	// due: not every API server sends any.
 	bookmarks bool
 }
 
@@ -159,8 +186,12 @@ func (h *hearing) add(bookmark bool, now time.Time) {
 	h.last, h.bookmarks = now, h.bookmarks || bookmark
 }
 
+func (h *hearing) begin(now time.Time) { h.last = now }
+
+func (h *hearing) end() { h.last = time.Time{} }
+
 func (h *hearing) late(now time.Time) bool {
-	return h.bookmarks && now.Sub(h.last) >= longestSilence
+	return h.bookmarks && !h.last.IsZero() && now.Sub(h.last) >= longestSilence
 }
 
 func (l *lapse) failure() error {

@@ -49,6 +49,11 @@
 // the exception: what people have noted down about trouble must not hide it. And
 // View.Try lets a rule go on without what only enriches its answer.
 //
+// What is not found is not installed only if it has no CustomResourceDefinition either,
+// or if definitions may not be read. A resource that answers 404 although its
+// definition is there is unknown like any other that fails: it may be served in other
+// versions only, or something else answers in the API server's place.
+//
 // An engine that has just started has no outputs of before to keep. So its first sync
 // (WaitForSync) waits for inputs that are Failing as it does for those that are
 // Syncing, for as long as Options.SyncTimeout: before it, derived collections say
@@ -57,15 +62,18 @@
 // An input is Failing after a few errors in a row, or after half a minute without
 // news, whatever the API server does with the requests: while a list is read, or
 // a watch is between its end and its beginning, nothing is heard. Once watching
-// was lost for that long, only a list makes the input known again. An input is
+// was lost for that long, only a list makes the input known again. A request that is
+// not answered is given up and made again, after a minute at first and eight at last. An
+// input is
 // Failing too while it has an object that its Trim or its index functions panic
 // for; that object stays as it was before, and all others are kept up to date.
 //
 // An open watch that brings nothing is believed: nothing may have happened. But once
 // the API server has sent a bookmark on it, as kube-apiserver does every minute, three
 // minutes without an event or a bookmark are taken for its loss, as behind a proxy that
-// lost its own way on: the input is Failing, and listed anew. A watch that never had a
-// bookmark is not judged, for not every API server sends any.
+// lost its own way on: the input is Failing, and listed anew. That goes for watches that
+// are opened later, too. An input that never had a bookmark is not judged, for not every
+// API server sends any.
 //
 // What no watch tells is that the API server has lost its storage. While etcd does not
 // answer, kube-apiserver keeps watches open, opens new ones from its cache, and goes on

@@ -34,8 +34,8 @@ type Options struct {
 	// that is failing; a minute if zero. What has not answered by then is failing.
 	SyncTimeout time.Duration
 	// RetryBackoff spaces out attempts to list and watch an input that fails, is
-	// forbidden or not installed; 0.8 s to 10 s if nil. Shutting down may have to
-	// wait for one.
+	// forbidden or not installed; 0.8 s to 10 s if nil. What is known to be absent is
+	// looked for every two minutes. Shutting down may have to wait for one.
 	RetryBackoff *wait.Backoff
 	// ShutdownTimeout is how long, of real time, Run waits for evaluations that do
 	// not end when it is to; 5 s if zero.
@@ -284,6 +284,7 @@ func (e *Engine) watch(now time.Time) {
 	for _, c := range e.collections {
 		if c.input != nil {
 			c.input.overdue()
+			c.input.hung()
 			c.input.silent()
 			c.input.lookLater()
 		}

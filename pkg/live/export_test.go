@@ -7,12 +7,18 @@ import (
 	"context"
 	"sync"
 	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Feed runs the engine without reflectors until the test ends: the test calls
 // the stores itself.
 func Feed(t testing.TB, e *Engine) (stop func()) {
 	t.Helper()
+	if err := e.watchInstallations(); err != nil {
+		t.Fatal(err)
+	}
 	if err := e.begin(); err != nil {
 		t.Fatal(err)
 	}
@@ -25,16 +31,32 @@ func Feed(t testing.TB, e *Engine) (stop func()) {
 		running.Wait()
 	})
 	t.Cleanup(stop)
+	if c := e.lookup(definitions.kind); c != nil {
+		c.input.listFailed(apierrors.NewForbidden(InstallationResource().GroupResource(), "", nil))
+	}
 	return stop
 }
 
+// FeedInstalled is what a reflector does after a list of definitions: these resources
+// have one. Until it is called, definitions are forbidden.
+func FeedInstalled(e *Engine, installed ...KindRef) {
+	var all []*metav1.PartialObjectMetadata
+	for _, ref := range installed {
+		all = append(all, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: ref.kind.definition()}})
+	}
+	FeedReplace(e, definitions, all...)
+}
+
 // FeedReplace is what a reflector does after a list.
-func FeedReplace[T Object](e *Engine, k Kind[T], objects ...T) {
+func FeedReplace[T Object](e *Engine, k Kind[T], objects ...T) { FeedReplaceAt(e, k, "", objects...) }
+
+// FeedReplaceAt is FeedReplace with the version of the list.
+func FeedReplaceAt[T Object](e *Engine, k Kind[T], version string, objects ...T) {
 	items := make([]any, len(objects))
 	for i := range objects {
 		items[i] = objects[i]
 	}
-	if err := e.lookup(k.kind).input.Replace(items, ""); err != nil {
+	if err := e.lookup(k.kind).input.Replace(items, version); err != nil {
 		panic(err)
 	}
 }
@@ -83,8 +105,8 @@ func Footprint(e *Engine) (nodes, reads, alarms, tasks int) {
 // still never gets them to.
 func LookAtClock(e *Engine) { e.watch(e.now()) }
 
-// LookAgain has the reflector of an input start anew.
-func LookAgain(e *Engine, ref KindRef) { e.lookup(ref.kind).input.lookAgain() }
+// StartAnew has the reflector of an input give up what it does, and start anew.
+func StartAnew(e *Engine, ref KindRef) { e.lookup(ref.kind).input.startAnew() }
 
 // Unrecord forgets that a view has read a kind, as a bug of the engine would.
 func Unrecord(v *View, ref KindRef) {

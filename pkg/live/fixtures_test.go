@@ -5,11 +5,13 @@ package live_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	testingclock "k8s.io/utils/clock/testing"
 
@@ -45,6 +47,16 @@ var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // quick is a retry backoff for tests.
 var quick = &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1}
+
+// inBubble runs a test for which time goes by as soon as it waits.
+func inBubble(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	// One of these sleeps since the last error, which was not in the bubble.
+	handlers := utilruntime.ErrorHandlers
+	utilruntime.ErrorHandlers = nil
+	defer func() { utilruntime.ErrorHandlers = handlers }()
+	synctest.Test(t, test)
+}
 
 // fixture is an engine over a cluster in memory, with a clock that stands still.
 type fixture struct {

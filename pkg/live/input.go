@@ -10,14 +10,24 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // input follows one resource of the API server: it receives what the reflector
 // reads, and learns how the reading goes from the observed ListerWatcher.
 type input struct {
 	c *collection
-	// again has one element if the resource may have been installed or removed.
+	// again has one element if what is being asked is to be given up for a new start.
 	again chan struct{}
+	// look has one element if the resource may have been installed, removed, or served
+	// in another version. looking bounds how often that makes for a new start.
+	look    chan struct{}
+	looking flowcontrol.RateLimiter
+	// answered is closed once the first sync need not wait for the input.
+	answered chan struct{}
+	// definitions tell whether the resource is installed; nil if nothing does.
+	definitions *collection
 	// version is the index of the one of kind.versions that was read last.
 	version atomic.Int32
 	// looks is how many times to look for a preferred version.
@@ -35,13 +45,21 @@ type input struct {
 	// what was missed: an API server opens a watch that it then refuses to serve.
 	mustList  bool
 	streaming bool // the last answer was a watch that sends the initial objects
+	// seen is the version of the newest list, event or bookmark; empty before the first list.
+	seen string
+	// listed is closed once the list ends that is under way; nil if none is.
+	listed chan struct{}
 	// unfit are the objects that cannot be stored, and why; unfitListed those of
 	// the list that is being read.
 	unfit, unfitListed map[Key]error
 }
 
 func newInput(c *collection) *input {
-	return &input{c: c, again: make(chan struct{}, 1), condition: condition{state: stateSyncing, since: c.engine.now(), awaited: true}}
+	return &input{
+		c: c, again: make(chan struct{}, 1), look: make(chan struct{}, 1), answered: make(chan struct{}),
+		looking:   flowcontrol.NewTokenBucketRateLimiter(float32(1/longestWait.Seconds()), promptLooks),
+		condition: condition{state: stateSyncing, since: c.engine.now(), awaited: true},
+	}
 }
 
 func (in *input) current() condition {
@@ -56,13 +74,21 @@ func (in *input) asks(list bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.lapse.begin(in.c.engine.options.Clock.Now())
-	in.lapse.listing = list
+	in.lapse.listing, in.lapse.asked = list, time.Now()
+	if list && in.listed == nil {
+		in.listed = make(chan struct{})
+	}
 }
 
 func (in *input) listFailed(err error) {
 	in.transition(func() {
+		in.listEnded()
+		if notServed(err) && in.defined() {
+			err = &notFoundError{versions: in.c.kind.versions, err: err}
+		}
 		in.lapse.begin(in.c.engine.options.Clock.Now())
-		in.lapse.listing, in.lapse.err = true, err
+		in.lapse.answered(err)
+		in.lapse.listing = true
 		if relist(err) {
 			if in.list.state == stateFailing {
 				in.list.err = in.lapse.failure()
@@ -74,6 +100,23 @@ func (in *input) listFailed(err error) {
 			in.lapse, in.mustList, in.list.failures = lapse{}, false, 0 // that is an answer
 		}
 	})
+	if in.absent() {
+		in.startAnew() // with a rest
+	}
+}
+
+// listEnded notes that no list is under way. The caller holds mu.
+func (in *input) listEnded() {
+	if in.listed != nil {
+		close(in.listed)
+		in.listed = nil
+	}
+}
+
+func (in *input) listGivenUp() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.listEnded()
 }
 
 func (in *input) listSucceeded() {
@@ -90,7 +133,7 @@ func (in *input) watchFailed(err error, initial bool) {
 		return
 	}
 	in.transition(func() {
-		in.lapse.err = err
+		in.lapse.answered(err)
 		if relist(err) || apierrors.IsNotFound(err) {
 			return
 		}
@@ -106,24 +149,26 @@ func (in *input) watchStarted(initial bool) bool {
 		in.listBegins()
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		in.streaming, in.hearing = true, hearing{} // replace follows
+		in.streaming = true // replace follows
 		return true
 	}
 	in.mu.Lock()
-	in.hearing = hearing{}
 	useless := in.mustList
 	in.mu.Unlock()
 	if useless {
 		return false
 	}
-	in.transition(func() { in.watch, in.lapse = fault{}, lapse{} })
+	in.transition(func() {
+		in.watch, in.lapse = fault{}, lapse{}
+		in.hearing.begin(in.c.engine.options.Clock.Now())
+	})
 	return true
 }
 
 func (in *input) watchEnded() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.hearing = hearing{}
+	in.hearing.end()
 	in.lapse.begin(in.c.engine.options.Clock.Now())
 }
 
@@ -136,6 +181,19 @@ func (in *input) awaitNoLonger(after time.Duration) {
 			in.list.state, in.list.err = stateFailing, fmt.Errorf("no answer within %s", after)
 		}
 	})
+}
+
+// sees notes the version that the API server has got to.
+func (in *input) sees(version string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.seen = version
+}
+
+func (in *input) lastSeen() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.seen
 }
 
 // hears notes that an event or a bookmark came on the watch.
@@ -160,9 +218,30 @@ func (in *input) silent() {
 			return
 		}
 		in.watch.state, in.watch.err = stateFailing, fmt.Errorf("its watch is open, and for more than %s brought neither an event nor a bookmark", longestSilence)
-		in.mustList, in.hearing = true, hearing{}
-		in.lookAgain()
+		in.mustList = true
+		in.hearing.end()
+		in.startAnew()
 	})
+}
+
+// hung has an input asked for again of which a request is not answered. Like all
+// retries, that goes by the real clock.
+func (in *input) hung() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.lapse.giveUp(time.Now()) {
+		in.startAnew()
+	}
+}
+
+// startAnew has the reflector give up what it does, and start anew.
+func (in *input) startAnew() { signal(in.again) }
+
+func signal(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
+	}
 }
 
 // overdue declares an input failing of which nothing has been heard for too long,
@@ -201,7 +280,7 @@ func (in *input) transition(happened func()) {
 	if before.state != after.state {
 		if after.state == stateNotInstalled && in.c.kind.optional {
 			in.c.writing.Lock()
-			gone := in.c.replace(nil)
+			gone := in.c.replace(nil, false)
 			in.c.setKnown(true)
 			in.c.announce(gone)
 			in.c.writing.Unlock()
@@ -214,18 +293,24 @@ func (in *input) transition(happened func()) {
 
 // replaced makes objects the content of the collection: the input is synced, but
 // for what is unfit.
-func (in *input) replaced(objects map[Key]Object, unfit map[Key]error) {
+func (in *input) replaced(objects map[Key]Object, unfit map[Key]error, version string) {
 	in.c.engine.changing.begin()
 	defer in.c.engine.changing.end()
 	in.turn.Lock()
 	defer in.turn.Unlock()
 	in.c.writing.Lock()
-	changes := in.c.replace(objects)
+	// A list from before what was seen is one of restored storage, which gives the same
+	// versions to other contents.
+	order, err := resourceversion.CompareResourceVersion(version, in.lastSeen())
+	changes := in.c.replace(objects, err == nil && order < 0)
+	in.sees(version)
 	before, after := in.move(func() {
 		in.condition.synced = true
+		in.listEnded()
 		in.list, in.lapse, in.mustList = fault{}, lapse{}, false
 		if in.streaming {
 			in.watch = fault{}
+			in.hearing.begin(in.c.engine.options.Clock.Now())
 		}
 		in.unfit = unfit
 	})
@@ -288,9 +373,17 @@ func (in *input) settle(before, after condition) {
 	}
 }
 
-// reach lets the first sync go on, once all that follows from a state is queued.
+// reach lets the first sync go on, once all that follows from a state is queued. The
+// caller holds turn.
 func (in *input) reach(now condition) {
-	if !in.c.engine.Synced() && now.answered() && in.c.reached.CompareAndSwap(false, true) {
-		in.c.engine.advance()
+	if now.answered() {
+		select {
+		case <-in.answered:
+		default:
+			close(in.answered)
+		}
+	}
+	if !in.c.engine.Synced() && now.answered() && !in.c.reached.Load() {
+		in.c.engine.reach(in.c)
 	}
 }

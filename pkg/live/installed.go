@@ -4,16 +4,20 @@
 package live
 
 import (
+	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // definitions are the CustomResourceDefinitions, watched by their metadata where
-// some input is Optional: a change of one is reason to look for its resource at
-// once and not at the next retry. Without the right to watch them it is found at
-// the next retry.
+// some input is Optional. They tell what a 404 means: a resource without a definition
+// is not installed, one with a definition is unknown. And a change of one is reason to
+// look for its resource at once; one that has none is hardly looked for. Without the right to watch them, a 404 means that the
+// resource is not installed, and it is found at the next retry.
 var definitions = NewInput(
 	schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"},
 	InputOptions[*metav1.PartialObjectMetadata]{Trim: func(in *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
@@ -28,15 +32,13 @@ var definitions = NewInput(
 // declare, if any input is Optional.
 func InstallationResource() schema.GroupVersionResource { return definitions.kind.resource }
 
-// watchInstallations has inputs that are not installed looked for again when
-// their CustomResourceDefinition changes.
+// watchInstallations has inputs that are Optional go by their definitions.
 func (e *Engine) watchInstallations() error {
 	e.mu.RLock()
 	optional := map[string][]*input{}
 	for k, c := range e.collections {
 		if c.input != nil && k.optional {
-			// The name of a CustomResourceDefinition is that of its resource.
-			name := k.resource.GroupResource().String()
+			name := k.definition()
 			optional[name] = append(optional[name], c.input)
 		}
 	}
@@ -53,8 +55,9 @@ func (e *Engine) watchInstallations() error {
 		}
 		// It may be there now, or in a version that is preferred.
 		for _, in := range optional[after.Name] {
+			in.installed()
 			switch {
-			case in.current().state == stateNotInstalled:
+			case !in.current().sound(in.c.kind):
 				in.lookAgain()
 			case in.version.Load() != 0:
 				in.looks.Store(laterLooks)
@@ -65,8 +68,87 @@ func (e *Engine) watchInstallations() error {
 	if err != nil {
 		return fmt.Errorf("watching what is installed: %w", err)
 	}
+	all := e.lookup(definitions.kind)
+	for _, inputs := range optional {
+		for _, in := range inputs {
+			in.definitions = all
+		}
+	}
 	return nil
 }
+
+// definition is the name of the CustomResourceDefinition of an input.
+func (k *kind) definition() string { return k.resource.GroupResource().String() }
+
+// defined tells whether the resource of an input is known to be installed, whatever
+// its own requests are answered with. While definitions fail, those that were read
+// last count. Where they may not be read, nothing is known.
+func (in *input) defined() bool {
+	if in.definitions == nil || in.definitions.input.current().state == stateForbidden {
+		return false
+	}
+	_, exists := in.definitions.get(Key{Name: in.c.kind.definition()})
+	return exists
+}
+
+// installed ends that an input is not installed: its definition is there.
+func (in *input) installed() {
+	in.transition(func() {
+		if in.list.state == stateNotInstalled && in.defined() {
+			in.list = fault{}
+			in.lapse.begin(in.c.engine.options.Clock.Now())
+		}
+	})
+}
+
+// awaitDefinitions waits until the definitions are read, or cannot be: nothing else
+// tells whether what is not found is not installed.
+func (in *input) awaitDefinitions(ctx context.Context) {
+	if in.definitions == nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-in.definitions.input.answered:
+	}
+}
+
+// absentRetry is how often a resource is looked for of which it is known that it has no
+// definition. It may be served all the same, by an API server of its own.
+const absentRetry = 2 * time.Minute
+
+// absent tells whether the resource is neither found nor defined.
+func (in *input) absent() bool {
+	return in.definitions != nil && in.current().state == stateNotInstalled &&
+		in.definitions.input.current().state == stateSynced && !in.defined()
+}
+
+// rest waits for the definition of a resource that is absent.
+func (in *input) rest(ctx context.Context) {
+	if !in.absent() {
+		return
+	}
+	timer := time.NewTimer(absentRetry)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-in.look:
+	case <-timer.C:
+	}
+}
+
+// notFoundError is the answer that a resource is not found which is installed.
+type notFoundError struct {
+	versions []string
+	err      error
+}
+
+func (e *notFoundError) Error() string {
+	return fmt.Sprintf("it is installed, but answers 404 in version %s: it may be served only in versions that are not read here, "+
+		"or what answers is not the API server; have such a version served, or look at what is between (%v)", strings.Join(e.versions, " and "), e.err)
+}
+
+func (e *notFoundError) Unwrap() error { return e.err }
 
 // laterLooks is how many times more a preferred version is looked for, at
 // longestWait, once a definition has changed: it is served a little later. Unlike
@@ -81,10 +163,39 @@ func (in *input) lookLater() {
 	}
 }
 
-// lookAgain has the reflector start anew.
-func (in *input) lookAgain() {
-	select {
-	case in.again <- struct{}{}:
-	default:
+// promptLooks is how many changes of a definition are followed at once: it takes a few
+// until a new resource is served. Those that go on are followed every longestWait.
+const promptLooks = 5
+
+// lookAgain has the resource looked for, soon.
+func (in *input) lookAgain() { signal(in.look) }
+
+// followLooks has the reflector start anew for what lookAgain asked for, until ctx
+// ends. What is being listed is listed to its end, since definitions may go on changing.
+func (in *input) followLooks(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-in.look:
+		}
+		if in.looking.Wait(ctx) != nil {
+			return
+		}
+		in.mu.Lock()
+		listed := in.listed
+		in.mu.Unlock()
+		if listed != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-listed:
+			}
+			if in.current().state == stateSynced && in.version.Load() == 0 {
+				continue // which is all that could be found
+			}
+		}
+		in.startAnew()
+		return
 	}
 }

@@ -5,6 +5,7 @@ package live_test
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,8 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
@@ -179,7 +183,7 @@ func TestWhatIsListedLateIsNotTakenForANewAnswer(t *testing.T) {
 	source.script(func(context.Context) error {
 		switch lists.Add(1) {
 		case 1:
-			live.LookAgain(f.engine, configs.Ref())
+			live.StartAnew(f.engine, configs.Ref())
 			select { // it does not heed that it is canceled
 			case <-second:
 				overlap.Store(true)
@@ -195,6 +199,106 @@ func TestWhatIsListedLateIsNotTakenForANewAnswer(t *testing.T) {
 	if overlap.Load() {
 		t.Error("a list began while the one of an earlier reflector was under way")
 	}
+}
+
+// TestWhatIsKnownToBeAbsentIsHardlyAskedFor: its definition, which is watched, tells when
+// it comes.
+func TestWhatIsKnownToBeAbsentIsHardlyAskedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		cluster := &livetest.Cluster{NoStreaming: true}
+		cluster.NotInstalled(widgetResource)
+		cluster.Set(podResource, pod("ns", "a", nil))
+		cluster.Set(widgetResource, widget("w"))
+		source := &slow{Cluster: cluster, resource: widgetResource}
+		engine := live.New(live.Options{Workers: 1})
+		if err := engine.AddRule(countsWidgets(widgets)); err != nil {
+			t.Fatal(err)
+		}
+		livetest.Run(t, engine, source)
+		source.lists.Store(0)
+		time.Sleep(time.Hour)
+		if n := source.lists.Load(); n < 20 || n > 30 {
+			t.Errorf("it was listed %d times in an hour, want once in two minutes", n)
+		}
+		cluster.Serve(widgetResource)
+		time.Sleep(2 * time.Second)
+		if n := len(live.List(engine, widgets)); n != 1 {
+			t.Errorf("there are %d widgets two seconds after they were installed, want 1", n)
+		}
+	})
+}
+
+// TestADefinitionThatKeepsChangingDoesNotKeepItsResourceFromBeingRead: each change is
+// reason to look again, but not to give up a list, nor to list all the time.
+func TestADefinitionThatKeepsChangingDoesNotKeepItsResourceFromBeingRead(t *testing.T) {
+	for name, versions := range map[string][]string{"newly installed": nil, "read in another version": {"v1beta1"}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				versioned := widgetResource
+				cluster := &livetest.Cluster{NoStreaming: true}
+				cluster.NotInstalled(versioned)
+				if len(versions) > 0 {
+					versioned.Version = versions[0]
+				}
+				cluster.NotInstalled(versioned)
+				cluster.Set(versioned, widget("w"))
+				cluster.Set(podResource, pod("ns", "a", nil))
+				source := &slow{Cluster: cluster, resource: versioned}
+				input := live.NewInput(widgetResource, live.InputOptions[*metav1.PartialObjectMetadata]{Optional: true, Versions: versions})
+				engine := live.New(live.Options{Workers: 1})
+				if err := engine.AddRule(countsWidgets(input)); err != nil {
+					t.Fatal(err)
+				}
+				livetest.Run(t, engine, source)
+				cluster.Serve(versioned)
+				source.lists.Store(0)
+				var healthyAfter time.Duration
+				for i := range 200 {
+					cluster.Set(live.InstallationResource(), definition("widgets.example.com", fmt.Sprint(i)))
+					time.Sleep(300 * time.Millisecond)
+					if len(live.List(engine, input)) > 0 && healthyAfter == 0 {
+						healthyAfter = time.Duration(i) * 300 * time.Millisecond
+					}
+				}
+				if healthyAfter == 0 || healthyAfter > 5*time.Second {
+					t.Errorf("it was read after %s, want a few seconds", healthyAfter)
+				}
+				// In this minute, a few at once, and one every ten seconds.
+				if lists, canceled := source.lists.Load(), source.canceled.Load(); lists > 5+6+2 || canceled > 0 {
+					t.Errorf("%d lists, of which %d were given up", lists, canceled)
+				}
+			})
+		})
+	}
+}
+
+// slow is a cluster that takes long to list one resource.
+type slow struct {
+	*livetest.Cluster
+	resource        schema.GroupVersionResource
+	lists, canceled atomic.Int32
+}
+
+func (s *slow) ListerWatcher(resource schema.GroupVersionResource, example live.Object) (cache.ListerWatcher, error) {
+	lw, err := s.Cluster.ListerWatcher(resource, example)
+	if resource != s.resource || err != nil {
+		return lw, err
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			s.lists.Add(1)
+			select {
+			case <-ctx.Done():
+				s.canceled.Add(1)
+				return nil, ctx.Err()
+			case <-time.After(500 * time.Millisecond):
+			}
+			return cache.ToListerWithContext(lw).ListWithContext(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return cache.ToListerWatcherWithContext(lw).WatchWithContext(ctx, options)
+		},
+	}, nil
 }
 
 func TestATypedInputHasOneVersion(t *testing.T) {

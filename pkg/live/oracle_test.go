@@ -94,6 +94,7 @@ func (w *world) setConfig(c *corev1.ConfigMap) {
 // feedWidgets is what a list of them brings, or that there is no such resource.
 func (w *world) feedWidgets(to *live.Engine) {
 	if w.widgets == nil {
+		live.FeedInstalled(to)
 		live.FeedError(to, widgets.Ref(), apierrors.NewGenericServerResponse(404, "list", widgetResource.GroupResource(), "", "", 0, false))
 		return
 	}
@@ -103,17 +104,23 @@ func (w *world) feedWidgets(to *live.Engine) {
 		one.APIVersion = "example.com/" + w.served
 		all = append(all, one)
 	}
+	live.FeedInstalled(to, widgets.Ref())
 	live.FeedReplace(to, widgets, all...)
 }
 
-// lose makes an input unknown: it is forbidden, or fails.
+// lose makes an input unknown: it is forbidden, or fails, or is not found although it
+// is installed.
 func (w *world) lose(ref live.KindRef, how string) {
-	if how == "forbidden" {
+	err := apierrors.NewInternalError(errors.New("away"))
+	switch how {
+	case "forbidden":
 		live.FeedError(w.engine, ref, apierrors.NewForbidden(ref.Resource().GroupResource(), "", errors.New("no")))
 		return
+	case "not found":
+		err = apierrors.NewNotFound(ref.Resource().GroupResource(), "")
 	}
 	for range 3 { // after which it is no hiccup
-		live.FeedError(w.engine, ref, apierrors.NewInternalError(errors.New("away")))
+		live.FeedError(w.engine, ref, err)
 	}
 }
 
@@ -223,7 +230,7 @@ func randomHistory(random *rand.Rand) []step {
 				w.feedWidgets(w.engine)
 			}}
 		case 13: // the optional input is not known; then it is again, or is not installed
-			c, settle, how, removed := randomConfig(), random.IntN(2) > 0, pick("forbidden", "failing"), random.IntN(3) == 0
+			c, settle, how, removed := randomConfig(), random.IntN(2) > 0, pick("forbidden", "failing", "not found"), random.IntN(3) == 0
 			s = step{name: fmt.Sprintf("widgets %s, config %s %v, granted, removed meanwhile: %v", how, keyOf(c), c.Data, removed), apply: func(w *world) {
 				w.lose(widgets.Ref(), how)
 				w.setConfig(c)

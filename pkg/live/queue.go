@@ -43,6 +43,9 @@ type queue struct {
 	head    int
 	states  map[Key]taskState
 	started map[Key]time.Time // of those being evaluated
+	// awaited are subjects that were queued at the last mark, and not evaluated since:
+	// true once an evaluation has begun. What changes them later does not count.
+	awaited map[Key]bool
 	peak    int
 	stopped bool
 }
@@ -94,17 +97,27 @@ func (q *queue) next(now func() time.Time) (Key, bool) {
 	}
 	q.states[subject] = running
 	q.started[subject] = now()
+	if _, awaited := q.awaited[subject]; awaited {
+		q.awaited[subject] = true
+	}
 	return subject, true
 }
 
-// done ends what next began and tells whether nothing is left in the queue.
-func (q *queue) done(subject Key) (drained bool) {
+// done ends what next began and tells whether nothing of the last mark is left.
+func (q *queue) done(subject Key) (caughtUp bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.started, subject)
-	if q.states[subject] == runningDirty {
+	dirty := q.states[subject] == runningDirty
+	// Whatever was being evaluated at the mark may not have seen what came just before.
+	if q.awaited[subject] || !dirty {
+		if delete(q.awaited, subject); len(q.awaited) == 0 {
+			q.awaited = nil // it may have been large
+		}
+	}
+	if dirty {
 		q.push(subject)
-		return false
+		return len(q.awaited) == 0
 	}
 	delete(q.states, subject)
 	q.outstanding.Add(-1)
@@ -112,14 +125,24 @@ func (q *queue) done(subject Key) (drained bool) {
 		// Maps and slices do not shrink; the first sync leaves large ones.
 		q.states, q.fifo, q.head, q.peak = map[Key]taskState{}, nil, 0, 0
 	}
-	return len(q.states) == 0
+	return len(q.awaited) == 0
 }
 
-// idle tells whether nothing waits and nothing is being evaluated.
-func (q *queue) idle() bool {
+// mark has what waits or is being evaluated now awaited.
+func (q *queue) mark() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.states) == 0
+	q.awaited = make(map[Key]bool, len(q.states))
+	for subject := range q.states {
+		q.awaited[subject] = false
+	}
+}
+
+// caughtUp tells whether all that was awaited has been evaluated.
+func (q *queue) caughtUp() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.awaited) == 0
 }
 
 // len is the number of subjects waiting, those being evaluated not counted.

@@ -77,6 +77,12 @@ func (o *observed) ListWithContext(ctx context.Context, options metav1.ListOptio
 		return nil, ctx.Err()
 	}
 	options.LabelSelector, options.FieldSelector = o.input.c.kind.labels, o.input.c.kind.fields
+	if seen := o.input.lastSeen(); options.ResourceVersion == "0" && seen != "" {
+		// A Reflector made anew takes any version, be it older than what is here. With a
+		// limit, a version would mean exactly that one.
+		options.ResourceVersion, options.Limit = seen, 0
+		options.ResourceVersionMatch = metav1.ResourceVersionMatchNotOlderThan
+	}
 	var list runtime.Object
 	request := func(lw cache.ListerWatcherWithContext) (err error) {
 		list, err = lw.ListWithContext(ctx, options)
@@ -181,10 +187,13 @@ func (e *Engine) reflect(ctx context.Context, lw *observed) {
 	} else {
 		ctx = klog.NewContext(ctx, e.options.Logger)
 	}
+	lw.input.awaitDefinitions(ctx)
 	for ctx.Err() == nil {
 		e.reflectUntil(ctx, lw, lw.input.again)
 		// What a List answers late must not be taken for an answer to the next one.
 		lw.awaitLists()
+		lw.input.listGivenUp()
+		lw.input.rest(ctx)
 	}
 }
 
@@ -194,6 +203,7 @@ func (o *observed) awaitLists() {
 	o.listing.Unlock() //nolint:staticcheck // holding it once is what it is for
 }
 
+// reflectUntil is reflect with one Reflector.
 func (e *Engine) reflectUntil(ctx context.Context, lw *observed, again <-chan struct{}) {
 	k := lw.input.c.kind
 	reflector := cache.NewReflectorWithOptions(lw, k.example(), lw.input, cache.ReflectorOptions{
@@ -207,6 +217,7 @@ func (e *Engine) reflectUntil(ctx context.Context, lw *observed, again <-chan st
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { reflector.RunWithContext(ctx) })
+	running.Go(func() { lw.input.followLooks(ctx) })
 	select {
 	case <-ctx.Done():
 	case <-again:

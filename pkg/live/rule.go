@@ -62,7 +62,7 @@ type rule struct {
 	// open is false until every kind the rule reads has reached a first state;
 	// until then nothing is evaluated, since all of it would be unknown.
 	open atomic.Bool
-	// primed is set once the work that the first states caused is done. Guarded
+	// primed is set once all that the first states caused is evaluated. Guarded
 	// by Engine.progress; primedFast mirrors it.
 	primed     bool
 	primedFast atomic.Bool

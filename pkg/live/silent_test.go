@@ -109,14 +109,6 @@ func TestSilenceSaysNothingWhereNoBookmarksCome(t *testing.T) {
 			f.cluster.Set(configResource, text("ns", "a", "y"))
 			f.settle()
 		},
-		"bookmarks on the watch before": func(f *fixture) {
-			f.cluster.Bookmark(configResource)
-			f.cluster.Set(configResource, text("ns", "a", "y"))
-			f.settle()
-			f.cluster.CloseWatches(configResource)
-			f.cluster.Set(configResource, text("ns", "a", "z"))
-			f.settle()
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, readsConfig("rule"))
@@ -130,6 +122,37 @@ func TestSilenceSaysNothingWhereNoBookmarksCome(t *testing.T) {
 			if status := f.status("rule"); status.State != live.Healthy || f.cluster.Lists(configResource) != lists {
 				t.Errorf("%s, and %d lists more: %s", status.Reason, f.cluster.Lists(configResource)-lists, status.Message)
 			}
+		})
+	}
+}
+
+// TestAWatchThatIsSilentFromItsStartIsNotHealthy, if on one before there were bookmarks:
+// this API server sends them.
+func TestAWatchThatIsSilentFromItsStartIsNotHealthy(t *testing.T) {
+	for name, reopen := range map[string]func(f *fixture){
+		"a watch that goes on":    func(f *fixture) { f.cluster.CloseWatches(configResource) },
+		"one that streams a list": func(f *fixture) { f.cluster.Expire(configResource) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, readsConfig("rule"))
+			f.cluster.Set(podResource, pod("ns", "a", nil))
+			f.cluster.Set(configResource, text("ns", "a", "x"))
+			f.run()
+			f.settle()
+			f.cluster.Bookmark(configResource)
+			f.cluster.Set(configResource, text("ns", "a", "y"))
+			f.settle()
+			reopen(f)
+			f.cluster.Set(configResource, text("ns", "a", "z"))
+			f.settle()
+			f.pass(2 * time.Minute)
+			if status := f.status("rule"); status.State != live.Healthy {
+				t.Errorf("%s after two minutes: %s", status.Reason, status.Message)
+			}
+			lists := f.cluster.Lists(configResource)
+			f.pass(2 * time.Minute)
+			livetest.Eventually(t, "it is listed again", func() bool { return f.cluster.Lists(configResource) > lists })
+			f.eventuallyStatus("rule", "")
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -188,6 +189,109 @@ func TestAnInputWithoutNewsIsNotHealthy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnInputHealsThoughARequestHangs: what hangs is given up, for it would hang
+// forever, as behind a proxy that has lost its own way on.
+func TestAnInputHealsThoughARequestHangs(t *testing.T) {
+	hangs := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	tests := map[string]struct {
+		list  func(context.Context) error
+		watch func(context.Context, bool) (watch.Interface, error)
+	}{
+		"a streamed list without an end": {watch: func(_ context.Context, initial bool) (watch.Interface, error) {
+			if initial {
+				return watch.NewFake(), nil
+			}
+			return nil, nil
+		}},
+		"a streamed list that does not begin": {watch: func(ctx context.Context, initial bool) (watch.Interface, error) {
+			if initial {
+				return nil, hangs(ctx)
+			}
+			return nil, nil
+		}},
+		"a list": {list: hangs, watch: noStreams},
+		"a watch": {watch: func(ctx context.Context, initial bool) (watch.Interface, error) {
+			if initial {
+				return noStreams(ctx, initial)
+			}
+			return nil, hangs(ctx)
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				engine := live.New(live.Options{Workers: 1})
+				if err := engine.AddRule(readsConfig("rule")); err != nil {
+					t.Fatal(err)
+				}
+				f := &fixture{TB: t, cluster: &livetest.Cluster{}, engine: engine}
+				source := &scripted{Cluster: f.cluster}
+				f.cluster.Set(podResource, pod("ns", "a", nil))
+				f.cluster.Set(configResource, text("ns", "a", "x"))
+				livetest.Run(t, engine, source)
+				f.settle()
+				source.script(test.list, test.watch)
+				f.cluster.Expire(configResource)
+				time.Sleep(45 * time.Second)
+				f.eventuallyStatus("rule", live.ReasonInputFailing)
+				f.cluster.Set(configResource, text("ns", "a", "missed"))
+				source.script(nil, nil) // what is asked from now on is answered
+				time.Sleep(45 * time.Second)
+				f.eventuallyStatus("rule", "")
+				f.settle()
+				noted(t, f, map[string]string{"ns/a": "missed"})
+			})
+		})
+	}
+}
+
+// TestAFirstListThatHangsIsGivenUp, and the next one ever later, so that one that is
+// only slow ends.
+func TestAFirstListThatHangsIsGivenUp(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		engine := live.New(live.Options{Workers: 1})
+		if err := engine.AddRule(readsConfig("rule")); err != nil {
+			t.Fatal(err)
+		}
+		f := &fixture{TB: t, cluster: &livetest.Cluster{}, engine: engine}
+		source := &scripted{Cluster: f.cluster}
+		f.cluster.Set(podResource, pod("ns", "a", nil))
+		f.cluster.Set(configResource, text("ns", "a", "x"))
+		asked := make(chan time.Time, 100)
+		const takes = 5 * time.Minute
+		source.script(func(ctx context.Context) error {
+			asked <- time.Now()
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(takes):
+				return nil
+			}
+		}, noStreams)
+		begun := time.Now()
+		livetest.Start(t, engine, source)
+		if err := engine.WaitForSync(t.Context()); err != nil { // which no longer waits for it
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		f.eventuallyStatus("rule", "")
+		f.settle()
+		noted(t, f, map[string]string{"ns/a": "x"})
+		close(asked)
+		var waited []time.Duration
+		for at := range asked {
+			waited = append(waited, at.Sub(begun).Round(time.Minute))
+			begun = at
+		}
+		if diff := cmp.Diff([]time.Duration{0, time.Minute, 2 * time.Minute, 4 * time.Minute}, waited); diff != "" {
+			t.Errorf("waits before each list (-want +got):\n%s", diff)
+		}
+	})
 }
 
 // TestAnInputHealsOnceItIsHeardOf: whatever kept it from being read.

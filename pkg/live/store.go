@@ -29,6 +29,7 @@ func (in *input) Add(obj any) error {
 		return err
 	}
 	key := keyOf(object)
+	in.sees(object.GetResourceVersion())
 	fitted, err := in.fit(object)
 	if err != nil {
 		in.transition(func() {
@@ -54,6 +55,7 @@ func (in *input) Delete(obj any) error {
 	if err != nil {
 		return err
 	}
+	in.sees(object.GetResourceVersion())
 	in.write(keyOf(object), nil)
 	in.forgive(keyOf(object))
 	return nil
@@ -61,7 +63,8 @@ func (in *input) Delete(obj any) error {
 
 // Bookmark notes that the API server has nothing to tell. What ends the initial
 // objects of a streamed list is none: the Reflector keeps that to itself.
-func (in *input) Bookmark(string) error {
+func (in *input) Bookmark(version string) error {
+	in.sees(version)
 	in.hears(true)
 	return nil
 }
@@ -79,7 +82,7 @@ func (in *input) forgive(key Key) {
 // Replace takes a whole list, whose items went through fitListed already: by the
 // observed ListerWatcher, or by the Reflector, which asks for the Transformer. Of
 // an object that is there but unfit, what is stored stays.
-func (in *input) Replace(items []any, _ string) error {
+func (in *input) Replace(items []any, version string) error {
 	in.mu.Lock()
 	listed := in.unfitListed
 	in.unfitListed = nil
@@ -105,7 +108,7 @@ func (in *input) Replace(items []any, _ string) error {
 		}
 		objects[key] = object
 	}
-	in.replaced(objects, unfit)
+	in.replaced(objects, unfit, version)
 	return nil
 }
 

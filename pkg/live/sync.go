@@ -12,7 +12,8 @@ import (
 
 // advance moves the engine toward its first sync. A rule opens, and all its
 // subjects are evaluated, once every kind it reads has reached a first state; it
-// is primed once that work is done, with none of these kinds lost meanwhile; and a derived kind is reached, and known,
+// is primed once each of them has been evaluated, with none of these kinds lost
+// meanwhile, whatever changes go on to come; and a derived kind is reached, and known,
 // once all rules that write it are primed. So no rule sees half of a derived
 // collection at the start, and no subject is evaluated in vain; but for a rule that
 // hangs, which is not waited for: what it has written by then is what others see.
@@ -37,9 +38,10 @@ func (e *Engine) advance() {
 				for _, key := range r.subject.keys() {
 					r.queue.add(key)
 				}
+				r.queue.mark()
 				moved = true
 			}
-			if r.open.Load() && !r.primed && allReached(r.reads) && (r.queue.idle() || r.isSlow()) {
+			if r.open.Load() && !r.primed && allReached(r.reads) && (r.queue.caughtUp() || r.isSlow()) {
 				r.primed = true
 				r.primedFast.Store(true)
 				moved = true
@@ -49,6 +51,21 @@ func (e *Engine) advance() {
 	if !e.Synced() && allReached(e.collections) && allPrimed(e.rules) {
 		close(e.synced)
 	}
+}
+
+// reach notes that a collection has a state, and that all that follows from it is
+// queued: what its readers wait for anew if it was lost before they were primed.
+func (e *Engine) reach(c *collection) {
+	e.progress.Lock()
+	if c.reached.CompareAndSwap(false, true) {
+		for _, r := range c.readBy {
+			if !r.primed {
+				r.queue.mark()
+			}
+		}
+	}
+	e.progress.Unlock()
+	e.advance()
 }
 
 func allPrimed(rules []*rule) bool {
@@ -82,15 +99,28 @@ func (e *Engine) Synced() bool {
 	}
 }
 
-// WaitForSync waits until Synced. Its error is that of ctx, with the inputs that
-// were still awaited.
+// WaitForSync waits until Synced. Its error is that of ctx, with the inputs and rules
+// that were still awaited.
 func (e *Engine) WaitForSync(ctx context.Context) error {
 	select {
 	case <-e.synced:
 		return nil
 	case <-ctx.Done():
 	}
-	return fmt.Errorf("waiting for the first sync, inputs without an answer: %v: %w", e.Awaited(), ctx.Err())
+	return fmt.Errorf("waiting for the first sync, inputs without an answer: %v, rules with subjects not evaluated yet: %v: %w",
+		e.Awaited(), e.unprimed(), ctx.Err())
+}
+
+// unprimed are the rules whose first evaluations have begun and are not done.
+func (e *Engine) unprimed() (names []string) {
+	e.progress.Lock()
+	defer e.progress.Unlock()
+	for _, r := range e.rules {
+		if r.open.Load() && !r.primed {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 // Awaited are the inputs that the first sync waits for, in the order of their names.

@@ -6,10 +6,14 @@ package live_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
@@ -120,4 +124,54 @@ func TestTheFirstSyncWaitsForAnInputThatIsLostBeforeIt(t *testing.T) {
 			t.Errorf("said once synced (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestTheFirstSyncDoesNotWaitForChangesToCease: each subject has been evaluated with the
+// first state, and what is queued by then says no more than what will be.
+func TestTheFirstSyncDoesNotWaitForChangesToCease(t *testing.T) {
+	const subjects = 30
+	f := newFixture(t)
+	rule := readsConfig("rule")
+	reads := rule.Evaluate
+	var evaluations atomic.Int64
+	rule.Evaluate = func(v *live.View, subject live.Key) ([]live.Output, error) {
+		outputs, err := reads(v, subject)
+		// It is queued again before it is done, by a change that it sees next time.
+		live.FeedSet(f.engine, configs, text("ns", subject.Name, fmt.Sprint(evaluations.Add(1))))
+		return outputs, err
+	}
+	if err := f.engine.AddRule(rule); err != nil {
+		t.Fatal(err)
+	}
+	live.Feed(t, f.engine)
+	var all []*corev1.Pod
+	for i := range subjects {
+		all = append(all, pod("ns", fmt.Sprint(i), nil))
+	}
+	live.FeedReplace(f.engine, configs)
+	live.FeedReplace(f.engine, pods, all...)
+	livetest.Eventually(t, "it is synced", f.engine.Synced)
+	if n := len(live.List(f.engine, notes)); n != subjects {
+		t.Errorf("%d of %d pods are noted once synced", n, subjects)
+	}
+}
+
+func TestTheErrorOfWaitingNamesTheRulesThatAreAwaited(t *testing.T) {
+	leave := make(chan struct{})
+	rule := readsConfig("busy")
+	reads := rule.Evaluate
+	rule.Evaluate = func(v *live.View, subject live.Key) ([]live.Output, error) {
+		<-leave
+		return reads(v, subject)
+	}
+	f := newFixture(t, rule)
+	live.Feed(t, f.engine)
+	defer close(leave)
+	live.FeedReplace(f.engine, configs)
+	live.FeedReplace(f.engine, pods, pod("ns", "a", nil))
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.engine.WaitForSync(canceled); err == nil || !strings.Contains(err.Error(), "rules with subjects not evaluated yet: [busy]") {
+		t.Errorf("got %v, want an error that names the rule", err)
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"k8s.io/apimachinery/pkg/watch"
@@ -20,7 +19,7 @@ import (
 // behind it takes connections and closes them. client-go makes an empty watch of that
 // after some tries, and its Reflector goes on with the next one if they took a second.
 func TestConnectionsThatAreClosedWithoutAnAnswerAreNoNews(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		engine := live.New(live.Options{Workers: 1})
 		if err := engine.AddRule(readsConfig("rule")); err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -115,6 +116,78 @@ func TestAnOptionalInputThatIsNotInstalledIsKnownToBeEmpty(t *testing.T) {
 	livetest.Eventually(t, "the widgets go", func() bool { return len(live.List(f.engine, widgets)) == 0 && f.engine.Settled() })
 	noted(t, f, map[string]string{"ns/a": "no widget"})
 	f.eventuallyStatus("widgets", "")
+}
+
+// TestWhatIsNotFoundThoughItIsInstalledIsUnknown: its operator serves it in other
+// versions only, or something else answers in the API server's place.
+func TestWhatIsNotFoundThoughItIsInstalledIsUnknown(t *testing.T) {
+	f := newFixture(t, countsWidgets(widgets))
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.cluster.Set(live.InstallationResource(), definition("widgets.example.com", "there"))
+	f.cluster.Set(widgetResource, widget("w"))
+	f.run()
+	livetest.Settle(t, f.engine, f.cluster, widgets)
+	noted(t, f, map[string]string{"ns/a": "has widgets"})
+
+	absent := apierrors.NewNotFound(widgetResource.GroupResource(), "")
+	f.cluster.Fail(widgetResource, absent)
+	status := f.eventuallyStatus("widgets", live.ReasonInputFailing)
+	if want := "it is installed, but answers 404 in version v1"; !strings.Contains(status.Message, want) {
+		t.Errorf("got message %q, want %q", status.Message, want)
+	}
+	noted(t, f, map[string]string{"ns/a": "has widgets"})
+	if n := len(live.List(f.engine, widgets)); n != 1 {
+		t.Errorf("%d widgets are kept, want 1", n)
+	}
+	f.cluster.Serve(widgetResource)
+	f.eventuallyStatus("widgets", "")
+
+	f.cluster.Fail(widgetResource, absent)
+	f.eventuallyStatus("widgets", live.ReasonInputFailing)
+	f.cluster.Delete(live.InstallationResource(), live.Key{Name: "widgets.example.com"})
+	f.eventuallyStatus("widgets", "")
+	noted(t, f, map[string]string{"ns/a": "no widget"})
+}
+
+// TestWhatIsNotFoundIsJudgedOnlyWithTheDefinitions: not before they are read.
+func TestWhatIsNotFoundIsJudgedOnlyWithTheDefinitions(t *testing.T) {
+	f := newFixture(t, countsWidgets(widgets))
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.cluster.Set(live.InstallationResource(), definition("widgets.example.com", "there"))
+	f.cluster.Set(widgetResource, widget("w"))
+	f.cluster.Fail(live.InstallationResource(), errAway)
+	f.cluster.Fail(widgetResource, apierrors.NewNotFound(widgetResource.GroupResource(), ""))
+	said := f.atFirst()
+	livetest.Start(t, f.engine, f.cluster)
+	livetest.Settle(t, f.engine, f.cluster, pods)
+	f.notSynced()
+	f.cluster.Serve(live.InstallationResource())
+	f.eventuallyStatus("widgets", live.ReasonInputFailing)
+	f.notSynced()
+	f.cluster.Serve(widgetResource)
+	if diff := cmp.Diff(map[string]string{"ns/a": "has widgets"}, <-said); diff != "" {
+		t.Errorf("said once synced (-want +got):\n%s", diff)
+	}
+}
+
+// TestADefinitionEndsThatItsResourceIsNotInstalled at once: before the first list of
+// the resource nothing is known of it.
+func TestADefinitionEndsThatItsResourceIsNotInstalled(t *testing.T) {
+	f := newFixture(t, countsWidgets(widgets))
+	live.Feed(t, f.engine)
+	live.FeedReplace(f.engine, pods, pod("ns", "a", nil))
+	live.FeedInstalled(f.engine)
+	live.FeedError(f.engine, widgets.Ref(), apierrors.NewNotFound(widgetResource.GroupResource(), ""))
+	f.eventuallyStatus("widgets", "")
+	noted(t, f, map[string]string{"ns/a": "no widget"})
+	live.FeedInstalled(f.engine, widgets.Ref())
+	f.eventuallyStatus("widgets", live.ReasonInputSyncing)
+	live.FeedReplace(f.engine, pods, pod("ns", "a", nil), pod("ns", "b", nil))
+	livetest.Eventually(t, "it settles", f.engine.Settled)
+	noted(t, f, map[string]string{"ns/a": "no widget"})
+	live.FeedReplace(f.engine, widgets, widget("w"))
+	f.eventuallyStatus("widgets", "")
+	noted(t, f, map[string]string{"ns/a": "has widgets", "ns/b": "has widgets"})
 }
 
 func TestAnAdvisoryInputThatCannotBeReadHoldsNothingUp(t *testing.T) {

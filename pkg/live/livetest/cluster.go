@@ -127,13 +127,44 @@ func (c *Cluster) Forbid(resource schema.GroupVersionResource) {
 	c.Fail(resource, apierrors.NewForbidden(resource.GroupResource(), "", fmt.Errorf("test says so")))
 }
 
-// NotInstalled is Fail with the answer of an API server without the resource.
+// NotInstalled is Fail with the answer of an API server without the resource. It has
+// no definition then, unless it is served in another version.
 func (c *Cluster) NotInstalled(resource schema.GroupVersionResource) {
+	defer func() {
+		if !c.serves(resource.GroupResource()) {
+			c.Delete(live.InstallationResource(), live.Key{Name: resource.GroupResource().String()})
+		}
+	}()
 	c.Fail(resource, apierrors.NewGenericServerResponse(404, "get", resource.GroupResource(), "", "", 0, false))
 }
 
-// Serve ends what Fail, Forbid or NotInstalled began.
-func (c *Cluster) Serve(resource schema.GroupVersionResource) { c.Fail(resource, nil) }
+// Serve ends what Fail, Forbid or NotInstalled began. What was not installed has a
+// definition from then on.
+func (c *Cluster) Serve(resource schema.GroupVersionResource) {
+	absent := c.absent(resource)
+	c.Fail(resource, nil)
+	if absent {
+		c.Set(live.InstallationResource(), &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: resource.GroupResource().String()}})
+	}
+}
+
+func (c *Cluster) absent(resource schema.GroupVersionResource) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return apierrors.IsNotFound(c.resource(resource).failure)
+}
+
+// serves tells whether a resource is served in some version.
+func (c *Cluster) serves(resource schema.GroupResource) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for version, r := range c.resources {
+		if version.GroupResource() == resource && !apierrors.IsNotFound(r.failure) {
+			return true
+		}
+	}
+	return false
+}
 
 // CloseWatches ends running watches as an API server does every few minutes.
 func (c *Cluster) CloseWatches(resource schema.GroupVersionResource) {
