@@ -78,6 +78,11 @@ type FindingStatus struct {
 	Narrative string
 	// investigation is the name of the investigation in ops.srenix.io.
 	Investigation string
+	// rootCause says in a line what is behind the finding, as the investigation found
+	// without any model, or that the data are insufficient and which are lacking.
+	RootCause string
+	// evidence is what the investigation read, and what that said, each in a line.
+	Evidence []string
 	// silencedBy is the name of the silence that matches.
 	SilencedBy string
 	// proposals are the names of the proposals that would mend this finding.

@@ -516,6 +516,32 @@ func schema_pkg_apis_srenix_v1alpha1_FindingStatus(ref common.ReferenceCallback)
 							Format:      "",
 						},
 					},
+					"rootCause": {
+						SchemaProps: spec.SchemaProps{
+							Description: "rootCause says in a line what is behind the finding, as the investigation found without any model, or that the data are insufficient and which are lacking.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"evidence": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "evidence is what the investigation read, and what that said, each in a line.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
 					"silencedBy": {
 						SchemaProps: spec.SchemaProps{
 							Description: "silencedBy is the name of the silence that matches.",

@@ -93,6 +93,14 @@ type FindingStatus struct {
 	// investigation is the name of the investigation in ops.srenix.io.
 	// +optional
 	Investigation string `json:"investigation,omitempty"`
+	// rootCause says in a line what is behind the finding, as the investigation found
+	// without any model, or that the data are insufficient and which are lacking.
+	// +optional
+	RootCause string `json:"rootCause,omitempty"`
+	// evidence is what the investigation read, and what that said, each in a line.
+	// +optional
+	// +listType=atomic
+	Evidence []string `json:"evidence,omitempty"`
 	// silencedBy is the name of the silence that matches.
 	// +optional
 	SilencedBy string `json:"silencedBy,omitempty"`
