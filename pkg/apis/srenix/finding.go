@@ -132,3 +132,22 @@ type ClusterFindingList struct {
 	metav1.ListMeta
 	Items []ClusterFinding
 }
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// FindingInvestigation is posted to findings/NAME/investigate, which has the advisor
+// look into the finding. What comes out is shown in the status of the finding.
+type FindingInvestigation struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+	// status is what the server answers.
+	Status FindingInvestigationStatus
+}
+
+// FindingInvestigationStatus says what was stored.
+type FindingInvestigationStatus struct {
+	// investigation is the name of the Investigation in ops.srenix.io.
+	Investigation string
+	// requestedAt is when the request was stored; empty on a dry run.
+	RequestedAt metav1.Time
+}

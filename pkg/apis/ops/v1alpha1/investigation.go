@@ -41,8 +41,8 @@ type InvestigationSpec struct {
 	// finding is what is looked into.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="an investigation stays with its finding"
 	Finding InvestigatedFinding `json:"finding"`
-	// requests are those of the last hour and the last one before, in the order in
-	// which they came. Another one has the finding looked into anew.
+	// requests are the last one, and those of the hour before it, in the order in which
+	// they came. Another one has the finding looked into anew.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
