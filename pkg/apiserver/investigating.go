@@ -114,7 +114,8 @@ func (r *requester) store(ctx context.Context, name string, of *v1alpha1.Finding
 	if len(recent) >= opsv1alpha1.MaximumRequests {
 		return tooMany(request.At.Time, recent[0].At.Time, fmt.Sprintf("finding %s was asked about %d times within an hour, and that is the most", of.Name, len(recent)))
 	}
-	investigation.Spec.Requests = append(recent, request)
+	recent = append(recent, request)
+	investigation.Spec.Requests = recent
 	if investigation.Labels == nil {
 		investigation.Labels = map[string]string{}
 	}
