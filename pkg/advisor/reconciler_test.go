@@ -6,6 +6,11 @@ package advisor
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -370,6 +375,47 @@ func TestAnAdvisorThatStopsWritesNothing(t *testing.T) {
 	w.reconcile("crash")
 	if w.stored(finding).Status.RootCause == "" {
 		t.Error("it is not looked into after a restart")
+	}
+}
+
+// docs/metrics.md has the advisor's metrics, with their types and labels, and no others.
+func TestMetricsAreThoseOfTheirDocument(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "## srenix-advisor\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	documented := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([a-z]+) \\| ([^|]*)\\|").FindAllStringSubmatch(section, -1) {
+		documented[row[1]] = row[2] + " " + strings.Join(regexp.MustCompile("[a-z_]+").FindAllString(row[3], -1), " ")
+	}
+	registry := prometheus.NewRegistry()
+	m, err := newMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.investigated(opsv1alpha1.TriggerSeverity, opsv1alpha1.ReasonRootCauseFound, 1, time.Second)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := map[string]string{}
+	for _, family := range families {
+		var labels []string
+		for _, label := range family.Metric[0].Label {
+			labels = append(labels, label.GetName())
+		}
+		slices.Sort(labels)
+		served[family.GetName()] = strings.ToLower(family.GetType().String()) + " " + strings.Join(labels, " ")
+	}
+	for name, is := range documented {
+		words := strings.Fields(is)
+		slices.Sort(words[1:])
+		documented[name] = words[0] + " " + strings.Join(words[1:], " ")
+	}
+	if diff := cmp.Diff(documented, served); diff != "" {
+		t.Errorf("metrics (-documented +served):\n%s", diff)
 	}
 }
 
