@@ -20,7 +20,7 @@ import (
 func TestTheServerMayWriteToNoWorkload(t *testing.T) {
 	own := map[string][]string{
 		"":                             {"secrets", "configmaps"}, // of its own namespace, see below
-		"ops.srenix.io":                {"approvals", "auditevents", "auditcheckpoints"},
+		"ops.srenix.io":                {"approvals", "auditevents", "auditcheckpoints", "investigations"}, // and no status
 		"apiregistration.k8s.io":       {"apiservices"},
 		"admissionregistration.k8s.io": {"validatingwebhookconfigurations"},
 	}
