@@ -100,13 +100,17 @@ func sooner(a, b time.Duration) time.Duration {
 // look has a finding looked into if it is time for that, and returns when to ask
 // again.
 func (r *reconciler) look(ctx context.Context, finding *srenix.Finding, known bool) (time.Duration, error) {
-	if !known && ranks[string(finding.Spec.Severity)] < r.automatic {
+	automatic := ranks[string(finding.Spec.Severity)] >= r.automatic
+	if !known && !automatic {
 		return 0, nil
 	}
 	key := client.ObjectKey{Namespace: finding.Namespace, Name: opsv1alpha1.InvestigationName(finding.Name, finding.UID)}
 	// The cache may not have what this program has just written.
 	current := &opsv1alpha1.Investigation{}
 	if err := r.client.Get(ctx, key, current); apierrors.IsNotFound(err) {
+		if !automatic {
+			return 0, nil // somebody has just taken it away
+		}
 		if room, err := r.room(ctx); err != nil || !room {
 			return crowded, err
 		}

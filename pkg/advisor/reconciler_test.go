@@ -218,6 +218,19 @@ func TestOthersAreLookedIntoWhenSomebodyAsks(t *testing.T) {
 	w.wants(2)
 }
 
+// The cache may still have an Investigation that somebody has taken away.
+func TestNothingIsMadeAnewThatNobodyAskedFor(t *testing.T) {
+	finding := newFinding("pull", srenix.SeverityWarning)
+	before, after := newWorld(t, finding), newWorld(t, finding)
+	before.ask(finding)
+	after.r.cached = before.client
+	after.reconcile("pull")
+	after.wants(0)
+	if have := after.stored(finding); have != nil {
+		t.Errorf("have %+v", have)
+	}
+}
+
 func TestAFindingThatChangesIsLookedIntoAgain(t *testing.T) {
 	finding := newFinding("crash", srenix.SeverityCritical)
 	w := newWorld(t, finding)
