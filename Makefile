@@ -11,7 +11,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 
 # component-base wants a version that begins like v1.2.3.
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo "v0.0.0-$$(git rev-parse --short HEAD 2>/dev/null || echo dev)")
-COMMANDS := apiserver executor kubectl-create-approval kubectl-srenix
+COMMANDS := advisor apiserver executor kubectl-create-approval kubectl-srenix
 
 version_package := k8s.io/component-base/version
 LDFLAGS := -s -w -X $(version_package).gitVersion=$(VERSION)
@@ -69,7 +69,7 @@ $(BIN)/vaultdev: hack/crds/go.mod hack/vault/build.sh hack/vault/main.go $(shell
 image: ## Write the container image of the servers as an OCI layout into _output/image, and its bill of materials beside
 	@rm -rf _output/root
 	@# What is not stamped with the state of a repository is the same from an archive of the sources.
-	@for command in apiserver executor; do CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o _output/root/$$command ./cmd/$$command || exit 1; done
+	@for command in advisor apiserver executor; do CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o _output/root/$$command ./cmd/$$command || exit 1; done
 	cd hack/image && go run . --root ../../_output/root --output ../../_output/image --sbom ../../_output/sbom.cdx.json --version '$(VERSION)'
 
 ## Check

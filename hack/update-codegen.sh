@@ -61,6 +61,8 @@ files=artifacts/charts/srenix/files
 rm -rf "${files}"
 mkdir -p "${files}"
 cp -R "${base}/crds" "${base}/policies" "${base}/rbac" "${base}/apiservice.yaml" "${base}/webhook.yaml" "${base}/config.yaml" "${files}/"
+mkdir "${files}/advisor"
+cp artifacts/kustomize/advisor/rbac.yaml "${files}/advisor/"
 
 echo "generating the Helm chart's table of values" >&2
 go run ./hack/chartvalues artifacts/charts/srenix

@@ -19,8 +19,8 @@ import (
 // its own bookkeeping, by name where RBAC can say so.
 func TestTheServerMayWriteToNoWorkload(t *testing.T) {
 	own := map[string][]string{
-		"":                             {"secrets", "configmaps"}, // of its own namespace, see below
-		"ops.srenix.io":                {"approvals", "auditevents", "auditcheckpoints"},
+		"":                             {"secrets", "configmaps"},                                          // of its own namespace, see below
+		"ops.srenix.io":                {"approvals", "auditevents", "auditcheckpoints", "investigations"}, // and no status
 		"apiregistration.k8s.io":       {"apiservices"},
 		"admissionregistration.k8s.io": {"validatingwebhookconfigurations"},
 	}

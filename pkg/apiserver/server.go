@@ -189,7 +189,8 @@ func (s *Server) install(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.installStorage(minter{
+	requester := &requester{client: kube, clock: s.extra.clock()}
+	if err := s.installStorage(requester, minter{
 		signer: token.NewSigner(signing, cluster, s.extra.clock()), chain: chain,
 		longest: s.extra.Configuration.Policy.MaxTokenLifetime.Duration,
 		access:  kube, limit: audit.NewLimiter(tokensPerHour, s.extra.clock()),
@@ -223,7 +224,7 @@ func (s *Server) install(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) installStorage(minter proposal.Minter, recorder proposal.Recorder) error {
+func (s *Server) installStorage(requester finding.Requester, minter proposal.Minter, recorder proposal.Recorder) error {
 	if err := memory.ConfigureCachers(); err != nil {
 		return err
 	}
@@ -257,12 +258,13 @@ func (s *Server) installStorage(minter proposal.Minter, recorder proposal.Record
 	group.NegotiatedSerializer = withoutProtobuf{s.extra.Codecs}
 	group.PrioritizedVersions = []schema.GroupVersion{v1alpha1.SchemeGroupVersion}
 	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = map[string]rest.Storage{
-		"findings":          findings,
-		"clusterfindings":   clusterFindings,
-		"proposals":         proposalREST,
-		"proposals/token":   proposal.NewTokenREST(proposalREST, minter),
-		"proposals/approve": proposal.NewApproveREST(proposalREST, recorder),
-		"proposals/runbook": proposal.NewRunbookREST(proposalREST, runbooks{s.engine}, s.generic.Authorizer),
+		"findings":             findings,
+		"findings/investigate": finding.NewInvestigateREST(findings, requester),
+		"clusterfindings":      clusterFindings,
+		"proposals":            proposalREST,
+		"proposals/token":      proposal.NewTokenREST(proposalREST, minter),
+		"proposals/approve":    proposal.NewApproveREST(proposalREST, recorder),
+		"proposals/runbook":    proposal.NewRunbookREST(proposalREST, runbooks{s.engine}, s.generic.Authorizer),
 	}
 	if err := s.generic.InstallAPIGroup(&group); err != nil {
 		return fmt.Errorf("installing %s: %w", v1alpha1.SchemeGroupVersion, err)

@@ -89,7 +89,7 @@ func Rules(configuration *config.SrenixConfiguration, ownNamespace string) []liv
 		},
 		{
 			Name: "findings", Group: "proposals", Subject: analyzers.DetectedFindings.Ref(),
-			Reads: []live.KindRef{Proposals.Ref(), silences.Silences.Ref()}, Outputs: []live.KindRef{Findings.Ref()}, Evaluate: completeFinding,
+			Reads: []live.KindRef{Proposals.Ref(), silences.Silences.Ref(), Investigations.Ref()}, Outputs: []live.KindRef{Findings.Ref()}, Evaluate: completeFinding,
 		},
 		{
 			Name: "silencereports", Group: "proposals", Subject: silences.Reports.Ref(),
@@ -111,6 +111,7 @@ func completeFinding(view *live.View, subject live.Key) ([]live.Output, error) {
 	for _, proposal := range Proposals.ByIndex(view, byFinding, findingKey(subject.Namespace, subject.Name)) {
 		finding.Status.Proposals = append(finding.Status.Proposals, proposal.Name)
 	}
+	investigated(view, finding)
 	if finding.Status.SilencedBy = silences.By(view, detected); finding.Status.SilencedBy != "" {
 		finding.Labels[analyzers.SilencedLabel] = "true"
 	}

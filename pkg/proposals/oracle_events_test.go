@@ -201,6 +201,26 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 			}
 		}}
 	},
+	// Whatever there is was looked into, or is once more, or that is forgotten.
+	func(random *rand.Rand, _ string) event {
+		cause := []string{"", "It is refused.", "It ran out of memory."}[random.IntN(3)]
+		return event{fmt.Sprintf("root cause %q", cause), func(_ testing.TB, h *history) {
+			for _, finding := range live.List(h.engine, Findings) {
+				key := live.Key{Namespace: finding.Namespace, Name: opsv1alpha1.InvestigationName(finding.Name, finding.UID)}
+				if cause == "" {
+					h.cluster.Delete(Investigations.Ref().Resource(), key)
+					continue
+				}
+				h.cluster.Set(Investigations.Ref().Resource(), &opsv1alpha1.Investigation{
+					ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
+					Spec:       opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Name: finding.Name, UID: finding.UID}},
+					Status: opsv1alpha1.InvestigationStatus{RootCause: cause, Evidence: []opsv1alpha1.Evidence{
+						{Tool: opsv1alpha1.ToolObject, Source: "Pod/web", Said: "phase Running"},
+					}},
+				})
+			}
+		}}
+	},
 	// All runbooks are released.
 	func(*rand.Rand, string) event {
 		return event{"all runbooks are released", func(_ testing.TB, h *history) {

@@ -16,19 +16,6 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
-// Investigations are what was found out about findings.
-var Investigations = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("investigations"), live.InputOptions[*opsv1alpha1.Investigation]{
-	Optional: true,
-	Trim: func(in *opsv1alpha1.Investigation) *opsv1alpha1.Investigation {
-		in.ManagedFields = nil
-		in.Annotations = nil
-		return in
-	},
-	Indexes: map[string]func(*opsv1alpha1.Investigation) []string{
-		byFinding: func(i *opsv1alpha1.Investigation) []string { return []string{string(i.Spec.Finding.UID)} },
-	},
-})
-
 // runbooks are the fixes of a finding that consist of a text for people.
 func runbooks(view *live.View, finding *v1alpha1.Finding) ([]fix, error) {
 	investigations := Investigations.ByIndex(view, byFinding, string(finding.UID))

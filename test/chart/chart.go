@@ -126,16 +126,16 @@ func Decode(manifest string) ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
-// Base returns the objects of the kustomize base.
-func Base() ([]*unstructured.Unstructured, error) {
+// Kustomization returns the objects of a folder of artifacts/kustomize.
+func Kustomization(folder string) ([]*unstructured.Unstructured, error) {
 	root, err := plane.Root()
 	if err != nil {
 		return nil, err
 	}
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
-		Run(filesys.MakeFsOnDisk(), filepath.Join(root, "artifacts", "kustomize", "base"))
+		Run(filesys.MakeFsOnDisk(), filepath.Join(root, "artifacts", "kustomize", folder))
 	if err != nil {
-		return nil, fmt.Errorf("building the kustomize base: %w", err)
+		return nil, fmt.Errorf("building kustomization %s: %w", folder, err)
 	}
 	var objects []*unstructured.Unstructured
 	for _, resource := range resources.Resources() {

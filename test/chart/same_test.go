@@ -6,6 +6,7 @@ package chart
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,8 +87,50 @@ func withoutEmptyLines(value any) any {
 	return value
 }
 
+func TestTheAdvisorIsTheSameByChartAndKustomize(t *testing.T) {
+	base, err := Kustomization("base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	advisor, err := Kustomization("advisor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rendered, err := Render(Namespace, advised)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(comparable(t, slices.Concat(base, advisor)), comparable(t, rendered.Objects)); diff != "" {
+		t.Errorf("the chart with the advisor (+) differs from both kustomizations (-):\n%s", diff)
+	}
+}
+
+// What every program has that is beside the API server, the advisor has where it runs.
+func TestTheAdvisorIsMonitoredAndFencedAsTheExecutorIs(t *testing.T) {
+	const values = "networkPolicy: {enabled: true}\nmetrics: {serviceMonitor: {enabled: true}}\n"
+	of := func(values, program string) (kinds []string) {
+		rendered, err := Render(Namespace, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, object := range rendered.Objects {
+			if name := object.GetName(); name == program || name == program+"-metrics" {
+				kinds = append(kinds, object.GetKind())
+			}
+		}
+		slices.Sort(kinds)
+		return kinds
+	}
+	if have, want := of(values+advised, "srenix-advisor"), of(values+advised, "srenix-executor"); !slices.Equal(have, want) || !slices.Contains(have, "NetworkPolicy") {
+		t.Errorf("of the advisor there are %v, of the executor %v", have, want)
+	}
+	if have := of(values, "srenix-advisor"); len(have) > 0 {
+		t.Errorf("without the advisor there are %v of it", have)
+	}
+}
+
 func TestChartAndKustomizeBaseInstallTheSame(t *testing.T) {
-	base, err := Base()
+	base, err := Kustomization("base")
 	if err != nil {
 		t.Fatal(err)
 	}

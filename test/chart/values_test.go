@@ -33,6 +33,9 @@ type toggle struct {
 	gains, loses string
 }
 
+// advised are values with the advisor.
+const advised = "advisor: {enabled: true}"
+
 // toggles has every value of the chart but those of analyzers, which the catalog has.
 var toggles = []toggle{
 	{path: "image.repository", to: "example.com/srenix", gains: "image: example.com/srenix:dev", loses: "image: srenix:dev"},
@@ -74,6 +77,23 @@ var toggles = []toggle{
 	{path: "executor.extraEnv", to: "[{name: A, value: b}]", gains: "name: A"},
 	{path: "executor.extraVolumes", to: "[{name: more, emptyDir: {}}]", gains: "name: more"},
 	{path: "executor.extraVolumeMounts", to: "[{name: more, mountPath: /more}]", gains: "mountPath: /more"},
+
+	{path: "advisor.enabled", to: "true", gains: `command: \["/advisor"\]`},
+	{path: "advisor.automaticSeverity", to: "None", with: advised, gains: "--automatic-severity=None", loses: "--automatic-severity=Critical"},
+	{path: "advisor.replicas", to: "4", with: advised, gains: "replicas: 4", loses: "replicas: 1"},
+	{path: "advisor.resources", to: "{limits: {memory: 1Gi}}", with: advised, gains: "limits:\n *memory: 1Gi"},
+	{path: "advisor.priorityClassName", to: "mine", with: advised, gains: "priorityClassName: mine"},
+	{path: "advisor.topologySpreadConstraints", to: "[{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]", with: advised,
+		gains: `- labelSelector:\n *matchLabels:\n *app.kubernetes.io/name: srenix-advisor`},
+	{path: "advisor.nodeSelector", to: "{disk: fast}", with: advised, gains: "disk: fast"},
+	{path: "advisor.tolerations", to: "[{operator: Exists}]", with: advised, gains: "operator: Exists"},
+	{path: "advisor.affinity", to: "{podAntiAffinity: {}}", with: advised, gains: "podAntiAffinity"},
+	{path: "advisor.podAnnotations", to: "{a: b}", with: advised, gains: "a: b"},
+	{path: "advisor.podLabels", to: "{a: b}", with: advised, gains: "a: b"},
+	{path: "advisor.extraArgs", to: "[--v=4]", with: advised, gains: "--v=4"},
+	{path: "advisor.extraEnv", to: "[{name: A, value: b}]", with: advised, gains: "name: A"},
+	{path: "advisor.extraVolumes", to: "[{name: more, emptyDir: {}}]", with: advised, gains: "name: more"},
+	{path: "advisor.extraVolumeMounts", to: "[{name: more, mountPath: /more}]", with: advised, gains: "mountPath: /more"},
 
 	{path: "configuration", to: "{policy: {approvalsPerHour: 3}}", gains: "approvalsPerHour: 3"},
 
@@ -275,6 +295,7 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"a text where a number belongs":     {"apiserver: {replicas: two}", "replicas"},
 		"a text where a truth belongs":      {`crds: {keep: "yes"}`, "keep"},
 		"fewer replicas than none":          {"executor: {replicas: -1}", "replicas"},
+		"a severity that there is not":      {"advisor: {automaticSeverity: High}", "automaticSeverity"},
 		"a mode that there is not":          {"certificates: {mode: manual}", "mode"},
 		"a digest that is none":             {"image: {digest: latest}", "digest"},
 		"an unknown policy":                 {"configuration: {policy: {allowEverything: true}}", "allowEverything"},
@@ -346,7 +367,7 @@ func TestHelmLints(t *testing.T) {
 		t.Fatal(err)
 	}
 	values := map[string]any{}
-	if err := yaml.Unmarshal([]byte("networkPolicy: {enabled: true}\nmetrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}\ncertificates: {mode: certManager}\n"), &values); err != nil {
+	if err := yaml.Unmarshal([]byte("networkPolicy: {enabled: true}\nadvisor: {enabled: true}\nmetrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}\ncertificates: {mode: certManager}\n"), &values); err != nil {
 		t.Fatal(err)
 	}
 	for _, given := range []map[string]any{nil, values} {

@@ -135,7 +135,7 @@ func documentedMetrics(t *testing.T) map[string]map[string]metric {
 		}
 		slices.Sort(is.labels)
 		for program, metrics := range documented {
-			if section == program || section == "Both" {
+			if strings.Contains(section, program) {
 				metrics[found[1]] = is
 			}
 		}

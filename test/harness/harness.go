@@ -47,6 +47,8 @@ type Options struct {
 	// Upstream has the programs reach kube-apiserver through a Balancer, so that a
 	// test can cut their connections.
 	Upstream bool
+	// Advisor installs what the advisor needs. NewAdvisor makes one.
+	Advisor bool
 	// ApprovalPage has the first aggregated server serve the approval page.
 	ApprovalPage bool
 }
@@ -73,7 +75,7 @@ type Srenix struct {
 // overlay is the kustomization that makes a local installation of artifacts/.
 var overlay = template.Must(template.New("overlay").Parse(`apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-resources: ["{{.Base}}"]
+resources: ["{{.Base}}"{{if .Advisor}}, "{{.Advisor}}"{{end}}]
 patches:
   - target: {kind: Deployment}
     patch: |
@@ -220,8 +222,12 @@ func (s *Srenix) apply(ctx context.Context, apiPort, webhookPort int) error {
 	if err != nil {
 		return fmt.Errorf("finding the base from the overlay: %w", err)
 	}
+	advisor := ""
+	if s.options.Advisor {
+		advisor = filepath.Join(filepath.Dir(base), "advisor")
+	}
 	var rendered strings.Builder
-	if err := overlay.Execute(&rendered, map[string]any{"Base": base, "APIPort": apiPort, "WebhookPort": webhookPort}); err != nil {
+	if err := overlay.Execute(&rendered, map[string]any{"Base": base, "Advisor": advisor, "APIPort": apiPort, "WebhookPort": webhookPort}); err != nil {
 		return fmt.Errorf("rendering the overlay: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(rendered.String()), 0o600); err != nil {
@@ -281,6 +287,28 @@ func (s *Srenix) NewExecutor(ctx context.Context, name string) (*Process, error)
 	process, err := s.newProcess(name, "executor",
 		"--kubeconfig="+kubeconfig, "--namespace="+Namespace, "--config="+s.configFile,
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address=0")
+	if err != nil {
+		return nil, err
+	}
+	process.Metrics = metrics
+	return process, nil
+}
+
+// NewAdvisor prepares an advisor; it is not started, and Close does not stop it.
+func (s *Srenix) NewAdvisor(ctx context.Context, name string, arguments ...string) (*Process, error) {
+	kubeconfig, err := s.ServiceAccountKubeconfig(ctx, "srenix-advisor")
+	if err != nil {
+		return nil, err
+	}
+	port, _, err := FreePorts()
+	if err != nil {
+		return nil, err
+	}
+	metrics := loopback(port)
+	arguments = append([]string{
+		"--kubeconfig=" + kubeconfig, "--namespace=" + Namespace, "--metrics-bind-address=" + metrics, "--health-probe-bind-address=0",
+	}, arguments...)
+	process, err := s.newProcess(name, "advisor", arguments...)
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func TestSilencesKnowWhatAllOthersReport(t *testing.T) {
 		"known": {Analyzers: []string{workloadstatedrift.Name}}, "unknown": {Analyzers: []string{"WorkloadDrift"}},
 	} {
 		cluster.Set(silences.Silences.Ref().Resource(), &opsv1alpha1.Silence{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.Now()},
 			Spec:       opsv1alpha1.SilenceSpec{Owner: "team", Reason: "known", Expires: metav1.NewTime(time.Now().Add(time.Hour)), Match: match},
 		})
 	}

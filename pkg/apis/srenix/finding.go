@@ -78,6 +78,11 @@ type FindingStatus struct {
 	Narrative string
 	// investigation is the name of the investigation in ops.srenix.io.
 	Investigation string
+	// rootCause says in a line what is behind the finding, as the investigation found
+	// without any model, or that the data are insufficient and which are lacking.
+	RootCause string
+	// evidence is what the investigation read, and what that said, each in a line.
+	Evidence []string
 	// silencedBy is the name of the silence that matches.
 	SilencedBy string
 	// proposals are the names of the proposals that would mend this finding.
@@ -126,4 +131,23 @@ type ClusterFindingList struct {
 	metav1.TypeMeta
 	metav1.ListMeta
 	Items []ClusterFinding
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// FindingInvestigation is posted to findings/NAME/investigate, which has the advisor
+// look into the finding. What comes out is shown in the status of the finding.
+type FindingInvestigation struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+	// status is what the server answers.
+	Status FindingInvestigationStatus
+}
+
+// FindingInvestigationStatus says what was stored.
+type FindingInvestigationStatus struct {
+	// investigation is the name of the Investigation in ops.srenix.io.
+	Investigation string
+	// requestedAt is when the request was stored; empty on a dry run.
+	RequestedAt metav1.Time
 }

@@ -31,7 +31,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Finding{}, &FindingList{},
 		&ClusterFinding{}, &ClusterFindingList{},
 		&Proposal{}, &ProposalList{},
-		&ProposalTokenRequest{}, &ProposalApproval{}, &ProposalRunbook{},
+		&ProposalTokenRequest{}, &ProposalApproval{}, &ProposalRunbook{}, &FindingInvestigation{},
 	)
 	return nil
 }

@@ -26,7 +26,7 @@ srenix-apiserver-tls
 {{- end -}}
 {{- end }}
 
-{{/* What is the same for the pods of both programs: scheduling. */}}
+{{/* What is the same for the pods of all programs: scheduling. */}}
 {{- define "srenix.scheduling" -}}
 {{- with .values.priorityClassName }}
 priorityClassName: {{ . }}
@@ -75,4 +75,12 @@ capabilities:
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+{{- end }}
+
+{{/* The programs beside the API server, which serve metrics and probes and nothing else. */}}
+{{- define "srenix.workers" -}}
+- srenix-executor
+{{- if .Values.advisor.enabled }}
+- srenix-advisor
+{{- end }}
 {{- end }}

@@ -4,6 +4,10 @@
 package v1alpha1
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -19,11 +23,30 @@ type InvestigatedFinding struct {
 	UID types.UID `json:"uid"`
 }
 
+// MaximumRequests is how many requests an investigation remembers.
+const MaximumRequests = 50
+
+// InvestigationRequest is that somebody asked for an investigation.
+type InvestigationRequest struct {
+	// by is who asked, as kube-apiserver authenticated them.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	By string `json:"by"`
+	// at is when.
+	At metav1.MicroTime `json:"at"`
+}
+
 // InvestigationSpec says what is looked into.
 type InvestigationSpec struct {
 	// finding is what is looked into.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="an investigation stays with its finding"
 	Finding InvestigatedFinding `json:"finding"`
+	// requests are the last one, and those of the hour before it, in the order in which
+	// they came. Another one has the finding looked into anew.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=50
+	Requests []InvestigationRequest `json:"requests,omitempty"`
 }
 
 // Runbook is a text for people. Nothing ever executes it.
@@ -38,8 +61,117 @@ type Runbook struct {
 	Text string `json:"text"`
 }
 
+// InvestigationTool is one of the closed set of tools that an investigation reads
+// with.
+// +kubebuilder:validation:Enum=Object;Events;Log;Host
+type InvestigationTool string
+
+const (
+	// ToolObject reads one object of the API, or those that it controls.
+	ToolObject InvestigationTool = "Object"
+	// ToolEvents reads the Events about an object.
+	ToolEvents InvestigationTool = "Events"
+	// ToolLog reads the end of a container's log.
+	ToolLog InvestigationTool = "Log"
+	// ToolHost resolves a host's name, or looks at its certificate.
+	ToolHost InvestigationTool = "Host"
+)
+
+// Bounds of what is kept of an investigation, in bytes where they are of text.
+const (
+	MaximumEvidence     = 16
+	MaximumEvidenceText = 1024
+	MaximumRootCause    = 512
+)
+
+// Evidence is one thing that was read, and what it said.
+type Evidence struct {
+	// tool is what it was read with.
+	Tool InvestigationTool `json:"tool"`
+	// source is what was read, as "Pod/web-0" or "Pod/web-0 container app".
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=600
+	Source string `json:"source"`
+	// said is what it said, or why it could not be read. What looks like a secret is
+	// masked.
+	// +kubebuilder:validation:MaxLength=1024
+	Said string `json:"said"`
+	// at is when it was read.
+	At metav1.Time `json:"at"`
+}
+
+// InvestigationTrigger is why a finding was looked into.
+// +kubebuilder:validation:Enum=Severity;Request
+type InvestigationTrigger string
+
+const (
+	// TriggerSeverity is a finding of a severity that is always looked into.
+	TriggerSeverity InvestigationTrigger = "Severity"
+	// TriggerRequest is a person, or a program, who asked.
+	TriggerRequest InvestigationTrigger = "Request"
+)
+
+// Conditions of investigations.
+const (
+	// ConditionCompleted is True once the finding has been looked into. Its reason is
+	// one of those below.
+	ConditionCompleted = "Completed"
+	// ConditionFindingStands is False once the finding is gone. Some time after the
+	// investigation goes too.
+	ConditionFindingStands = "FindingStands"
+)
+
+// Reasons of ConditionCompleted.
+const (
+	// ReasonRootCauseFound means that status.rootCause has it.
+	ReasonRootCauseFound = "RootCauseFound"
+	// ReasonInsufficientData means that what could be read does not tell.
+	ReasonInsufficientData = "InsufficientData"
+)
+
 // InvestigationStatus is what came out.
 type InvestigationStatus struct {
+	// conditions: Completed and FindingStands.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// observedGeneration is the generation of the spec that was looked into last.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// trigger is why it was looked into.
+	// +optional
+	Trigger InvestigationTrigger `json:"trigger,omitempty"`
+	// startedAt is when it was last looked into.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+	// completedAt is when that was done.
+	// +optional
+	CompletedAt *metav1.Time `json:"completedAt,omitempty"`
+	// rootCause says in a line what is behind the finding, or that the data are
+	// insufficient, and which are lacking.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	RootCause string `json:"rootCause,omitempty"`
+	// cause is a CamelCase word for it, as "ConnectionRefused" or "LogNotReadable".
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z0-9]*$`
+	Cause string `json:"cause,omitempty"`
+	// evidence is what was read, in that order.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Evidence []Evidence `json:"evidence,omitempty"`
+	// findingHash is the SHA-256 of what the finding said when it was looked into, in
+	// hexadecimal. While it says the same, it is not looked into again by itself.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	FindingHash string `json:"findingHash,omitempty"`
+	// evidenceHash is the SHA-256 of the evidence without its times, in hexadecimal.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	EvidenceHash string `json:"evidenceHash,omitempty"`
 	// runbook is a draft that two people have to approve before it is released.
 	// Whoever may read investigations reads it; srenix gives that right to nobody
 	// but its own programs.
@@ -54,7 +186,9 @@ type InvestigationStatus struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=srenix,shortName=inv
 // +kubebuilder:printcolumn:name="Finding",type=string,JSONPath=`.spec.finding.name`
-// +kubebuilder:printcolumn:name="Runbook",type=string,JSONPath=`.status.runbook.title`
+// +kubebuilder:printcolumn:name="Cause",type=string,JSONPath=`.status.cause`
+// +kubebuilder:printcolumn:name="Runbook",type=string,JSONPath=`.status.runbook.title`,priority=1
+// +kubebuilder:printcolumn:name="Root-Cause",type=string,JSONPath=`.status.rootCause`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Investigation struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -73,4 +207,13 @@ type InvestigationList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []Investigation `json:"items"`
+}
+
+// InvestigationName returns the name of the investigation of a finding, the same
+// for everybody who makes one, so that there is one for each.
+func InvestigationName(finding string, uid types.UID) string {
+	const hash, longest = 10, 253 // characters; of a name: RFC 1123 subdomain
+	sum := sha256.Sum256([]byte(uid))
+	readable := strings.Trim(finding[:min(len(finding), longest-hash-1)], "-.")
+	return readable + "-" + hex.EncodeToString(sum[:])[:hash]
 }

@@ -93,6 +93,14 @@ type FindingStatus struct {
 	// investigation is the name of the investigation in ops.srenix.io.
 	// +optional
 	Investigation string `json:"investigation,omitempty"`
+	// rootCause says in a line what is behind the finding, as the investigation found
+	// without any model, or that the data are insufficient and which are lacking.
+	// +optional
+	RootCause string `json:"rootCause,omitempty"`
+	// evidence is what the investigation read, and what that said, each in a line.
+	// +optional
+	// +listType=atomic
+	Evidence []string `json:"evidence,omitempty"`
 	// silencedBy is the name of the silence that matches.
 	// +optional
 	SilencedBy string `json:"silencedBy,omitempty"`
@@ -155,4 +163,27 @@ type ClusterFindingList struct {
 	// +optional
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []ClusterFinding `json:"items"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// FindingInvestigation is posted to findings/NAME/investigate, which has the advisor
+// look into the finding. What comes out is shown in the status of the finding.
+type FindingInvestigation struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// status is what the server answers.
+	// +optional
+	Status FindingInvestigationStatus `json:"status,omitzero"`
+}
+
+// FindingInvestigationStatus says what was stored.
+type FindingInvestigationStatus struct {
+	// investigation is the name of the Investigation in ops.srenix.io.
+	// +optional
+	Investigation string `json:"investigation,omitempty"`
+	// requestedAt is when the request was stored; empty on a dry run.
+	// +optional
+	RequestedAt metav1.Time `json:"requestedAt,omitzero"`
 }

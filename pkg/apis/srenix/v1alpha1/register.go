@@ -33,7 +33,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Finding{}, &FindingList{},
 		&ClusterFinding{}, &ClusterFindingList{},
 		&Proposal{}, &ProposalList{},
-		&ProposalTokenRequest{}, &ProposalApproval{}, &ProposalRunbook{},
+		&ProposalTokenRequest{}, &ProposalApproval{}, &ProposalRunbook{}, &FindingInvestigation{},
 	)
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil

@@ -29,6 +29,16 @@ func (in Finding) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in FindingInvestigation) OpenAPIModelName() string {
+	return "io.srenix.v1alpha1.FindingInvestigation"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in FindingInvestigationStatus) OpenAPIModelName() string {
+	return "io.srenix.v1alpha1.FindingInvestigationStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in FindingList) OpenAPIModelName() string {
 	return "io.srenix.v1alpha1.FindingList"
 }

@@ -1,0 +1,159 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package advisor
+
+import (
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/spf13/pflag"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/component-base/logs"
+	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/component-base/version"
+	"k8s.io/utils/clock"
+
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+const (
+	// Limits of requests to kube-apiserver. One investigation makes up to a dozen.
+	clientQPS   = 20
+	clientBurst = 40
+
+	// standardMaximum is how many investigations are stored at most.
+	standardMaximum = 1000
+
+	// disabled is the address that serves nothing, as controller-runtime has it.
+	disabled = "0"
+	// none is the severity of findings that are looked into only when somebody asks.
+	none = "None"
+)
+
+// Options are the flags of the advisor.
+type Options struct {
+	Logs *logs.Options
+
+	// Kubeconfig is how kube-apiserver is reached; empty means as a pod is.
+	Kubeconfig string
+	// Namespace is where srenix runs.
+	Namespace string
+	// LeaderElect lets one of several advisors work at a time.
+	LeaderElect bool
+	// LeaderElectionNamespace holds the Lease; by default it is Namespace.
+	LeaderElectionNamespace string
+	// AutomaticSeverity is the least severity of findings that are looked into by
+	// themselves: Critical, Warning or Info, or None.
+	AutomaticSeverity string
+	// MaximumInvestigations is how many are stored at most.
+	MaximumInvestigations int
+	// LookUpHosts has hosts that findings name resolved, and their certificates
+	// looked at, from where the advisor runs.
+	LookUpHosts bool
+	// MetricsBindAddress and HealthProbeBindAddress are host:port, or "0" for none.
+	MetricsBindAddress     string
+	HealthProbeBindAddress string
+}
+
+// NewOptions returns the defaults.
+func NewOptions() *Options {
+	return &Options{
+		Logs:                   logs.NewOptions(),
+		Namespace:              os.Getenv("POD_NAMESPACE"),
+		LeaderElect:            true,
+		AutomaticSeverity:      string(srenix.SeverityCritical),
+		MaximumInvestigations:  standardMaximum,
+		MetricsBindAddress:     "127.0.0.1:8080",
+		HealthProbeBindAddress: "127.0.0.1:8081",
+	}
+}
+
+// AddFlags adds the flags of every part.
+func (o *Options) AddFlags(flags *pflag.FlagSet) {
+	logsapi.AddFlags(o.Logs, flags)
+	flags.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "File that says how to reach kube-apiserver. Without it the pod's service account is used.")
+	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "Namespace in which srenix runs. Defaults to $POD_NAMESPACE.")
+	flags.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect, "Work only while holding a Lease, so that several advisors can stand by.")
+	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", o.LeaderElectionNamespace, "Namespace of the Lease. Defaults to --namespace.")
+	flags.StringVar(&o.AutomaticSeverity, "automatic-severity", o.AutomaticSeverity, "Least severity of findings that are looked into by themselves: Critical, Warning or Info, or None for those that somebody asks about.")
+	flags.IntVar(&o.MaximumInvestigations, "maximum-investigations", o.MaximumInvestigations, "How many Investigations are stored at most. Further findings wait until some are gone.")
+	flags.BoolVar(&o.LookUpHosts, "look-up-hosts", o.LookUpHosts, "Resolve hosts that findings name, as registries and those of certificates, and look at the certificates that public ones serve, from where the advisor runs.")
+	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, "Address (host:port) on which metrics are served; 0 serves none.")
+	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address (host:port) on which /healthz and /readyz are served; 0 serves none.")
+}
+
+// Complete fills in what follows from other options.
+func (o *Options) Complete() {
+	if o.LeaderElectionNamespace == "" {
+		o.LeaderElectionNamespace = o.Namespace
+	}
+}
+
+// Validate reports every option that makes no sense.
+func (o *Options) Validate() error {
+	var errs []error
+	if problems := validation.IsDNS1123Label(o.Namespace); len(problems) > 0 {
+		errs = append(errs, fmt.Errorf("--namespace %q: %s; set it or $POD_NAMESPACE to the namespace in which srenix runs", o.Namespace, problems[0]))
+	}
+	if problems := validation.IsDNS1123Label(o.LeaderElectionNamespace); o.LeaderElect && o.LeaderElectionNamespace != o.Namespace && len(problems) > 0 {
+		errs = append(errs, fmt.Errorf("--leader-election-namespace %q: %s", o.LeaderElectionNamespace, problems[0]))
+	}
+	if _, known := ranks[o.AutomaticSeverity]; !known {
+		errs = append(errs, fmt.Errorf("--automatic-severity %q: write Critical, Warning, Info or None", o.AutomaticSeverity))
+	}
+	if o.MaximumInvestigations < 1 {
+		errs = append(errs, fmt.Errorf("--maximum-investigations %d: want 1 or more", o.MaximumInvestigations))
+	}
+	errs = append(errs, validAddress("--metrics-bind-address", o.MetricsBindAddress), validAddress("--health-probe-bind-address", o.HealthProbeBindAddress))
+	return utilerrors.NewAggregate(errs)
+}
+
+func validAddress(flag, address string) error {
+	if address == disabled {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return fmt.Errorf("%s %q: %w; write host:port, or 0 for none", flag, address, err)
+	}
+	return nil
+}
+
+// ranks order severities; that of none is above all.
+var ranks = map[string]int{string(srenix.SeverityInfo): 1, string(srenix.SeverityWarning): 2, string(srenix.SeverityCritical): 3, none: 4}
+
+// Config is what an advisor is made of.
+type Config struct {
+	Client *rest.Config
+
+	LeaderElect             bool
+	LeaderElectionNamespace string
+	AutomaticSeverity       string
+	MaximumInvestigations   int
+	LookUpHosts             bool
+	MetricsBindAddress      string
+	HealthProbeBindAddress  string
+
+	// Clock is the real one unless a test sets it.
+	Clock clock.PassiveClock
+}
+
+// Config loads what the options name. It talks to nobody.
+func (o *Options) Config() (*Config, error) {
+	client, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("finding out how to reach kube-apiserver (set --kubeconfig outside of a cluster): %w", err)
+	}
+	client.QPS, client.Burst = clientQPS, clientBurst
+	client.UserAgent = "srenix-advisor/" + version.Get().GitVersion
+	return &Config{
+		Client: client, LeaderElect: o.LeaderElect, LeaderElectionNamespace: o.LeaderElectionNamespace,
+		AutomaticSeverity: o.AutomaticSeverity, MaximumInvestigations: o.MaximumInvestigations, LookUpHosts: o.LookUpHosts,
+		MetricsBindAddress: o.MetricsBindAddress, HealthProbeBindAddress: o.HealthProbeBindAddress,
+		Clock: clock.RealClock{},
+	}, nil
+}
