@@ -42,7 +42,7 @@ type process struct {
 	*reconciler
 	world *world
 	index *audit.Index
-	turn  sync.Mutex // calls go one after the other
+	turn  sync.Mutex // guards calls and dead
 	calls int
 	// dieAt is the call to die at, counted from 0: before it reaches the server, or
 	// with answered, after it went through and before the answer is seen.
@@ -101,21 +101,24 @@ type report struct{ about, beside, severity, reason, action, note string }
 
 func (p *process) around(call func() error) error {
 	p.turn.Lock()
-	defer p.turn.Unlock()
-	if p.dead {
+	n, dead := p.calls, p.dead
+	p.calls++
+	dies := n == p.dieAt && !p.answered
+	p.dead = dead || dies
+	p.turn.Unlock()
+	if dead {
 		return errCrashed
 	}
-	n := p.calls
-	p.calls++
 	if n == p.pauseAt {
 		p.pause()
 	}
-	if n == p.dieAt && !p.answered {
-		p.dead = true
+	if dies {
 		return errCrashed
 	}
-	err := call()
+	err := call() // which may step this process too
 	if n == p.dieAt {
+		p.turn.Lock()
+		defer p.turn.Unlock()
 		p.dead = true
 		return errCrashed
 	}
