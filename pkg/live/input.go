@@ -57,7 +57,7 @@ type input struct {
 func newInput(c *collection) *input {
 	return &input{
 		c: c, again: make(chan struct{}, 1), look: make(chan struct{}, 1), answered: make(chan struct{}),
-		looking:   flowcontrol.NewTokenBucketRateLimiter(float32(1/longestWait.Seconds()), promptLooks),
+		looking:   flowcontrol.NewTokenBucketRateLimiter(float32(1/c.engine.retryPause().Seconds()), promptLooks),
 		condition: condition{state: stateSyncing, since: c.engine.now(), awaited: true},
 	}
 }

@@ -164,8 +164,14 @@ func (in *input) lookLater() {
 }
 
 // promptLooks is how many changes of a definition are followed at once: it takes a few
-// until a new resource is served. Those that go on are followed every longestWait.
+// until a new resource is served. Those that go on are followed as often as what fails
+// is retried at most.
 const promptLooks = 5
+
+// retryPause is the longest time between two attempts, but for jitter.
+func (e *Engine) retryPause() time.Duration {
+	return max(e.options.RetryBackoff.Cap, e.options.RetryBackoff.Duration, time.Millisecond)
+}
 
 // lookAgain has the resource looked for, soon.
 func (in *input) lookAgain() { signal(in.look) }
