@@ -80,6 +80,12 @@ func FeedError(e *Engine, ref KindRef, err error) {
 	e.lookup(ref.kind).input.listFailed(err)
 }
 
+// FeedRequest is what the observed ListerWatcher does before it lists.
+func FeedRequest(e *Engine, ref KindRef) { e.lookup(ref.kind).input.asks(true) }
+
+// FeedRest is what a reflector does once it was given up, until ctx ends.
+func FeedRest(ctx context.Context, e *Engine, ref KindRef) { e.lookup(ref.kind).input.rest(ctx) }
+
 // Footprint counts what is remembered beside objects: nodes, recorded reads,
 // alarms and tasks.
 func Footprint(e *Engine) (nodes, reads, alarms, tasks int) {

@@ -128,6 +128,11 @@ func (in *input) rest(ctx context.Context) {
 	if !in.absent() {
 		return
 	}
+	in.mu.Lock()
+	if in.list.state == stateNotInstalled {
+		in.lapse = lapse{} // of a request that was given up for the rest: nothing is waited for
+	}
+	in.mu.Unlock()
 	timer := time.NewTimer(absentRetry)
 	defer timer.Stop()
 	select {

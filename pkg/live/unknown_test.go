@@ -190,6 +190,24 @@ func TestADefinitionEndsThatItsResourceIsNotInstalled(t *testing.T) {
 	noted(t, f, map[string]string{"ns/a": "has widgets", "ns/b": "has widgets"})
 }
 
+// TestNoAnswerIsAwaitedOfAResourceThatIsNotInstalled: the next request may have begun
+// when the reflector is given up, and is not answered then.
+func TestNoAnswerIsAwaitedOfAResourceThatIsNotInstalled(t *testing.T) {
+	f := newFixture(t, countsWidgets(widgets))
+	live.Feed(t, f.engine)
+	live.FeedReplace(f.engine, pods, pod("ns", "a", nil))
+	live.FeedInstalled(f.engine)
+	live.FeedError(f.engine, widgets.Ref(), apierrors.NewNotFound(widgetResource.GroupResource(), ""))
+	live.FeedRequest(f.engine, widgets.Ref())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	live.FeedRest(ctx, f.engine, widgets.Ref())
+	f.clock.Step(time.Hour)
+	live.LookAtClock(f.engine)
+	f.eventuallyStatus("widgets", "")
+	noted(t, f, map[string]string{"ns/a": "no widget"})
+}
+
 func TestAnAdvisoryInputThatCannotBeReadHoldsNothingUp(t *testing.T) {
 	advisory := live.NewInput(widgetResource, live.InputOptions[*metav1.PartialObjectMetadata]{Optional: true, Advisory: true})
 	f := newFixture(t, countsWidgets(advisory))

@@ -149,6 +149,13 @@ func init() {
 // caughtUp waits until an engine has seen all that can be read and evaluated all.
 func caughtUp(t testing.TB, engine *live.Engine, h *history) {
 	t.Helper()
+	defer func() {
+		for _, status := range live.List(engine, live.Statuses()) {
+			if t.Failed() && status.State != live.Healthy {
+				t.Logf("degraded: %+v", *status)
+			}
+		}
+	}()
 	for range 2 { // what the first kinds caused is over once the last are in
 		for resource, settle := range settles {
 			if !h.lost[resource] {
