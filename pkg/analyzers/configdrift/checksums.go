@@ -48,10 +48,8 @@ func (a analyzer) differing(view *live.View, w workloads.Workload) []v1alpha1.Fi
 		Reason: ChecksumsDiffer, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Since: metav1.NewTime(since),
 		Message: fmt.Sprintf("Pods of %s were made with different configurations, by their annotation %s, and no rollout replaces those that are behind.", w, list(names)),
 		Remediation: v1alpha1.Remediation{
-			Text: "Restart the workload. With the update strategy OnDelete, delete the pods that are behind, one after the other.",
-			Commands: []string{
-				fmt.Sprintf("kubectl rollout restart %s %s -n %s", strings.ToLower(w.Reference.Kind), w.Meta.Name, w.Meta.Namespace),
-			},
+			Text:     "Restart the workload. With the update strategy OnDelete, delete the pods that are behind, one after the other.",
+			Commands: []string{w.Restart()},
 		},
 	}
 	for _, pod := range behind {

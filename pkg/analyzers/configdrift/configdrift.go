@@ -155,16 +155,12 @@ func finding(w workloads.Workload, drifted []drift) v1alpha1.FindingSpec {
 	if len(made) > 0 {
 		sentences = append(sentences, fmt.Sprintf("Containers of %s started before the present %s was made: they run without it, or with what an earlier one of the name held.", w, list(made)))
 	}
-	kind := strings.ToLower(w.Reference.Kind)
 	return v1alpha1.FindingSpec{
 		Reason: ConfigurationChangedAfterStart, Severity: v1alpha1.SeverityInfo, Subject: w.Reference, Related: related,
 		Message: strings.Join(sentences, " "),
 		Remediation: v1alpha1.Remediation{
-			Text: "Restart the workload, so that its pods take the present content over.",
-			Commands: []string{
-				fmt.Sprintf("kubectl rollout restart %s %s -n %s", kind, w.Meta.Name, w.Meta.Namespace),
-				fmt.Sprintf("kubectl rollout status %s %s -n %s", kind, w.Meta.Name, w.Meta.Namespace),
-			},
+			Text:     "Restart the workload, so that its pods take the present content over.",
+			Commands: []string{w.Restart(), "kubectl rollout status " + w.Argument()},
 		},
 		Since: metav1.NewTime(since),
 	}

@@ -64,6 +64,20 @@ func (w Workload) by(view *live.View, index string) []*corev1.Pod {
 // Argument is how kubectl's commands name the workload, as "deployment/web -n shop".
 func (w Workload) Argument() string { return Argument(w.Reference) }
 
+// fluxKustomization labels what Flux's kustomize-controller applies.
+const fluxKustomization = "kustomize.toolkit.fluxcd.io/name"
+
+// Restart is the command that replaces the workload's pods. Flux takes back what
+// kubectl sets under its own names as field manager, and so would roll the pods a
+// second time; it leaves alone what is set under this one.
+func (w Workload) Restart() string {
+	command := "kubectl rollout restart " + w.Argument()
+	if w.Meta.Labels[fluxKustomization] != "" {
+		command += " --field-manager=flux-client-side-apply"
+	}
+	return command
+}
+
 // String is how a sentence names the workload, as "Deployment web".
 func (w Workload) String() string { return w.Reference.Kind + " " + w.Reference.Name }
 
