@@ -79,6 +79,7 @@ test: ## Run all tests
 	@$(MAKE) --no-print-directory test-unit SHORT=
 	@$(MAKE) --no-print-directory test-race
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1000x
+	@$(MAKE) --no-print-directory mutation KINDS='boundary,swapped verdict'
 	@$(MAKE) --no-print-directory test-plane
 
 # What many goroutines share. The race detector needs a C compiler; a machine of
@@ -100,9 +101,11 @@ test-unit: ## Run the tests that need no control plane, with fewer random histor
 
 FUZZTIME = 1m
 
+KINDS =
+
 .PHONY: mutation
-mutation: ## Change pkg/policy and pkg/token in small ways, one at a time, and tell what no test notices (up to an hour)
-	go run ./hack/mutation ./pkg/policy ./pkg/token
+mutation: ## Change pkg/policy and pkg/token in small ways, one at a time, and tell what no test notices: all up to an hour, or KINDS='swapped verdict'
+	go run ./hack/mutation --kinds '$(KINDS)' ./pkg/policy ./pkg/token
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (1m, or as 1000x)

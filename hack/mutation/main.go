@@ -25,6 +25,7 @@ func main() {
 	list := flag.String("survivors", "hack/mutation/survivors.yaml", "the `file` that explains the survivors")
 	work := flag.String("work", "_output/mutation", "the `folder` for builds and ledgers")
 	match := flag.String("match", "", "run only mutants whose name matches this `expression`, as \"dry_run.go at:\"")
+	kinds := flag.String("kinds", "", "run only mutants of these `kinds`, as \"boundary,swapped verdict\"")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: mutation [flags] PACKAGE...")
 		flag.PrintDefaults()
@@ -34,16 +35,23 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*list, *work, *match, flag.Args()); err != nil {
+	if err := run(*list, *work, *match, *kinds, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mutation:", err)
 		os.Exit(1)
 	}
 }
 
-func run(list, work, match string, patterns []string) error {
-	only, err := regexp.Compile(match)
+func run(list, work, match, kinds string, patterns []string) error {
+	expression, err := regexp.Compile(match)
 	if err != nil {
 		return fmt.Errorf("reading --match: %w", err)
+	}
+	wanted := strings.FieldsFunc(kinds, func(r rune) bool { return r == ',' })
+	ran := map[string]bool{}
+	only := func(m Mutant) bool {
+		chosen := expression.MatchString(m.String()) && (len(wanted) == 0 || slices.Contains(wanted, m.kind))
+		ran[m.kind] = ran[m.kind] || chosen
+		return chosen
 	}
 	explained, err := readSurvivors(list)
 	if err != nil {
@@ -57,6 +65,11 @@ func run(list, work, match string, patterns []string) error {
 		}
 		wrong = append(wrong, problems...)
 	}
+	for _, kind := range wanted {
+		if !ran[kind] {
+			return fmt.Errorf("no mutant is of the kind %q", kind)
+		}
+	}
 	if len(wrong) > 0 {
 		return fmt.Errorf("%d to mend:\n  %s", len(wrong), strings.Join(wrong, "\n  "))
 	}
@@ -65,7 +78,7 @@ func run(list, work, match string, patterns []string) error {
 
 // testPackage returns what is wrong with a package's tests, or with what is said
 // of its survivors.
-func testPackage(pattern, work string, only *regexp.Regexp, explained map[Mutant]string) ([]string, error) {
+func testPackage(pattern, work string, only func(Mutant) bool, explained map[Mutant]string) ([]string, error) {
 	code, err := load(pattern)
 	if err != nil {
 		return nil, err
@@ -92,7 +105,7 @@ func testPackage(pattern, work string, only *regexp.Regexp, explained map[Mutant
 	counts := map[string]*count{}
 	whole := &count{}
 	for i, mutant := range found.mutants {
-		if !only.MatchString(mutant.String()) {
+		if !only(mutant) {
 			continue
 		}
 		name := Mutant{File: mutant.File, Function: mutant.Function, Mutation: mutant.Mutation}

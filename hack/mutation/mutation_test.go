@@ -115,7 +115,7 @@ func TestSurvivorsAreHeldAgainstTheirList(t *testing.T) {
 	}
 	// The second time the outcomes come from the ledger.
 	for range 2 {
-		err := run("survivors.yaml", "work", "", []string{"./p"})
+		err := run("survivors.yaml", "work", "", "", []string{"./p"})
 		if err == nil {
 			t.Fatal("nothing is wrong")
 		}
@@ -139,11 +139,14 @@ func TestSurvivorsAreHeldAgainstTheirList(t *testing.T) {
 	}
 
 	write("survivors.yaml", `[{file: p/p.go, function: Fits, mutations: ['n > most -> false', 'n > most -> >=', 'errors.New("too many") -> zero'], why: because}]`)
-	if err := run("survivors.yaml", "work", "", []string{"./p"}); err != nil {
+	if err := run("survivors.yaml", "work", "", "", []string{"./p"}); err != nil {
 		t.Errorf("all are explained: %v", err)
 	}
+	if err := run("survivors.yaml", "work", "", "boundary,unheard", []string{"./p"}); err == nil || !strings.Contains(err.Error(), `no mutant is of the kind "unheard"`) {
+		t.Errorf("a kind that does not exist: %v", err)
+	}
 	write("p/p_test.go", strings.Replace(weak["p/p_test.go"], "t.Fail()", "t.Log()", 1)+"\nfunc TestFails(t *testing.T) { t.Fail() }\n")
-	if err := run("survivors.yaml", "work", "", []string{"./p"}); err == nil || !strings.Contains(err.Error(), "the tests fail without any mutant (TestFails)") {
+	if err := run("survivors.yaml", "work", "", "", []string{"./p"}); err == nil || !strings.Contains(err.Error(), "the tests fail without any mutant (TestFails)") {
 		t.Errorf("tests that fail by themselves: %v", err)
 	}
 }
