@@ -119,6 +119,9 @@ var toggles = []toggle{
 	{path: "metrics.serviceMonitor.labels", to: "{team: sre}", with: "metrics: {serviceMonitor: {enabled: true}}", gains: "team: sre"},
 	{path: "metrics.prometheusRule.enabled", to: "true", gains: "kind: PrometheusRule"},
 	{path: "metrics.prometheusRule.labels", to: "{team: sre}", with: "metrics: {prometheusRule: {enabled: true}}", gains: "team: sre"},
+	{path: "metrics.dashboard.enabled", to: "true", gains: "name: srenix-dashboard"},
+	{path: "metrics.dashboard.labels", to: "{load: me}", with: "metrics: {dashboard: {enabled: true}}", gains: "load: me"},
+	{path: "metrics.dashboard.annotations", to: "{grafana_folder: SRE}", with: "metrics: {dashboard: {enabled: true}}", gains: "grafana_folder: SRE"},
 	{path: "metrics.prometheusRule.runbookURL", to: "https://wiki.example.com/srenix", with: "metrics: {prometheusRule: {enabled: true}}", gains: "runbook_url: https://wiki.example.com/srenix#srenixapiunavailable"},
 }
 
