@@ -88,7 +88,7 @@ func (t *tests) run(mutant int) (string, error) {
 		return "", nil
 	case ctx.Err() != nil:
 		return "timeout", nil
-	case !errors.As(err, &exit):
+	case !errors.As(err, &exit), exit.ExitCode() < 0: // not by themselves
 		return "", fmt.Errorf("running the tests: %w", err)
 	}
 	if found := failure.FindSubmatch(output); found != nil {
