@@ -121,6 +121,12 @@ test-plane: build controlplane controllers ## Run the tests on local control pla
 	go test -count=1 -timeout 40m ./test/...
 	cd test/chart && go test -count=1 ./install
 
+TEAMS = 12
+
+.PHONY: chaos
+chaos: build controlplane ## Approve TEAMS times four repairs while programs are killed and storage hangs (make test has a short one)
+	go test -count=1 -timeout 40m -v ./test/survive -run TestApprovalsInChaos -chaos-teams $(TEAMS)
+
 SIZE = 1k,10k
 
 .PHONY: bench

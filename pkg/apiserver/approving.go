@@ -42,7 +42,7 @@ type minter struct {
 
 // tokensPerHour is how many tokens one person gets from one replica within an
 // hour: far more than they may approve, and few enough for the audit chain.
-const tokensPerHour = 300
+const tokensPerHour = 100
 
 var _ proposal.Minter = minter{}
 
@@ -54,7 +54,7 @@ func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal
 	if err := m.restricted(ctx, caller, p, wanted.Decision); err != nil {
 		return proposal.Minted{}, err
 	}
-	if wait := m.limit.Take(caller.GetName()); wait > 0 {
+	if wait := m.limit.Take(audit.Source(caller.GetName())); wait > 0 {
 		return proposal.Minted{}, apierrors.NewTooManyRequests(
 			fmt.Sprintf("%s was given %d tokens within an hour, and that is the most: try again in %s", caller.GetName(), tokensPerHour, wait.Round(time.Second)),
 			int(wait.Seconds())+1)
@@ -99,10 +99,7 @@ func (m minter) restricted(ctx context.Context, caller user.Info, p *v1alpha1.Pr
 	if !unusual {
 		return nil
 	}
-	needed := []authorizationv1.ResourceAttributes{{
-		Verb: "create", Group: v1alpha1.SchemeGroupVersion.Group, Version: v1alpha1.SchemeGroupVersion.Version,
-		Resource: "proposals", Subresource: "approve", Namespace: p.Namespace, Name: p.Name,
-	}}
+	needed := []authorizationv1.ResourceAttributes{policy.DecidePermission(p.Namespace, p.Name)}
 	if decision == v1alpha1.DecisionApprove {
 		needed = append(needed, policy.ApprovePermission(p.Spec.ActionKind, p.Namespace))
 		if byHand, takes := policy.RequiredPermission(p.Spec.ActionKind, p.Spec.Target); takes {

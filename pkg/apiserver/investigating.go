@@ -20,6 +20,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/registry/finding"
 )
 
@@ -71,7 +72,7 @@ func (r *requester) budget(ctx context.Context, person, class string, now time.T
 	var asked []time.Time
 	for i := range all.Items {
 		for _, request := range all.Items[i].Spec.Requests {
-			if request.By == person && now.Sub(request.At.Time) < requestWindow {
+			if audit.Source(request.By) == audit.Source(person) && now.Sub(request.At.Time) < requestWindow {
 				asked = append(asked, request.At.Time)
 			}
 		}

@@ -4,6 +4,7 @@
 package apiserver
 
 import (
+	"fmt"
 	"bytes"
 	"context"
 	"crypto/ed25519"
@@ -170,6 +171,14 @@ func TestTokensAreBoundedForEachPerson(t *testing.T) {
 	}
 	if have := m.minted(t); have != tokensPerHour+1 {
 		t.Errorf("%d tokens are in the chain, want %d", have, tokensPerHour+1)
+	}
+	for i := range tokensPerHour {
+		if err := mint(fmt.Sprintf("system:serviceaccount:shop:made-up-%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := mint("system:serviceaccount:shop:another"); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("one more under another name: %v", err)
 	}
 	m.clock.SetTime(m.clock.Now().Add(time.Hour/tokensPerHour + time.Second))
 	if err := mint("alice"); err != nil {

@@ -44,12 +44,13 @@ const (
 // that deciding took the longer the more had been decided.
 //
 // It holds for each label where its events are, some hundred bytes for an event, and
-// reads from kube-apiserver what it answers with. Events have consecutive names and
-// are pruned oldest first: so if the one after the last that it knows is not there,
-// and the last still is, it knows them all. That is asked for each question, and costs
-// two readings by name whatever the length of the chain; an answer is as good as one
-// that was listed after the question. While it knows nothing, or too much to be read one
-// by one, it says so, and the events are listed.
+// reads from kube-apiserver what it answers with. Events have consecutive names, each
+// has the hash of the one before, and they are pruned oldest first: so if the one after
+// the last that it knows is not there, and the last still is, with its hash, it knows
+// them all. That is asked for each question, and costs two readings by name whatever
+// the length of the chain; an answer is as good as one that was listed after the
+// question. Where it knows nothing, or other events than there are, or too much to be
+// read one by one, it says so, and the events are listed.
 type Index struct {
 	reader client.Reader
 	seed   maphash.Seed
@@ -65,6 +66,8 @@ type Index struct {
 	// before next.
 	filled       bool
 	oldest, next int64
+	// last is the hash of the event before next.
+	last string
 	// postings are the indices of events by label, in ascending order.
 	postings map[uint64][]int64
 }
@@ -111,7 +114,11 @@ func (x *Index) Run(ctx context.Context) error {
 			x.forget(ctx)
 			fallthrough
 		default:
-			if err := x.follow(ctx); err != nil && ctx.Err() == nil {
+			err := x.follow(ctx)
+			for errors.Is(err, errBehind) {
+				err = x.follow(ctx)
+			}
+			if err != nil && ctx.Err() == nil {
 				logger.V(2).Info("The index of the audit chain could not take up what is new", "reason", err.Error())
 			}
 		}
@@ -125,8 +132,13 @@ func (x *Index) ready() bool {
 	return x.filled
 }
 
-// errNoIndex means that the index cannot tell, and that events have to be listed.
-var errNoIndex = errors.New("the audit chain is not indexed")
+var (
+	// errNoIndex means that the index cannot tell, and that events have to be listed.
+	errNoIndex = errors.New("the audit chain is not indexed")
+	// errBehind is errNoIndex for this once: so much is new that it takes longer to read
+	// than to list. What was read counts.
+	errBehind = errors.New("the index of the audit chain is behind")
+)
 
 // Fill lists the labels of all events, unless they are known. An empty chain is not
 // indexed: to list it costs nothing.
@@ -171,9 +183,16 @@ func (x *Index) Fill(ctx context.Context) error {
 	for _, indices := range postings {
 		slices.Sort(indices)
 	}
+	last, err := x.read(ctx, newest)
+	if err != nil {
+		return err
+	}
+	if last == nil {
+		return fmt.Errorf("audit event %d was listed and is gone: see `kubectl srenix audit verify`", newest)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.filled, x.oldest, x.next, x.postings = true, oldest, newest+1, postings
+	x.filled, x.oldest, x.next, x.last, x.postings = true, oldest, newest+1, last.Spec.Hash, postings
 	return nil
 }
 
@@ -203,8 +222,8 @@ func (x *Index) key(label, value string) uint64 {
 	return maphash.String(x.seed, label+"\x00"+value)
 }
 
-// follow takes up all events that there are. Whoever waits for their turn takes over
-// what was begun after they had come.
+// follow takes up all events that there are, or some and says that it is behind. Whoever
+// waits for their turn takes over what was begun after they had come.
 func (x *Index) follow(ctx context.Context) error {
 	came := x.begun.Load()
 	if err := x.begin(ctx); err != nil {
@@ -216,12 +235,12 @@ func (x *Index) follow(ctx context.Context) error {
 	}
 	number := x.begun.Add(1)
 	x.mu.RLock()
-	filled, next := x.filled, x.next
+	filled, next, hash := x.filled, x.next, x.last
 	x.mu.RUnlock()
 	if !filled {
 		return errNoIndex
 	}
-	for {
+	for taken := 0; ; taken++ {
 		event, err := x.read(ctx, next)
 		if err != nil {
 			return err
@@ -229,10 +248,17 @@ func (x *Index) follow(ctx context.Context) error {
 		if event == nil {
 			break
 		}
+		if event.Spec.PrevHash != hash {
+			return x.giveUp()
+		}
+		if taken == mostRead {
+			return errBehind
+		}
+		hash = event.Spec.Hash
 		x.mu.Lock()
 		x.post(x.postings, next, event)
 		next++
-		x.next = next
+		x.next, x.last = next, hash
 		x.mu.Unlock()
 	}
 	// What is absent had never been there if the event before it still is.
@@ -240,14 +266,20 @@ func (x *Index) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if last == nil {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		x.filled, x.postings = false, nil
-		return errNoIndex
+	if last == nil || last.Spec.Hash != hash {
+		return x.giveUp()
 	}
 	x.done = number
 	return nil
+}
+
+// giveUp empties the index: it is of another chain than there is now, as after storage
+// was restored.
+func (x *Index) giveUp() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.filled, x.postings = false, nil
+	return errNoIndex
 }
 
 // read returns an event, or nil if it is not there.
@@ -269,7 +301,7 @@ func (x *Index) find(ctx context.Context, label, value string, since time.Time) 
 	if !ok || !x.ready() {
 		return nil, false, nil
 	}
-	if err := x.follow(ctx); errors.Is(err, errNoIndex) {
+	if err := x.follow(ctx); errors.Is(err, errNoIndex) || errors.Is(err, errBehind) {
 		return nil, false, nil
 	} else if err != nil {
 		return nil, false, err

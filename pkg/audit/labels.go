@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -33,10 +34,20 @@ const (
 	maximumField = 1024
 )
 
-// BudgetKey is the label value by which the approvals of one approver for one
+// Source is what counts as one person for budgets and limits. The ServiceAccounts of a
+// namespace are one: whoever may use the namespace has as many as they like, and may
+// impersonate those that do not exist.
+func Source(user string) string {
+	if namespace, _, err := serviceaccount.SplitUsername(user); err == nil {
+		return serviceaccount.MakeNamespaceGroupName(namespace)
+	}
+	return user
+}
+
+// BudgetKey is the label value by which the approvals of one Source for one
 // diagnostic class are counted: 32 hex digits.
 func BudgetKey(approver, diagnosticClass string) string {
-	sum := sha256.Sum256([]byte(approver + "\x00" + diagnosticClass))
+	sum := sha256.Sum256([]byte(Source(approver) + "\x00" + diagnosticClass))
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -56,11 +67,21 @@ func LabelsOf(spec *opsv1alpha1.AuditEventSpec) map[string]string {
 	references := &spec.References
 	set(LabelType, string(spec.Type))
 	set(LabelJTI, references.JTI)
-	set(LabelProposalUID, string(references.ProposalUID))
+	if !refused(spec) {
+		set(LabelProposalUID, string(references.ProposalUID))
+	}
 	if references.Approver != "" && references.DiagnosticClass != "" {
 		set(LabelBudget, BudgetKey(references.Approver, references.DiagnosticClass))
 	}
 	return labels
+}
+
+// refused tells whether an event is a layer's refusal of a request. Whoever holds a used
+// token can bring about as many as they like, and nobody who decides about the proposal
+// shall have to read them; they are found by their token. What an executor refuses is
+// the end of an approval.
+func refused(spec *opsv1alpha1.AuditEventSpec) bool {
+	return spec.Type == opsv1alpha1.AuditApprovalDenied && !ByExecutor(spec)
 }
 
 // CheckLabels tells whether an event as it is stored has the labels that follow from

@@ -50,8 +50,8 @@ func (t typeSet) has(label string) bool {
 }
 
 // lookedFor are the labels by which events are looked for, and of which types. What
-// somebody may bring about as often as they like, as minting, is looked for by nothing
-// that others share.
+// somebody may bring about as often as they like, as minting and being refused, is
+// looked for by nothing that others share.
 var lookedFor = map[string]typeSet{
 	LabelJTI:    nil,
 	LabelBudget: {opsv1alpha1.AuditApprovalAccepted},
@@ -105,11 +105,11 @@ func LastOfType(ctx context.Context, reader client.Reader, kind opsv1alpha1.Audi
 	return &events[len(events)-1].Spec, nil
 }
 
-// AcceptedSince returns the accepted approvals of one approver for one
-// diagnostic class after a time, oldest first.
+// AcceptedSince returns the accepted approvals of one approver, and of who else is of
+// the same Source, for one diagnostic class after a time, oldest first.
 func AcceptedSince(ctx context.Context, reader client.Reader, approver, class string, since time.Time) ([]opsv1alpha1.AuditEvent, error) {
 	events, err := find(ctx, reader, LabelBudget, BudgetKey(approver, class), since, func(spec *opsv1alpha1.AuditEventSpec) bool {
-		return spec.Type == opsv1alpha1.AuditApprovalAccepted && spec.References.Approver == approver &&
+		return spec.Type == opsv1alpha1.AuditApprovalAccepted && Source(spec.References.Approver) == Source(approver) &&
 			spec.References.DiagnosticClass == class && spec.Time.After(since)
 	})
 	if err != nil {

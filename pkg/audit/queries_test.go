@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 )
 
@@ -92,5 +94,32 @@ func TestBudgetKeyTellsApproverAndClassApart(t *testing.T) {
 	}
 	if key := BudgetKey("alice", "A"); len(key) != 32 {
 		t.Errorf("key %q has %d characters, want 32", key, len(key))
+	}
+}
+
+// TestServiceAccountsOfANamespaceCountAsOne: there are as many as one likes.
+func TestServiceAccountsOfANamespaceCountAsOne(t *testing.T) {
+	one, other, elsewhere := "system:serviceaccount:shop:a", "system:serviceaccount:shop:b", "system:serviceaccount:bank:a"
+	if BudgetKey(one, "A") != BudgetKey(other, "A") || BudgetKey(one, "A") == BudgetKey(elsewhere, "A") || Source("alice") != "alice" {
+		t.Errorf("they count as %s, %s and %s", Source(one), Source(other), Source(elsewhere))
+	}
+	cluster := newCluster(t)
+	chain := newChain(cluster, nil)
+	for i, who := range []string{one, other, elsewhere} {
+		entry := about(i, i, 0, opsv1alpha1.AuditApprovalAccepted)
+		entry.References.Approver = who
+		if _, err := chain.Append(t.Context(), entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index := NewIndex(cluster)
+	if err := index.Fill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, reader := range []client.Reader{cluster, Indexed(cluster, index)} {
+		events, err := AcceptedSince(t.Context(), reader, other, "WorkloadStateDrift", start.Add(-time.Hour))
+		if err != nil || len(events) != 2 {
+			t.Errorf("%d acceptances count (%v), want those of both", len(events), err)
+		}
 	}
 }

@@ -6,6 +6,7 @@ package evidence
 import (
 	"context"
 	"fmt"
+	"path"
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -15,9 +16,13 @@ import (
 	"github.com/srenix/srenix/pkg/token"
 )
 
-// reviewAccess asks whether the approver may do what is approved.
+// reviewAccess asks whether the approver may do what is approved. That it cannot be told
+// holds up no no.
 func (g *gathering) reviewAccess(ctx context.Context, claims *token.Claims) {
 	refusal, err := g.accessRefusal(ctx, claims)
+	if err != nil && g.in.Decision == v1alpha1.DecisionDeny {
+		return
+	}
 	if err != nil {
 		g.unknown(err, policy.Access)
 		return
@@ -25,16 +30,19 @@ func (g *gathering) reviewAccess(ctx context.Context, claims *token.Claims) {
 	g.in.AccessDenied = &refusal
 }
 
-// accessRefusal asks the cluster whether an approver, with the groups that the
-// token carries, may approve the action kind and do the action by hand. It tells
-// what they may not, and is empty if they may.
+// accessRefusal asks the cluster whether somebody, with the groups that the token
+// carries, may decide about the proposal, and if it is a yes, approve the action kind
+// and do the action by hand. It tells what they may not, and is empty if they may.
 func (g *gathering) accessRefusal(ctx context.Context, claims *token.Claims) (string, error) {
 	spec := &g.in.Proposal.Spec
-	needed := []authorizationv1.ResourceAttributes{policy.ApprovePermission(spec.ActionKind, g.in.Proposal.Namespace)}
-	if permission, ok := policy.RequiredPermission(spec.ActionKind, spec.Target); ok {
-		needed = append(needed, permission)
-	} else if spec.ActionKind != v1alpha1.ActionRunbook {
-		return "", fmt.Errorf("no right is known that %q needs", spec.ActionKind)
+	needed := []authorizationv1.ResourceAttributes{policy.DecidePermission(g.in.Proposal.Namespace, g.in.Proposal.Name)}
+	if claims.Binding.Decision != v1alpha1.DecisionDeny {
+		needed = append(needed, policy.ApprovePermission(spec.ActionKind, g.in.Proposal.Namespace))
+		if permission, ok := policy.RequiredPermission(spec.ActionKind, spec.Target); ok {
+			needed = append(needed, permission)
+		} else if spec.ActionKind != v1alpha1.ActionRunbook {
+			return "", fmt.Errorf("no right is known that %q needs", spec.ActionKind)
+		}
 	}
 	var refusals []string
 	for i := range needed {
@@ -53,7 +61,7 @@ func (g *gathering) accessRefusal(ctx context.Context, claims *token.Claims) (st
 
 // permits writes "alice may delete pods web-0 in namespace shop".
 func permits(user, may string, attributes *authorizationv1.ResourceAttributes) string {
-	resource := attributes.Resource
+	resource := path.Join(attributes.Resource, attributes.Subresource)
 	if attributes.Group != "" {
 		resource += "." + attributes.Group
 	}

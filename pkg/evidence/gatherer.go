@@ -211,10 +211,13 @@ func (g *gathering) aboutToken() []reading {
 	if g.in.ApprovalName == "" {
 		g.in.ApprovalName = token.ApprovalName(claims.ID)
 	}
+	access := reading{func(ctx context.Context) { g.reviewAccess(ctx, claims) }, []policy.Layer{policy.Access}}
 	if g.in.Decision == v1alpha1.DecisionDeny {
-		return []reading{{
-			func(ctx context.Context) { g.readUse(ctx, claims) }, []policy.Layer{policy.SignedToken, policy.HashChainedAudit},
-		}}
+		use := reading{func(ctx context.Context) { g.readUse(ctx, claims) }, []policy.Layer{policy.SignedToken, policy.HashChainedAudit}}
+		if g.in.Stage == policy.StageExecution {
+			return []reading{use}
+		}
+		return []reading{use, access}
 	}
 	return []reading{
 		{
@@ -223,7 +226,7 @@ func (g *gathering) aboutToken() []reading {
 			[]policy.Layer{policy.SignedToken, policy.HashChainedAudit, policy.RateBudget},
 		},
 		g.decisionsBeside(claims.ID),
-		{func(ctx context.Context) { g.reviewAccess(ctx, claims) }, []policy.Layer{policy.Access}},
+		access,
 	}
 }
 

@@ -274,6 +274,9 @@ func TestGoodApprovalGathersEverythingThatIsNeeded(t *testing.T) {
 	}
 	want := []authorizationv1.SubjectAccessReviewSpec{
 		{User: "alice", Groups: []string{"sre"}, ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Verb: "create", Group: "srenix.io", Version: "v1alpha1", Resource: "proposals", Subresource: "approve", Namespace: "shop", Name: "fix",
+		}},
+		{User: "alice", Groups: []string{"sre"}, ResourceAttributes: &authorizationv1.ResourceAttributes{
 			Verb: "approve", Group: "srenix.io", Version: "v1alpha1", Resource: "actionkinds", Namespace: "shop", Name: "DeletePod",
 		}},
 		{User: "alice", Groups: []string{"sre"}, ResourceAttributes: &authorizationv1.ResourceAttributes{
@@ -473,6 +476,27 @@ func TestDenialByAPersonIsGatheredWithoutTheTarget(t *testing.T) {
 	request.Decision = v1alpha1.DecisionDeny
 	if decision := policy.Evaluate(w.gatherer().Gather(t.Context(), request)); !decision.Allowed {
 		t.Errorf("refused: %s", decision.Message())
+	}
+}
+
+// TestWhoMayDecideIsAskedHoweverADecisionComesIn: also of a no, and of a no nothing else.
+func TestWhoMayDecideIsAskedHoweverADecisionComesIn(t *testing.T) {
+	for _, decision := range []v1alpha1.Decision{v1alpha1.DecisionApprove, v1alpha1.DecisionDeny} {
+		w := newWorld(t)
+		w.forbidden = []string{"create proposals"}
+		signed, claims := w.mintFor(t, "alice", decision)
+		request := w.request(policy.StageApproval, signed, claims)
+		request.Decision = decision
+		in := w.gatherer().Gather(t.Context(), request)
+		if in.AccessDenied == nil || *in.AccessDenied != "alice may not create proposals/approve.srenix.io fix in namespace shop" {
+			t.Errorf("%s: %v", decision, in.AccessDenied)
+		}
+		if decision == v1alpha1.DecisionDeny && len(w.reviews) != 1 {
+			t.Errorf("%s: the cluster was asked %v", decision, w.reviews)
+		}
+		if verdict := policy.Evaluate(in); verdict.Allowed {
+			t.Errorf("%s is allowed", decision)
+		}
 	}
 }
 

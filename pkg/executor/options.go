@@ -24,12 +24,6 @@ import (
 	configv1alpha1 "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 )
 
-// Limits of requests to kube-apiserver. One execution makes about thirty.
-const (
-	clientQPS   = 50
-	clientBurst = 100
-)
-
 // disabled is the address that serves nothing, as controller-runtime has it.
 const disabled = "0"
 
@@ -141,7 +135,7 @@ func (o *Options) Config() (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding out how to reach kube-apiserver (set --kubeconfig outside of a cluster): %w", err)
 	}
-	client.QPS, client.Burst = clientQPS, clientBurst
+	client.QPS = -1 // kube-apiserver has priority and fairness, and few executions go on at a time
 	client.UserAgent = "srenix-executor/" + version.Get().GitVersion
 	pod := os.Getenv("POD_NAME")
 	if pod == "" {

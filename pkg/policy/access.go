@@ -5,14 +5,17 @@ package policy
 
 import "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 
-// access is the check on top of the layers: srenix is nobody's deputy, so the
-// approver must be allowed to do the action themselves, and to approve its kind.
+// access is the check on top of the layers: whoever decides must be allowed to, however
+// the decision comes in. And srenix is nobody's deputy, so that an approver must be
+// allowed to do the action themselves, too, and to approve its kind. A no that was
+// accepted stands, and one of which it cannot be told holds: it acts on nothing.
 func access(f *facts) v1alpha1.Verdict {
-	if f.actsOnNothing() {
-		return noAction()
-	}
 	if f.Stage == StageStanding {
 		return pending("the approver's own rights are checked when one approves")
+	}
+	refused := f.AccessDenied != nil && *f.AccessDenied != ""
+	if f.actsOnNothing() && (f.Stage == StageExecution || !refused) {
+		return noAction()
 	}
 	if f.claims == nil {
 		return denied("it is not known who approves: "+f.tokenErr.Error(), mintAnother)
@@ -20,8 +23,8 @@ func access(f *facts) v1alpha1.Verdict {
 	if f.AccessDenied == nil {
 		return unread("whether the approver may do this")
 	}
-	if *f.AccessDenied != "" {
-		return denied(*f.AccessDenied, "ask somebody who has these rights to approve")
+	if refused {
+		return denied(*f.AccessDenied, "ask somebody who has these rights to decide")
 	}
 	return allowed(f.claims.Subject + " may do this, and may approve it")
 }

@@ -68,6 +68,15 @@ func RequiredPermission(kind v1alpha1.ActionKind, target v1alpha1.ObjectReferenc
 	}, true
 }
 
+// DecidePermission is the right to say yes or no to a proposal: that of posting to
+// proposals/approve, also where a decision comes in as an Approval.
+func DecidePermission(namespace, proposal string) authorizationv1.ResourceAttributes {
+	return authorizationv1.ResourceAttributes{
+		Verb: "create", Group: v1alpha1.SchemeGroupVersion.Group, Version: v1alpha1.SchemeGroupVersion.Version,
+		Resource: "proposals", Subresource: "approve", Namespace: namespace, Name: proposal,
+	}
+}
+
 // ApprovePermission is the right to approve an action kind at all. The resource
 // exists only for authorization, as the signers of CertificateSigningRequests do.
 func ApprovePermission(kind v1alpha1.ActionKind, namespace string) authorizationv1.ResourceAttributes {

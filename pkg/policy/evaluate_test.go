@@ -461,13 +461,26 @@ func TestStandingProposalsKnowNoDecisionAndNoToken(t *testing.T) {
 func TestDenialByAPersonNeedsOnlyTokenAndAudit(t *testing.T) {
 	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
 	deny(t, &in)
-	in.Target, in.Namespace, in.AccessDenied = nil, nil, ptr.To("alice may do nothing")
+	in.Target, in.Namespace, in.AccessDenied = nil, nil, nil
 	in.Config.AllowedActionKinds = []v1alpha1.ActionKind{v1alpha1.ActionDeleteJob}
 	if decision := Evaluate(in); !decision.Allowed || decision.Awaiting {
 		t.Errorf("a no is refused: %s", decision.Message())
 	}
 	in.Token = ""
 	expectDenied(t, Evaluate(in), "there is no token", SignedToken)
+}
+
+// TestADenialTakesTheRightToDecide: a token alone is worth no more than its owner.
+func TestADenialTakesTheRightToDecide(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+	deny(t, &in)
+	in.AccessDenied = ptr.To("alice may not create proposals/approve")
+	expectDenied(t, Evaluate(in), "alice may not create", Access)
+	in.Stage = StageExecution
+	in.AcceptedAt = in.Now
+	if verdict := access(&facts{Input: &in}); verdict.Result != v1alpha1.VerdictAllowed {
+		t.Errorf("one that was accepted is %s: %s", verdict.Result, verdict.Message)
+	}
 }
 
 func layerOf(name Layer, judge func(*facts) v1alpha1.Verdict) layer { return layer{name, judge} }

@@ -17,6 +17,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/token"
@@ -169,7 +170,7 @@ func (h *Handlers) refuse(ctx context.Context, d *decision) admission.Response {
 	}
 	wait := h.limits.tokenRefusals.Take(d.claims.ID)
 	if wait == 0 {
-		wait = h.limits.refusals.Take(d.claims.Subject)
+		wait = h.limits.refusals.Take(audit.Source(d.claims.Subject))
 	}
 	if wait > 0 {
 		return h.tooMany(ctx, d, wait)

@@ -286,14 +286,17 @@ func TestNoIsRecordedAndHolds(t *testing.T) {
 	signed, claims := w.mintFor(t, "bob", v1alpha1.DecisionDeny)
 	no := w.stored(signed, claims)
 	no.Spec.Decision = v1alpha1.DecisionDeny
+	w.undecided = true
+	expectRefused(t, w.review(t, "bob", no), http.StatusForbidden, "Access: bob may not create proposals/approve")
+	w.undecided = false
 	if response := w.review(t, "bob", no); !response.Allowed {
 		t.Fatal(response.Result.Message)
 	}
-	expectEvents(t, w, opsv1alpha1.AuditDenialRecorded)
+	expectEvents(t, w, opsv1alpha1.AuditApprovalDenied, opsv1alpha1.AuditDenialRecorded)
 	w.forbidden = false
 	signed, _ = w.mint(t, "alice")
 	expectRefused(t, w.review(t, "alice", w.posted(signed)), http.StatusForbidden, "approval of proposal shop/fix refused", "DualApproval: bob denied")
-	expectEvents(t, w, opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditApprovalDenied)
+	expectEvents(t, w, opsv1alpha1.AuditApprovalDenied, opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditApprovalDenied)
 }
 
 // A no costs no budget, so that there must not be more of them than are of use.
@@ -439,6 +442,7 @@ func TestRefusalsAreRecordedWithTheirReasons(t *testing.T) {
 		actor string
 	}{
 		"no rights":             {func(w *world, _ *opsv1alpha1.Approval) { w.forbidden = true }, "Access: alice may not approve", "alice"},
+		"no right to decide":    {func(w *world, _ *opsv1alpha1.Approval) { w.undecided = true }, "Access: alice may not create proposals/approve.srenix.io fix", "alice"},
 		"another name":          {func(_ *world, a *opsv1alpha1.Approval) { a.Name = "approve-me" }, `named "approve-me"`, "alice"},
 		"a protected namespace": {func(w *world, _ *opsv1alpha1.Approval) { w.config.ProtectedNamespaces = []string{"shop"} }, "NamespaceProtection", "alice"},
 	} {

@@ -58,7 +58,8 @@ type world struct {
 	// What the fakes answer.
 	viewErr   error
 	gone      bool
-	forbidden bool
+	forbidden bool // to approve the kind, and to act
+	undecided bool // whether who asks may decide: they may not
 	createErr error
 	panics    bool
 }
@@ -109,7 +110,8 @@ func newWorld(t *testing.T) *world {
 		Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
 			w.calls++
 			if review, ok := object.(*authorizationv1.SubjectAccessReview); ok {
-				review.Status.Allowed = !w.forbidden
+				decides := review.Spec.ResourceAttributes.Subresource == "approve"
+				review.Status.Allowed = decides && !w.undecided || !decides && !w.forbidden
 				return nil
 			}
 			if w.createErr != nil {

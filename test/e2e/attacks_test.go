@@ -314,6 +314,36 @@ func TestAttackApproverWithoutRightsOnTheTarget(t *testing.T) {
 	untouched(t, proposal)
 }
 
+// TestAttackTokenOfSomebodyWhoMayNotDecideAnyMore has manifests of a yes and a no applied
+// by somebody else, after the right to decide was taken from who made them.
+func TestAttackTokenOfSomebodyWhoMayNotDecideAnyMore(t *testing.T) {
+	ns := namespace(t)
+	nora := approver(t, ns, "nora")
+	proposal := stuckStatefulSet(t, ns, "db")
+	var manifests []string
+	for _, more := range [][]string{nil, {"--deny"}} {
+		arguments := append([]string{"create", "approval", "--proposal", proposal.Name, "-n", ns, "--yes", "--dry-run=client", "-o", "yaml"}, more...)
+		manifest, stderr, err := srenix.Plane.KubectlAs(t.Context(), nora, arguments...)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, stderr)
+		}
+		manifests = append(manifests, manifest)
+	}
+	kubectl(t, "delete", "rolebinding", "nora-approves", "-n", ns)
+	for _, manifest := range manifests {
+		eventually(t, "it to be refused for want of the right to decide", func(context.Context) (bool, string) {
+			command := srenix.Plane.KubectlCommand(t.Context(), srenix.Plane.Kubeconfig(), "apply", "-f", "-")
+			command.Stdin = strings.NewReader(manifest)
+			output, err := command.CombinedOutput()
+			if err == nil {
+				t.Fatalf("it was stored: %s\n%s", output, manifest)
+			}
+			return strings.Contains(string(output), "nora may not create proposals/approve.srenix.io"), string(output)
+		})
+	}
+	untouched(t, proposal)
+}
+
 // TestAttackAnotherVerbThanPOST has a token in the address and in the body, and
 // asks with every verb that a browser, a chat client or a proxy may choose.
 func TestAttackAnotherVerbThanPOST(t *testing.T) {
@@ -322,7 +352,7 @@ func TestAttackAnotherVerbThanPOST(t *testing.T) {
 	proposal := stuckStatefulSet(t, ns, "db")
 	minted := mint(t, anna, proposal)
 	recorded := func() string {
-		return kubectl(t, "get", "auditevents", "-l", "ops.srenix.io/proposal-uid="+string(proposal.UID), "-o", "name")
+		return kubectl(t, "get", "auditevents", "-o", aboutProposal(proposal))
 	}
 	before := recorded()
 	kube, err := kubernetes.NewForConfig(restConfig(t, anna))

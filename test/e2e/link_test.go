@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -83,12 +84,18 @@ func press(t *testing.T, client *http.Client, path string, fragment url.Values, 
 	return response.StatusCode, answer
 }
 
+// aboutProposal prints the names of events about a proposal, of refusals too, which are
+// labeled by their token only.
+func aboutProposal(proposal *v1alpha1.Proposal) string {
+	return fmt.Sprintf(`jsonpath={range .items[?(@.spec.references.proposalUID==%q)]}{.metadata.name}{"\n"}{end}`, proposal.UID)
+}
+
 // decisions counts what stands in the cluster and in the chain for a proposal.
 func decisions(t *testing.T, proposal *v1alpha1.Proposal) int {
 	t.Helper()
 	stored := strings.Fields(kubectl(t, "get", "approvals", "-n", proposal.Namespace, "-o", "name"))
 	recorded := strings.Fields(kubectl(t, "get", "auditevents", "-l",
-		"ops.srenix.io/type in (ApprovalAccepted,ApprovalDenied,DenialRecorded,ActionIntended),ops.srenix.io/proposal-uid="+string(proposal.UID), "-o", "name"))
+		"ops.srenix.io/type in (ApprovalAccepted,ApprovalDenied,DenialRecorded,ActionIntended)", "-o", aboutProposal(proposal)))
 	return len(stored) + len(recorded)
 }
 

@@ -35,6 +35,8 @@ type row struct {
 	target func(namespace, name string) client.Object
 	// is changes the target before it is stored, and status what is stored of its status.
 	is, status func(client.Object)
+	// deleted has the target being deleted. It takes a finalizer to stay.
+	deleted bool
 	// propose changes the proposal.
 	propose func(*v1alpha1.ProposalSpec)
 	// knows changes what else layers know.
@@ -132,6 +134,8 @@ func namespaceRows() []row {
 			rows = append(rows, row{name: string(kind) + " in " + name, kind: kind, in: name, want: policy.NamespaceProtection})
 		}
 		rows = append(rows,
+			row{name: string(kind) + " of what is being deleted", kind: kind, deleted: true, want: policy.TargetScope,
+				is: func(object client.Object) { object.SetFinalizers([]string{"example.com/hold"}) }},
 			row{name: string(kind) + " in a terminating namespace", kind: kind, in: terminating, want: policy.NamespaceProtection},
 			row{name: string(kind) + " in a namespace that the configuration protects", kind: kind, in: byConfigured, want: policy.NamespaceProtection,
 				knows:  func(in *policy.Input) { in.Config.ProtectedNamespaces = []string{byConfigured} },

@@ -101,6 +101,14 @@ func prepare(t *testing.T, of row, name string) *question {
 			t.Fatalf("%s: storing the target's status: %v", of.name, err)
 		}
 	}
+	if of.deleted {
+		if err := cluster.admin.Delete(t.Context(), object); err != nil {
+			t.Fatalf("%s: deleting the target: %v", of.name, err)
+		}
+		if err := cluster.admin.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+			t.Fatalf("%s: reading the target: %v", of.name, err)
+		}
+	}
 	return &question{row: of, object: object}
 }
 
