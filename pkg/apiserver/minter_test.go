@@ -4,11 +4,11 @@
 package apiserver
 
 import (
-	"fmt"
 	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
