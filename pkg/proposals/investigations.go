@@ -21,12 +21,15 @@ var Investigations = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("
 	},
 })
 
-// trimInvestigation keeps what is shown and proposed.
+// trimInvestigation keeps what is shown, proposed and audited.
 func trimInvestigation(in *opsv1alpha1.Investigation) *opsv1alpha1.Investigation {
 	out := &opsv1alpha1.Investigation{
 		ObjectMeta: metav1.ObjectMeta{Namespace: in.Namespace, Name: in.Name, UID: in.UID, ResourceVersion: in.ResourceVersion, Labels: in.Labels, DeletionTimestamp: in.DeletionTimestamp},
 		Spec:       opsv1alpha1.InvestigationSpec{Finding: in.Spec.Finding},
-		Status:     opsv1alpha1.InvestigationStatus{RootCause: in.Status.RootCause, Runbook: in.Status.Runbook},
+		Status: opsv1alpha1.InvestigationStatus{
+			RootCause: in.Status.RootCause, Narrative: in.Status.Narrative, LookAt: in.Status.LookAt,
+			Runbook: in.Status.Runbook, Calls: in.Status.Calls,
+		},
 	}
 	for _, evidence := range in.Status.Evidence {
 		out.Status.Evidence = append(out.Status.Evidence, opsv1alpha1.Evidence{Tool: evidence.Tool, Source: evidence.Source, Said: evidence.Said})
@@ -44,6 +47,10 @@ func investigated(view *live.View, finding *v1alpha1.Finding) {
 		return
 	}
 	finding.Status.Investigation, finding.Status.RootCause = investigation.Name, investigation.Status.RootCause
+	finding.Status.Narrative = investigation.Status.Narrative
+	for _, object := range investigation.Status.LookAt {
+		finding.Status.LookAt = append(finding.Status.LookAt, object.Kind+"/"+object.Name)
+	}
 	for _, evidence := range investigation.Status.Evidence {
 		said := evidence.Said
 		if evidence.Tool == opsv1alpha1.ToolLog {
