@@ -4,6 +4,7 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -57,11 +58,11 @@ func newModelCalls(chain *audit.Chain, reader client.Reader) *modelCalls {
 // follow takes up the calls of all Investigations of a view that does not run yet.
 func (m *modelCalls) follow(engine *live.Engine) error {
 	err := live.Subscribe(engine, proposals.Investigations, func(before, after *opsv1alpha1.Investigation) {
-		// Of one that is deleted the last calls may not have been seen as over before.
-		for _, investigation := range []*opsv1alpha1.Investigation{before, after} {
-			if investigation != nil {
-				m.take(investigation)
-			}
+		switch {
+		case after != nil:
+			m.take(after, false)
+		case before != nil:
+			m.take(before, true)
 		}
 	})
 	if err != nil {
@@ -70,12 +71,14 @@ func (m *modelCalls) follow(engine *live.Engine) error {
 	return nil
 }
 
-// take queues the calls of an Investigation that are over.
-func (m *modelCalls) take(investigation *opsv1alpha1.Investigation) {
+// take queues the calls of an Investigation that are over. If it is gone, nobody will
+// tell how those ended that were under way.
+func (m *modelCalls) take(investigation *opsv1alpha1.Investigation, gone bool) {
 	for _, call := range investigation.Status.Calls {
-		if call.Outcome == "" {
+		if call.Outcome == "" && !gone {
 			continue
 		}
+		call.Outcome = cmp.Or(call.Outcome, opsv1alpha1.OutcomeInterrupted)
 		m.mu.Lock()
 		_, recorded := m.recorded.Get(call.ID)
 		_, waits := m.waiting[call.ID]

@@ -69,7 +69,7 @@ func TestEachCallOfAModelIsInTheChainOnce(t *testing.T) {
 			}
 		})
 		for n := range calls {
-			m.take(investigationWith(calls[:n+1]...))
+			m.take(investigationWith(calls[:n+1]...), false)
 		}
 	}
 	recorded := func() map[string]opsv1alpha1.AuditEventSpec {
@@ -91,19 +91,20 @@ func TestEachCallOfAModelIsInTheChainOnce(t *testing.T) {
 	}); err != nil {
 		t.Fatalf("%v: in the chain are %v", err, recorded())
 	}
-	// The one that was under way is over now, and a replica that starts sees all of them.
+	// The one that was under way is over now, another is when the Investigation is deleted,
+	// and a replica that has just started sees all of them.
 	late := newModelCalls(audit.NewChain(kube, "apiserver/d", clock, nil), kube)
 	calls[3] = modelCall(4, "OK")
-	late.take(investigationWith(calls...))
-	for n := range calls {
-		for late.record(t.Context(), calls[n].ID) != nil {
+	late.take(investigationWith(append(calls, modelCall(5, ""))...), true)
+	for n := range 5 {
+		for late.record(t.Context(), modelCall(n+1, "").ID) != nil {
 		}
 	}
 	stop()
 	replicas.Wait()
 	have := recorded()
-	if len(have) != 4 {
-		t.Errorf("in the chain are %d calls", len(have))
+	if len(have) != 5 || have[modelCall(5, "").ID].ModelCall.Outcome != opsv1alpha1.OutcomeInterrupted {
+		t.Errorf("in the chain are %v", have)
 	}
 	of := have[calls[0].ID]
 	if diff := cmp.Diff(&calls[0], of.ModelCall); diff != "" {
