@@ -123,10 +123,10 @@ func spent(investigations []opsv1alpha1.Investigation, now time.Time) []model.Sp
 	return all
 }
 
-// lastCall returns the latest one with a prompt, nil if there is none.
-func lastCall(calls []opsv1alpha1.ModelCall, prompt string) *opsv1alpha1.ModelCall {
+// lastCall returns the latest one of a model with a prompt, nil if there is none.
+func lastCall(calls []opsv1alpha1.ModelCall, prompt, model string) *opsv1alpha1.ModelCall {
 	for i := len(calls) - 1; i >= 0; i-- {
-		if calls[i].Prompt == prompt {
+		if calls[i].Prompt == prompt && calls[i].Model == model {
 			return &calls[i]
 		}
 	}

@@ -136,7 +136,7 @@ func (n *narrator) questionHash(status *opsv1alpha1.InvestigationStatus) string 
 func (n *narrator) pause(calls []opsv1alpha1.ModelCall) time.Duration {
 	now := n.clock.Now()
 	wait := full(calls, now)
-	if last := lastCall(calls, tiers.NarratePrompt); last != nil && !answered(last) {
+	if last := lastCall(calls, tiers.NarratePrompt, n.name); last != nil && !answered(last) {
 		wait = max(wait, again-now.Sub(last.At.Time))
 	}
 	return wait

@@ -251,7 +251,7 @@ func TestACallThatNobodyMakesAnyMoreIsInterrupted(t *testing.T) {
 	n.reconcile("b")
 	investigation := n.stored(crashed)
 	investigation.Status.Calls = []opsv1alpha1.ModelCall{{
-		ID: "5f0c6f3e-8a43-4b7e-9d55-0c0c6a1f2b3d", By: onItsOwn, At: metav1.NewTime(begin), Model: "m", Prompt: "narrate/1", PromptTokens: 24_000, AnswerTokens: 3_000,
+		ID: "5f0c6f3e-8a43-4b7e-9d55-0c0c6a1f2b3d", By: onItsOwn, At: metav1.NewTime(begin), Model: scripted.Name, Prompt: "narrate/1", PromptTokens: 24_000, AnswerTokens: 3_000,
 	}}
 	if err := n.client.Status().Update(t.Context(), investigation); err != nil {
 		t.Fatal(err)
