@@ -73,15 +73,12 @@ func withRoom(calls []opsv1alpha1.ModelCall) []opsv1alpha1.ModelCall {
 	return slices.Clone(calls[max(0, len(calls)+1-opsv1alpha1.MaximumCalls):])
 }
 
-// ended replaces a call by what it was. One for which nothing was sent was none.
+// ended replaces a call by what it was. One for which nothing was sent is kept, too:
+// by it is told when to try again.
 func ended(calls []opsv1alpha1.ModelCall, over opsv1alpha1.ModelCall) []opsv1alpha1.ModelCall {
 	calls = slices.Clone(calls)
 	for i := range calls {
-		switch {
-		case calls[i].ID != over.ID:
-		case over.Attempts == 0:
-			return slices.Delete(calls, i, i+1)
-		default:
+		if calls[i].ID == over.ID {
 			calls[i] = over
 		}
 	}

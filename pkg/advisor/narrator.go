@@ -47,6 +47,8 @@ type narrator struct {
 	// name is that of the model.
 	name string
 	key  []byte
+	// questions are what it is asked, in this order.
+	questions []question
 	// texts are how many bytes of evidence a model is shown at most.
 	texts int
 	clock clock.PassiveClock
@@ -77,15 +79,58 @@ func (n *narrator) Reconcile(ctx context.Context, request reconcile.Request) (re
 	if err != nil || finding == nil {
 		return reconcile.Result{}, err
 	}
-	question := n.questionHash(&investigation.Status)
-	if investigation.Status.NarratedHash == question {
-		return reconcile.Result{}, nil
-	}
-	if wait := n.pause(investigation.Status.Calls); wait > 0 {
-		return reconcile.Result{RequeueAfter: wait}, nil
-	}
-	wait, err := n.narrate(ctx, investigation, finding, question, change)
+	about := &asking{narrator: n, of: investigation, finding: finding, change: change}
+	wait, err := about.next(ctx)
 	return reconcile.Result{RequeueAfter: wait}, client.IgnoreNotFound(err)
+}
+
+// asking is what a model is asked about one finding, one question after the other.
+type asking struct {
+	*narrator
+	of      *opsv1alpha1.Investigation
+	finding *srenix.Finding
+	change  func(context.Context, func(*opsv1alpha1.InvestigationStatus)) error
+}
+
+// next asks the first question that has no answer yet and is due, and returns when to
+// look again. What is noted of the answer brings the Investigation here again.
+func (a *asking) next(ctx context.Context) (time.Duration, error) {
+	var next time.Duration
+	for _, question := range a.questions {
+		hash := a.hash(question, &a.of.Status)
+		if question.asked(&a.of.Status) == hash {
+			continue
+		}
+		if wait := a.pause(a.of.Status.Calls, question.prompt); wait > 0 {
+			next = sooner(next, wait)
+			continue
+		}
+		return a.ask(ctx, question, hash)
+	}
+	return next, nil
+}
+
+// question is something that a model is asked about findings.
+type question struct {
+	// prompt is its version.
+	prompt string
+	// asked returns the hash of what was asked and answered last; empty if nothing was.
+	asked func(*opsv1alpha1.InvestigationStatus) string
+	// ask asks it, and returns the record of its last call and how to note the answer,
+	// with an error if that is none that is of use.
+	ask func(context.Context, *tiers.Reasoner, tiers.Case) (model.Record, func(status *opsv1alpha1.InvestigationStatus, hash string), error)
+}
+
+// narration asks for a few sentences.
+var narration = question{
+	prompt: tiers.NarratePrompt,
+	asked:  func(status *opsv1alpha1.InvestigationStatus) string { return status.NarratedHash },
+	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
+		narrative, err := reasoner.Narrate(ctx, about)
+		return narrative.Record, func(status *opsv1alpha1.InvestigationStatus, hash string) {
+			status.Narrative, status.LookAt, status.NarratedHash = narrative.Text, narrative.Related, hash
+		}, err
+	},
 }
 
 // restore tells the budget what was spent before this program began to ask.
@@ -125,18 +170,18 @@ func (n *narrator) findingOf(ctx context.Context, of *opsv1alpha1.Investigation)
 	return finding, nil
 }
 
-// questionHash is the SHA-256, in hexadecimal, of all that decides what a model is asked.
-func (n *narrator) questionHash(status *opsv1alpha1.InvestigationStatus) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{tiers.NarratePrompt, n.name, status.FindingHash, status.EvidenceHash}, "\x00")))
+// hash is the SHA-256, in hexadecimal, of all that decides what a model is asked.
+func (n *narrator) hash(question question, status *opsv1alpha1.InvestigationStatus) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{question.prompt, n.name, status.FindingHash, status.EvidenceHash}, "\x00")))
 	return hex.EncodeToString(sum[:])
 }
 
 // pause is how long to wait before a model is asked: where it gave no answer the last
 // time, or was asked as often as it may be.
-func (n *narrator) pause(calls []opsv1alpha1.ModelCall) time.Duration {
+func (n *narrator) pause(calls []opsv1alpha1.ModelCall, prompt string) time.Duration {
 	now := n.clock.Now()
 	wait := full(calls, now)
-	if last := lastCall(calls, tiers.NarratePrompt, n.name); last != nil && !answered(last) {
+	if last := lastCall(calls, prompt, n.name); last != nil && !answered(last) {
 		wait = max(wait, again-now.Sub(last.At.Time))
 	}
 	return wait
@@ -147,35 +192,35 @@ func answered(call *opsv1alpha1.ModelCall) bool {
 	return record.Answered()
 }
 
-// narrate asks the model, and returns when to try again if it gave no answer. Whatever
-// goes wrong leaves the narrative empty, and everything else as it is.
-func (n *narrator) narrate(ctx context.Context, of *opsv1alpha1.Investigation, finding *srenix.Finding, question string, change func(context.Context, func(*opsv1alpha1.InvestigationStatus)) error) (time.Duration, error) {
-	reasoner, err := tiers.New(&noted{model: n.model, by: onBehalf(of), change: change}, n.key)
+// ask asks a question, and returns when to try again if there was no answer. Whatever
+// goes wrong leaves everything else as it is.
+func (a *asking) ask(ctx context.Context, question question, hash string) (time.Duration, error) {
+	reasoner, err := tiers.New(&noted{model: a.model, by: onBehalf(a.of), change: a.change}, a.key)
 	if err != nil {
 		return 0, fmt.Errorf("preparing to ask the model: %w", err)
 	}
-	about, err := n.caseOf(ctx, of, finding)
+	about, err := a.caseOf(ctx, a.of, a.finding)
 	if err != nil {
 		return 0, err
 	}
-	narrative, err := reasoner.Narrate(ctx, about)
+	record, note, err := question.ask(ctx, reasoner, about)
 	var failed *model.Error
 	switch {
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
 	case err != nil && !errors.As(err, &failed):
-		return 0, fmt.Errorf("narrating finding %s/%s: %w", finding.Namespace, finding.Name, err)
-	case failed != nil && !narrative.Record.Answered():
+		return 0, fmt.Errorf("asking a model about finding %s/%s: %w", a.finding.Namespace, a.finding.Name, err)
+	case failed != nil && !record.Answered():
 		return max(again, failed.RetryAfter), nil // the client has logged it
 	}
-	if err := change(ctx, func(status *opsv1alpha1.InvestigationStatus) {
-		if n.questionHash(status) == question { // else it is about what was found before
-			status.Narrative, status.LookAt, status.NarratedHash = narrative.Text, narrative.Related, question
+	if err := a.change(ctx, func(status *opsv1alpha1.InvestigationStatus) {
+		if a.hash(question, status) == hash { // else it is about what was found before
+			note(status, hash)
 		}
 	}); err != nil {
 		return 0, err
 	}
-	klog.FromContext(ctx).V(2).Info("A model was asked about a finding", "analyzer", finding.Spec.Analyzer, "reason", finding.Spec.Reason, "outcome", narrative.Record.Outcome)
+	klog.FromContext(ctx).V(2).Info("A model was asked about a finding", "analyzer", a.finding.Spec.Analyzer, "reason", a.finding.Spec.Reason, "prompt", question.prompt, "outcome", record.Outcome)
 	return 0, nil
 }
 

@@ -37,15 +37,16 @@ const (
 // narrated is a world whose advisor has a model.
 type narrated struct {
 	*world
-	server  *scripted.Server
-	options model.Options
-	n       *narrator
-	time    *testingclock.FakeClock
+	server    *scripted.Server
+	options   model.Options
+	questions []question
+	n         *narrator
+	time      *testingclock.FakeClock
 }
 
 func newNarrated(t *testing.T, change func(*model.Options), objects ...client.Object) *narrated {
 	t.Helper()
-	n := &narrated{world: newWorld(t, objects...), server: scripted.Start(reply), time: testingclock.NewFakeClock(begin)}
+	n := &narrated{world: newWorld(t, objects...), server: scripted.Start(reply), time: testingclock.NewFakeClock(begin), questions: []question{narration}}
 	t.Cleanup(n.server.Close)
 	// A pause that is not worth waiting for ends a call at its first attempt.
 	n.options = model.Options{BaseURL: n.server.BaseURL(), Model: scripted.Name, Clock: n.time, LongestPause: 1}
@@ -65,7 +66,7 @@ func (n *narrated) restartAll() {
 		n.Fatal(err)
 	}
 	n.n = &narrator{
-		cached: n.client, client: n.client, model: asked, name: scripted.Name, key: bytes.Repeat([]byte{7}, 32), texts: 8000, clock: n.options.Clock,
+		cached: n.client, client: n.client, model: asked, name: scripted.Name, key: bytes.Repeat([]byte{7}, 32), questions: n.questions, texts: 8000, clock: n.options.Clock,
 	}
 }
 
@@ -88,7 +89,7 @@ func (n *narrated) asked(times int) {
 }
 
 // ofTheModel is all that an Investigation has from a model.
-var ofTheModel = cmpopts.IgnoreFields(opsv1alpha1.InvestigationStatus{}, "Narrative", "LookAt", "NarratedHash", "Calls")
+var ofTheModel = cmpopts.IgnoreFields(opsv1alpha1.InvestigationStatus{}, "Narrative", "LookAt", "NarratedHash", "Fix", "Calls")
 
 func TestWhateverAModelDoesInvestigationsAreAsWithoutOne(t *testing.T) {
 	finding := newFinding("crash", srenix.SeverityCritical)
@@ -211,8 +212,13 @@ func TestTheBudgetOfAnHourHoldsAcrossRestarts(t *testing.T) {
 	n.restartAll()
 	wait := n.narrate(second)
 	n.asked(1)
-	if calls := n.stored(second).Status.Calls; len(calls) != 0 || wait != time.Hour {
+	if calls := n.stored(second).Status.Calls; len(calls) != 1 || calls[0].Attempts != 0 || calls[0].PromptTokens+calls[0].AnswerTokens != 0 || wait != time.Hour {
 		t.Errorf("it waits for %s; of a call that was not made there is %+v", wait, calls)
+	}
+	// What it notes brings it to the model again, which must not become a circle.
+	writes := n.writes
+	if wait := n.narrate(second); wait != again || n.writes != writes {
+		t.Errorf("it waits for %s, and has written %d times", wait, n.writes-writes)
 	}
 	n.time.Step(time.Hour)
 	n.restartAll()
@@ -264,7 +270,7 @@ func TestACallThatNobodyMakesAnyMoreIsInterrupted(t *testing.T) {
 		t.Errorf("calls (-want +have):\n%s", diff)
 	}
 	// It counts in the budget, and is made again when such a one is.
-	if n.narrate(finding); len(n.stored(finding).Status.Calls) != 0 {
+	if n.narrate(finding); n.stored(finding).Status.Calls[0].Outcome != string(model.Budget) {
 		t.Error("the budget does not know of it")
 	}
 	n.asked(0)

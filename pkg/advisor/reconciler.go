@@ -138,7 +138,7 @@ func (r *reconciler) look(ctx context.Context, finding *srenix.Finding, known bo
 			status.Evidence = result.Evidence
 		}
 		if hash != status.EvidenceHash || of != status.FindingHash {
-			status.Narrative, status.LookAt = "", nil // which are about what was there before
+			status.Narrative, status.LookAt, status.Fix = "", nil, nil // which are about what was there before
 		}
 		status.EvidenceHash, status.FindingHash = hash, of
 		status.RootCause, status.Cause = result.RootCause, result.Cause

@@ -129,12 +129,17 @@ func (c *Config) addNarrator(mgr manager.Manager) error {
 	if err != nil {
 		return err
 	}
+	questions := []question{narration}
+	if c.ModelChoosesFixes {
+		questions = append(questions, choice)
+	}
 	err = ctrl.NewControllerManagedBy(mgr).
 		Named("srenix-narrator").
 		For(&opsv1alpha1.Investigation{}).
 		WithOptions(controller.Options{MaxConcurrentReconciles: options.Concurrency, EnableWarmup: ptr.To(true)}).
 		Complete(&narrator{
-			cached: mgr.GetCache(), client: direct, model: asked, name: options.Model, key: c.PseudonymKey, texts: options.PromptTokens, clock: c.Clock,
+			cached: mgr.GetCache(), client: direct, model: asked, name: options.Model, key: c.PseudonymKey,
+			questions: questions, texts: options.PromptTokens, clock: c.Clock,
 		})
 	if err != nil {
 		return fmt.Errorf("setting the controller of narratives up: %w", err)

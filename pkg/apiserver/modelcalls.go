@@ -79,6 +79,9 @@ func (m *modelCalls) take(investigation *opsv1alpha1.Investigation, gone bool) {
 			continue
 		}
 		call.Outcome = cmp.Or(call.Outcome, opsv1alpha1.OutcomeInterrupted)
+		if call.Attempts == 0 && call.Outcome != opsv1alpha1.OutcomeInterrupted {
+			continue // It was not made.
+		}
 		m.mu.Lock()
 		_, recorded := m.recorded.Get(call.ID)
 		_, waits := m.waiting[call.ID]

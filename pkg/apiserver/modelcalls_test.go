@@ -95,8 +95,10 @@ func TestEachCallOfAModelIsInTheChainOnce(t *testing.T) {
 	// and a replica that has just started sees all of them.
 	late := newModelCalls(audit.NewChain(kube, "apiserver/d", clock, nil), kube)
 	calls[3] = modelCall(4, "OK")
-	late.take(investigationWith(append(calls, modelCall(5, ""))...), true)
-	for n := range 5 {
+	refused := modelCall(6, "Budget") // nobody was asked
+	refused.Attempts = 0
+	late.take(investigationWith(append(calls, modelCall(5, ""), refused)...), true)
+	for n := range 6 {
 		for late.record(t.Context(), modelCall(n+1, "").ID) != nil {
 		}
 	}

@@ -28,7 +28,7 @@ func trimInvestigation(in *opsv1alpha1.Investigation) *opsv1alpha1.Investigation
 		Spec:       opsv1alpha1.InvestigationSpec{Finding: in.Spec.Finding},
 		Status: opsv1alpha1.InvestigationStatus{
 			RootCause: in.Status.RootCause, Narrative: in.Status.Narrative, LookAt: in.Status.LookAt,
-			Runbook: in.Status.Runbook, Calls: in.Status.Calls,
+			Fix: in.Status.Fix, Runbook: in.Status.Runbook, Calls: in.Status.Calls,
 		},
 	}
 	for _, evidence := range in.Status.Evidence {
@@ -37,13 +37,22 @@ func trimInvestigation(in *opsv1alpha1.Investigation) *opsv1alpha1.Investigation
 	return out
 }
 
-// investigated adds to a finding what its investigation found: that of its name, for
-// others may store some for the sake of a runbook. What logs say is left out beside
-// the line that the root cause quotes: who reads findings need not read logs.
-func investigated(view *live.View, finding *v1alpha1.Finding) {
+// investigationOf returns the investigation of a finding: that of its name, for others
+// may store some for the sake of a runbook.
+func investigationOf(view *live.View, finding *v1alpha1.Finding) (*opsv1alpha1.Investigation, bool) {
 	key := live.Key{Namespace: finding.Namespace, Name: opsv1alpha1.InvestigationName(finding.Name, finding.UID)}
 	investigation, exists := Investigations.Get(view, key)
 	if !exists || investigation.DeletionTimestamp != nil || investigation.Spec.Finding.UID != finding.UID {
+		return nil, false
+	}
+	return investigation, true
+}
+
+// investigated adds to a finding what its investigation found. What logs say is left
+// out beside the line that the root cause quotes: who reads findings need not read logs.
+func investigated(view *live.View, finding *v1alpha1.Finding) {
+	investigation, exists := investigationOf(view, finding)
+	if !exists {
 		return
 	}
 	finding.Status.Investigation, finding.Status.RootCause = investigation.Name, investigation.Status.RootCause

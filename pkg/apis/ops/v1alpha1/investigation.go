@@ -129,7 +129,8 @@ type ModelCall struct {
 	// estimated tells that the endpoint did not say so of each attempt.
 	// +optional
 	Estimated bool `json:"estimated,omitempty"`
-	// attempts are the requests that were sent.
+	// attempts are the requests that were sent; 0 of a call that was not made, as because
+	// the budget was used up.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Attempts int32 `json:"attempts,omitempty"`
@@ -184,6 +185,33 @@ const (
 	// ReasonInsufficientData means that what could be read does not tell.
 	ReasonInsufficientData = "InsufficientData"
 )
+
+// ChosenFix is which fixer a model would have mend a finding.
+type ChosenFix struct {
+	// fixer is its name; empty if the model chose none, or is not believed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9-]*$`
+	Fixer string `json:"fixer,omitempty"`
+	// quarantined tells that the model chose something else when the texts from the
+	// cluster were scrambled. Nothing is proposed because of either.
+	// +optional
+	Quarantined bool `json:"quarantined,omitempty"`
+	// answered and control are what it chose in quarantine, with the texts and with
+	// them scrambled: the name of a fixer, "none", or nothing for what was no choice.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9-]*$`
+	Answered string `json:"answered,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9-]*$`
+	Control string `json:"control,omitempty"`
+	// hash is the SHA-256, in hexadecimal, of what the model was asked. The same is not
+	// asked again.
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	Hash string `json:"hash"`
+}
 
 // InvestigationStatus is what came out.
 type InvestigationStatus struct {
@@ -244,6 +272,9 @@ type InvestigationStatus struct {
 	// +optional
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
 	NarratedHash string `json:"narratedHash,omitempty"`
+	// fix is which fixer a model would have mend the finding.
+	// +optional
+	Fix *ChosenFix `json:"fix,omitempty"`
 	// calls of a model are those of the last hour at least, in their order. The API
 	// server appends each to the audit chain once it is over.
 	// +optional
