@@ -27,17 +27,20 @@ const key = "the-key-of-the-endpoint"
 // subject is the pseudonym of a finding's subject in a prompt.
 var subject = regexp.MustCompile(`- (\S+) (\S+) in namespace \S+ \(subject\)`)
 
-// narrate answers with a narrative about the subject.
-func narrate(request openai.ChatCompletionRequest) string {
+// answer narrates about the subject, and chooses a restart.
+func answer(request openai.ChatCompletionRequest) string {
+	if strings.Contains(request.Messages[1].Content, "\nfixers:\n") {
+		return `{"fixer":"restart-deployment"}`
+	}
 	name := subject.FindStringSubmatch(request.Messages[1].Content)
 	if name == nil {
 		return `{"narrative":"There is no subject.","related":[]}`
 	}
-	answer, _ := json.Marshal(map[string]any{ // of strings
+	told, _ := json.Marshal(map[string]any{ // of strings
 		"narrative": fmt.Sprintf("The pods of %s end soon after they start. Nobody can use it until they run again.", name[2]),
 		"related":   []string{name[2]},
 	})
-	return string(answer)
+	return string(told)
 }
 
 // advisorWith starts an advisor that asks a model, and returns how to stop it.
@@ -118,15 +121,15 @@ func (s shop) audited(calls []opsv1alpha1.ModelCall) {
 func TestWhateverAModelSaysAllElseIsAsWithoutOne(t *testing.T) {
 	s := open(t)
 	findings, proposals := s.inTrouble()
-	without, err := s.srenix.NewAdvisor(t.Context(), "srenix-advisor-0")
+	ruled, err := s.srenix.NewAdvisor(t.Context(), "srenix-advisor-0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := without.Start(); err != nil {
+	if err := ruled.Start(); err != nil {
 		t.Fatal(err)
 	}
 	s.rootCause("crash", "There is no Service db")
-	if err := without.Stop(); err != nil {
+	if err := ruled.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	same := func(t *testing.T) {
@@ -143,7 +146,7 @@ func TestWhateverAModelSaysAllElseIsAsWithoutOne(t *testing.T) {
 
 	server := scripted.Start("")
 	defer server.Close()
-	server.Reply(narrate)
+	server.Reply(answer)
 	t.Run("a model that fails", func(t *testing.T) {
 		server.Script(scripted.ServerError)
 		stop := s.advisorWith(t, "srenix-advisor-1", server.BaseURL(), "failing", key)
@@ -203,6 +206,36 @@ func TestWhateverAModelSaysAllElseIsAsWithoutOne(t *testing.T) {
 			}
 		}
 	}
+	t.Run("a model that chooses", func(t *testing.T) {
+		stop := s.advisorWith(t, "srenix-advisor-4", server.BaseURL(), "choosing", key, "--model-chooses-fixes")
+		defer stop()
+		var chosen v1alpha1.Proposal
+		s.eventually("the proposal that it chose", func() (bool, string) {
+			_, proposed := s.seen()
+			for _, proposal := range proposed {
+				if proposal.Spec.Target.Name == "crash" {
+					chosen = proposal
+				}
+			}
+			return chosen.Name != "", fmt.Sprint(s.calls("choosing"))
+		})
+		if chosen.Spec.Source != v1alpha1.SourceLLM || chosen.Spec.ActionKind != v1alpha1.ActionPatchDeploymentAnnotation || chosen.Status.Phase != v1alpha1.ProposalOpen {
+			t.Errorf("it is %+v", chosen)
+		}
+		_, proposed := s.seen()
+		for name, proposal := range proposals {
+			if diff := cmp.Diff(proposal, proposed[name], without); diff != "" {
+				t.Errorf("what a rule proposes is another (-without +with):\n%s", diff)
+			}
+		}
+		s.audited(s.calls("choosing"))
+		t.Log(s.kubectl("describe", "finding.srenix.io", s.of("crash").Name, "-n", "shop"))
+		t.Log(s.kubectl("describe", "proposal.srenix.io", chosen.Name, "-n", "shop"))
+		t.Log(s.kubectl("get", "auditevents", "-l", "ops.srenix.io/type=ModelCalled", "-o", "yaml"))
+		for _, request := range server.Requests() {
+			t.Log(request.Chat.Messages[0].Content + "\n---\n" + request.Chat.Messages[1].Content)
+		}
+	})
 	t.Run("approvals go on", func(t *testing.T) { s.approves(proposals) })
 }
 
