@@ -6,6 +6,8 @@ package advisor
 import (
 	"context"
 
+	"k8s.io/klog/v2"
+
 	"github.com/srenix/srenix/pkg/ai/model"
 	"github.com/srenix/srenix/pkg/ai/tiers"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -31,6 +33,10 @@ var choice = question{
 		var last model.Record
 		if n := len(chosen.Records); n > 0 {
 			last = chosen.Records[n-1]
+		}
+		if chosen.Quarantined {
+			klog.FromContext(ctx).Info("What a model chose is not believed, because it chose something else when the texts from the cluster were scrambled",
+				"analyzer", about.Finding.Analyzer, "reason", about.Finding.Reason, "answered", chosen.Answered, "control", chosen.Control)
 		}
 		return last, func(status *opsv1alpha1.InvestigationStatus, hash string) {
 			status.Fix = &opsv1alpha1.ChosenFix{Fixer: chosen.Fixer, Quarantined: chosen.Quarantined, Answered: chosen.Answered, Control: chosen.Control, Hash: hash}

@@ -13,6 +13,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,6 +28,9 @@ const (
 	// callsRemembered is of how many calls a replica remembers that they are in the
 	// chain. One that it forgets is looked for there.
 	callsRemembered = 16384
+	// callsTaken is how old a call may be that is appended. An Investigation may tell of
+	// one for longer than the chain keeps its event.
+	callsTaken = 24 * time.Hour
 	// callRetry and longestCallRetry are how soon it is tried again to append one.
 	callRetry        = time.Second
 	longestCallRetry = time.Minute
@@ -39,6 +43,7 @@ type modelCalls struct {
 	chain *audit.Chain
 	// reader asks kube-apiserver.
 	reader client.Reader
+	clock  clock.PassiveClock
 	queue  workqueue.TypedRateLimitingInterface[string]
 
 	mu sync.Mutex
@@ -48,9 +53,9 @@ type modelCalls struct {
 	recorded *lru.Cache
 }
 
-func newModelCalls(chain *audit.Chain, reader client.Reader) *modelCalls {
+func newModelCalls(chain *audit.Chain, reader client.Reader, clock clock.PassiveClock) *modelCalls {
 	return &modelCalls{
-		chain: chain, reader: reader, waiting: map[string]audit.Entry{}, recorded: lru.New(callsRemembered),
+		chain: chain, reader: reader, clock: clock, waiting: map[string]audit.Entry{}, recorded: lru.New(callsRemembered),
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](callRetry, longestCallRetry)),
 	}
 }
@@ -75,7 +80,7 @@ func (m *modelCalls) follow(engine *live.Engine) error {
 // tell how those ended that were under way.
 func (m *modelCalls) take(investigation *opsv1alpha1.Investigation, gone bool) {
 	for _, call := range investigation.Status.Calls {
-		if call.Outcome == "" && !gone {
+		if call.Outcome == "" && !gone || m.clock.Since(call.At.Time) > callsTaken {
 			continue
 		}
 		call.Outcome = cmp.Or(call.Outcome, opsv1alpha1.OutcomeInterrupted)

@@ -62,7 +62,7 @@ func TestEachCallOfAModelIsInTheChainOnce(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var replicas sync.WaitGroup
 	for _, pod := range []string{"apiserver/a", "apiserver/b", "apiserver/c"} {
-		m := newModelCalls(audit.NewChain(kube, pod, clock, nil), kube)
+		m := newModelCalls(audit.NewChain(kube, pod, clock, nil), kube, clock)
 		replicas.Go(func() {
 			if err := m.run(ctx); err != nil {
 				t.Error(err)
@@ -93,12 +93,14 @@ func TestEachCallOfAModelIsInTheChainOnce(t *testing.T) {
 	}
 	// The one that was under way is over now, another is when the Investigation is deleted,
 	// and a replica that has just started sees all of them.
-	late := newModelCalls(audit.NewChain(kube, "apiserver/d", clock, nil), kube)
+	late := newModelCalls(audit.NewChain(kube, "apiserver/d", clock, nil), kube, clock)
 	calls[3] = modelCall(4, "OK")
+	old := modelCall(7, "OK") // whose event may have been pruned
+	old.At = metav1.NewTime(old.At.Add(-25 * time.Hour))
 	refused := modelCall(6, "Budget") // nobody was asked
 	refused.Attempts = 0
-	late.take(investigationWith(append(calls, modelCall(5, ""), refused)...), true)
-	for n := range 6 {
+	late.take(investigationWith(append(calls, modelCall(5, ""), refused, old)...), true)
+	for n := range 7 {
 		for late.record(t.Context(), modelCall(n+1, "").ID) != nil {
 		}
 	}

@@ -199,7 +199,7 @@ func (s *Server) install(ctx context.Context) error {
 		return err
 	}
 	s.configuration = configurationRecord{chain: chain, reader: kube, configuration: s.extra.Configuration}
-	s.modelCalls = newModelCalls(chain, indexed)
+	s.modelCalls = newModelCalls(chain, indexed, s.extra.clock())
 	if err := s.modelCalls.follow(s.engine); err != nil {
 		return err
 	}

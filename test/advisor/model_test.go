@@ -245,20 +245,46 @@ var withoutStatus = cmp.Options{
 	cmpopts.IgnoreMapEntries(func(_ string, finding v1alpha1.Finding) bool { return finding.Spec.Subject.Name == "again" }),
 }
 
-// The endpoint of the environment, which make e2e-model asks.
+// The endpoint of the environment, which make e2e-model asks. What it tells and chooses
+// is its own affair: it has to be of use, noted and audited, and rules have to go on.
 func TestTheModelOfTheEnvironment(t *testing.T) {
-	endpoint, model := os.Getenv("OPENAI_BASE_URL"), os.Getenv("MODEL")
+	endpoint, model, key := os.Getenv("OPENAI_BASE_URL"), os.Getenv("MODEL"), os.Getenv("OPENAI_API_KEY")
 	if endpoint == "" || model == "" {
 		t.Skip("OPENAI_BASE_URL and MODEL do not name a model, so that none is asked")
 	}
 	s := open(t)
-	s.inTrouble()
-	defer s.advisorWith(t, "srenix-advisor-0", endpoint, model, os.Getenv("OPENAI_API_KEY"), "--model-timeout=50s")()
-	var crash v1alpha1.Finding
-	s.eventually("a narrative", func() (bool, string) {
-		crash = s.of("crash")
-		return crash.Status.Narrative != "", fmt.Sprint(s.calls(model))
+	findings, proposals := s.inTrouble()
+	arguments := []string{"--model-timeout=50s", "--model-chooses-fixes"}
+	if key == "" {
+		arguments = append(arguments, "--model-key-file=")
+	}
+	stop := s.advisorWith(t, "srenix-advisor-0", endpoint, model, key, arguments...)
+	defer stop()
+	var calls []opsv1alpha1.ModelCall
+	s.eventually("it to have narrated and chosen", func() (bool, string) {
+		calls = s.calls(model)
+		return len(calls) == 3 && !slices.ContainsFunc(calls, func(call opsv1alpha1.ModelCall) bool { return call.Outcome == "" }), fmt.Sprintf("%+v", calls)
 	})
-	t.Logf("%s tells: %s It would look at %v.", model, crash.Status.Narrative, crash.Status.LookAt)
-	s.audited(s.calls(model))
+	for _, call := range calls {
+		if call.Outcome != "OK" {
+			t.Errorf("a call is %+v", call)
+		}
+	}
+	s.audited(calls)
+	crash := s.rootCause("crash", "There is no Service db")
+	if crash.Status.Narrative == "" {
+		t.Error("it tells nothing")
+	}
+	t.Logf("It tells: %s It would look at %v. It chose: %s", crash.Status.Narrative, crash.Status.LookAt, s.kubectl("get", "investigations", "-n", "shop", "-o", "jsonpath={.items[*].status.fix}"))
+	after, proposed := s.seen()
+	for name, finding := range findings {
+		if diff := cmp.Diff(finding, after[name], without, cmpopts.IgnoreFields(v1alpha1.FindingStatus{}, "Proposals")); diff != "" {
+			t.Errorf("a finding is another (-without +with):\n%s", diff)
+		}
+	}
+	for name, proposal := range proposals {
+		if diff := cmp.Diff(proposal, proposed[name], without); diff != "" {
+			t.Errorf("what a rule proposes is another (-without +with):\n%s", diff)
+		}
+	}
 }
