@@ -127,6 +127,11 @@ TEAMS = 12
 chaos: build controlplane ## Approve TEAMS times four repairs while programs are killed and storage hangs (make test has a short one)
 	go test -count=1 -timeout 40m -v ./test/survive -run TestApprovalsInChaos -chaos-teams $(TEAMS)
 
+.PHONY: e2e-model
+e2e-model: ## Ask the model MODEL at OPENAI_BASE_URL, with OPENAI_API_KEY, about findings on a local control plane
+	@if [ -n "$${OPENAI_BASE_URL:-}" ] && [ -n "$${MODEL:-}" ]; then set -x && $(MAKE) --no-print-directory build controlplane && go test -count=1 -v -timeout 20m -run '^TestTheModelOfTheEnvironment$$' ./test/advisor; \
+	else echo "SKIPPED: no model was asked. Set OPENAI_BASE_URL (as https://api.openai.com/v1), MODEL, and OPENAI_API_KEY where the endpoint wants one." >&2; fi
+
 SIZE = 1k,10k
 
 .PHONY: bench

@@ -23,7 +23,8 @@ func NewCommand(ctx context.Context) *cobra.Command {
 		Long: `Looks into findings as a person on call would: reads the state of what they are
 about, Events, the ends of logs, and what other controllers say, and stores a root
 cause in a line, or what is lacking to tell one, as an Investigation. The API server
-shows it in the status of the finding. No model is asked.`,
+shows it in the status of the finding. Where a model is configured, it is asked for a
+few sentences about each finding that was looked into.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(*cobra.Command, []string) error {

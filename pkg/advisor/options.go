@@ -4,11 +4,15 @@
 package advisor
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/net/http/httpproxy"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
@@ -18,6 +22,8 @@ import (
 	"k8s.io/component-base/version"
 	"k8s.io/utils/clock"
 
+	"github.com/srenix/srenix/pkg/ai/model"
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
@@ -55,6 +61,12 @@ type Options struct {
 	// LookUpHosts has hosts that findings name resolved, and their certificates
 	// looked at, from where the advisor runs.
 	LookUpHosts bool
+	// Model is which model is asked, and how much; none if it has no BaseURL.
+	Model model.Options
+	// ModelChoosesFixes has the model choose fixes, which are proposed beside those of rules.
+	ModelChoosesFixes bool
+	// PseudonymKeyFile holds the key by which names become pseudonyms for the model.
+	PseudonymKeyFile string
 	// MetricsBindAddress and HealthProbeBindAddress are host:port, or "0" for none.
 	MetricsBindAddress     string
 	HealthProbeBindAddress string
@@ -68,6 +80,7 @@ func NewOptions() *Options {
 		LeaderElect:            true,
 		AutomaticSeverity:      string(srenix.SeverityCritical),
 		MaximumInvestigations:  standardMaximum,
+		Model:                  model.Standard(),
 		MetricsBindAddress:     "127.0.0.1:8080",
 		HealthProbeBindAddress: "127.0.0.1:8081",
 	}
@@ -83,6 +96,17 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.AutomaticSeverity, "automatic-severity", o.AutomaticSeverity, "Least severity of findings that are looked into by themselves: Critical, Warning or Info, or None for those that somebody asks about.")
 	flags.IntVar(&o.MaximumInvestigations, "maximum-investigations", o.MaximumInvestigations, "How many Investigations are stored at most. Further findings wait until some are gone.")
 	flags.BoolVar(&o.LookUpHosts, "look-up-hosts", o.LookUpHosts, "Resolve hosts that findings name, as registries and those of certificates, and look at the certificates that public ones serve, from where the advisor runs.")
+	flags.StringVar(&o.Model.BaseURL, "model-base-url", o.Model.BaseURL, "Base URL, up to its version, of an endpoint that speaks the chat-completions protocol of OpenAI, as https://api.openai.com/v1. Without it no model is asked.")
+	flags.StringVar(&o.Model.Model, "model-name", o.Model.Model, "Name by which the endpoint knows the model.")
+	flags.StringVar(&o.Model.KeyFile, "model-key-file", o.Model.KeyFile, "File with the endpoint's key. Without it none is sent.")
+	flags.StringVar(&o.Model.CAFile, "model-ca-file", o.Model.CAFile, "File with the authorities of the endpoint's certificate, in PEM. Without it those of the system count.")
+	flags.DurationVar(&o.Model.Timeout, "model-timeout", o.Model.Timeout, "How long a call of the model may take, with its retries.")
+	flags.IntVar(&o.Model.Concurrency, "model-concurrency", o.Model.Concurrency, "How many calls of the model are made at a time.")
+	flags.IntVar(&o.Model.PromptTokens, "model-prompt-tokens", o.Model.PromptTokens, "How many tokens a prompt may have, by estimate.")
+	flags.IntVar(&o.Model.AnswerTokens, "model-answer-tokens", o.Model.AnswerTokens, "How many tokens an answer may have, with what the model thinks before.")
+	flags.IntVar(&o.Model.HourlyTokens, "model-hourly-tokens", o.Model.HourlyTokens, "How many tokens all calls within any hour may use.")
+	flags.BoolVar(&o.ModelChoosesFixes, "model-chooses-fixes", o.ModelChoosesFixes, "Have the model choose a fix for each finding that was looked into, out of those that srenix knows. It is proposed beside what rules propose, where it fits.")
+	flags.StringVar(&o.PseudonymKeyFile, "pseudonym-key-file", o.PseudonymKeyFile, "File with 32 random bytes or more, from which the model's words for namespaces, objects, hosts and users are made.")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, "Address (host:port) on which metrics are served; 0 serves none.")
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address (host:port) on which /healthz and /readyz are served; 0 serves none.")
 }
@@ -108,6 +132,13 @@ func (o *Options) Validate() error {
 	}
 	if o.MaximumInvestigations < 1 {
 		errs = append(errs, fmt.Errorf("--maximum-investigations %d: want 1 or more", o.MaximumInvestigations))
+	}
+	if o.Model.BaseURL == "" {
+		if o.Model.Model != "" || o.Model.KeyFile != "" || o.Model.CAFile != "" || o.PseudonymKeyFile != "" || o.ModelChoosesFixes {
+			errs = append(errs, errors.New("--model-base-url: name the endpoint of the model that the other flags are about, or leave them out"))
+		}
+	} else if o.PseudonymKeyFile == "" {
+		errs = append(errs, errors.New("--pseudonym-key-file: name a file with 32 random bytes or more; without them the model would see names, or words that anybody can make of names"))
 	}
 	errs = append(errs, validAddress("--metrics-bind-address", o.MetricsBindAddress), validAddress("--health-probe-bind-address", o.HealthProbeBindAddress))
 	return utilerrors.NewAggregate(errs)
@@ -135,8 +166,14 @@ type Config struct {
 	AutomaticSeverity       string
 	MaximumInvestigations   int
 	LookUpHosts             bool
-	MetricsBindAddress      string
-	HealthProbeBindAddress  string
+	// Model is nil if none is asked.
+	Model *model.Options
+	// ModelChoosesFixes has it choose fixes.
+	ModelChoosesFixes bool
+	// PseudonymKey has 32 bytes or more if one is.
+	PseudonymKey           []byte
+	MetricsBindAddress     string
+	HealthProbeBindAddress string
 
 	// Clock is the real one unless a test sets it.
 	Clock clock.PassiveClock
@@ -150,10 +187,42 @@ func (o *Options) Config() (*Config, error) {
 	}
 	client.QPS, client.Burst = clientQPS, clientBurst
 	client.UserAgent = "srenix-advisor/" + version.Get().GitVersion
-	return &Config{
+	config := &Config{
 		Client: client, LeaderElect: o.LeaderElect, LeaderElectionNamespace: o.LeaderElectionNamespace,
 		AutomaticSeverity: o.AutomaticSeverity, MaximumInvestigations: o.MaximumInvestigations, LookUpHosts: o.LookUpHosts,
 		MetricsBindAddress: o.MetricsBindAddress, HealthProbeBindAddress: o.HealthProbeBindAddress,
 		Clock: clock.RealClock{},
-	}, nil
+	}
+	if o.Model.BaseURL != "" {
+		if err := o.model(config); err != nil {
+			return nil, err
+		}
+	}
+	return config, nil
+}
+
+// model adds what it takes to ask a model.
+func (o *Options) model(config *Config) error {
+	key, err := os.ReadFile(o.PseudonymKeyFile)
+	if err != nil {
+		return fmt.Errorf("reading the key for pseudonyms: %w", err)
+	}
+	config.PseudonymKey = bytes.TrimSpace(key)
+	if _, err := redaction.New(config.PseudonymKey, nil); err != nil {
+		return fmt.Errorf("--pseudonym-key-file %s: %w", o.PseudonymKeyFile, err)
+	}
+	options := o.Model
+	base, err := url.Parse(options.BaseURL)
+	if err != nil {
+		return errors.New("--model-base-url: it is no URL") // which may hold a password
+	}
+	proxy, err := httpproxy.FromEnvironment().ProxyFunc()(base)
+	if err != nil {
+		return errors.New("the proxy that the environment names for the model's endpoint (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) is no URL")
+	}
+	if proxy != nil {
+		options.ProxyURL = proxy.String()
+	}
+	config.Model, config.ModelChoosesFixes = &options, o.ModelChoosesFixes
+	return nil
 }

@@ -19,6 +19,8 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		"no investigations at all":          {func(o *Options) { o.MaximumInvestigations = 0 }, "--maximum-investigations"},
 		"an address without a port":         {func(o *Options) { o.MetricsBindAddress = "localhost" }, "--metrics-bind-address"},
 		"another address without a port":    {func(o *Options) { o.HealthProbeBindAddress = "localhost" }, "--health-probe-bind-address"},
+		"a model at no endpoint":            {func(o *Options) { o.Model.Model = "m" }, "--model-base-url"},
+		"a model that would see names":      {func(o *Options) { o.Model.BaseURL = "https://model.example/v1" }, "--pseudonym-key-file"},
 		"nothing, which is as it should be": {func(*Options) {}, ""},
 		"no metrics":                        {func(o *Options) { o.MetricsBindAddress = "0" }, ""},
 		"only what somebody asks about":     {func(o *Options) { o.AutomaticSeverity = "None" }, ""},

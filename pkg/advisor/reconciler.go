@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -135,11 +133,14 @@ func (r *reconciler) look(ctx context.Context, finding *srenix.Finding, known bo
 	}
 	took := r.clock.Since(began)
 	err := r.update(ctx, current, func(status *opsv1alpha1.InvestigationStatus) {
-		hash := result.EvidenceHash()
+		hash, of := result.EvidenceHash(), investigator.FindingHash(finding)
 		if hash != status.EvidenceHash {
 			status.Evidence = result.Evidence
 		}
-		status.EvidenceHash, status.FindingHash = hash, investigator.FindingHash(finding)
+		if hash != status.EvidenceHash || of != status.FindingHash {
+			status.Narrative, status.LookAt, status.Fix = "", nil, nil // which are about what was there before
+		}
+		status.EvidenceHash, status.FindingHash = hash, of
 		status.RootCause, status.Cause = result.RootCause, result.Cause
 		status.Trigger, status.ObservedGeneration = trigger, current.Generation
 		status.StartedAt, status.CompletedAt = seconds(began), seconds(began.Add(took))
@@ -156,11 +157,6 @@ func (r *reconciler) look(ctx context.Context, finding *srenix.Finding, known bo
 		return again, nil
 	}
 	return 0, nil
-}
-
-func seconds(at time.Time) *metav1.Time {
-	whole := metav1.NewTime(at.UTC().Truncate(time.Second))
-	return &whole
 }
 
 // due tells whether a finding is to be looked into now, why, and when to ask again
@@ -264,25 +260,6 @@ func (r *reconciler) condition(status *opsv1alpha1.InvestigationStatus, kind str
 	})
 }
 
-// update changes a status as it is then. What others wrote into it, as the draft of
-// a runbook, stays.
 func (r *reconciler) update(ctx context.Context, of *opsv1alpha1.Investigation, change func(*opsv1alpha1.InvestigationStatus)) error {
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		fresh := &opsv1alpha1.Investigation{}
-		if err := r.client.Get(ctx, client.ObjectKeyFromObject(of), fresh); err != nil {
-			return err
-		}
-		if fresh.UID != of.UID {
-			return nil // another one, which has its own turn
-		}
-		before := fresh.DeepCopy()
-		if change(&fresh.Status); equality.Semantic.DeepEqual(before.Status, fresh.Status) {
-			return nil
-		}
-		return r.client.Status().Update(ctx, fresh)
-	})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("writing the status of Investigation %s/%s: %w", of.Namespace, of.Name, err)
-	}
-	return nil
+	return client.IgnoreNotFound(changeStatus(ctx, r.client, of, change))
 }

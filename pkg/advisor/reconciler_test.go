@@ -28,8 +28,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/srenix/srenix/pkg/ai/investigator"
+	"github.com/srenix/srenix/pkg/ai/model"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	scripted "github.com/srenix/srenix/test/model"
 )
 
 var begin = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
@@ -409,6 +411,15 @@ func TestMetricsAreThoseOfTheirDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.investigated(opsv1alpha1.TriggerSeverity, opsv1alpha1.ReasonRootCauseFound, 1, time.Second)
+	server := scripted.Start(reply)
+	defer server.Close()
+	asked, err := model.New(model.Options{BaseURL: server.BaseURL(), Model: scripted.Name, Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asked.Ask(t.Context(), model.Request{PromptVersion: "narrate/1", User: "JSON"}); err != nil {
+		t.Fatal(err)
+	}
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

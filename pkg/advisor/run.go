@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/srenix/srenix/pkg/ai/investigator"
+	"github.com/srenix/srenix/pkg/ai/model"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -58,7 +59,7 @@ func (c *Config) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	klog.FromContext(ctx).Info("Starting the advisor", "automaticSeverity", c.AutomaticSeverity, "leaderElection", c.LeaderElect)
+	klog.FromContext(ctx).Info("Starting the advisor", "automaticSeverity", c.AutomaticSeverity, "leaderElection", c.LeaderElect, "model", c.Model != nil)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running the advisor: %w", err)
 	}
@@ -105,10 +106,54 @@ func (c *Config) newManager(ctx context.Context) (manager.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting the controller of findings up: %w", err)
 	}
+	if c.Model != nil {
+		if err := c.addNarrator(mgr); err != nil {
+			return nil, err
+		}
+	}
 	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("findings", synced(mgr, &srenix.Finding{}))); err != nil {
 		return nil, fmt.Errorf("setting health probes up: %w", err)
 	}
 	return mgr, nil
+}
+
+// addNarrator adds the controller that has a model asked.
+func (c *Config) addNarrator(mgr manager.Manager) error {
+	options := *c.Model
+	options.Registerer = ctrlmetrics.Registry
+	asked, err := model.New(options)
+	if err != nil {
+		return err
+	}
+	direct, err := c.directClient(mgr)
+	if err != nil {
+		return err
+	}
+	questions := []question{narration}
+	if c.ModelChoosesFixes {
+		questions = append(questions, choice)
+	}
+	err = ctrl.NewControllerManagedBy(mgr).
+		Named("srenix-narrator").
+		For(&opsv1alpha1.Investigation{}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: options.Concurrency, EnableWarmup: ptr.To(true)}).
+		Complete(&narrator{
+			cached: mgr.GetCache(), client: direct, model: asked, name: options.Model, key: c.PseudonymKey,
+			questions: questions, texts: options.PromptTokens, clock: c.Clock,
+		})
+	if err != nil {
+		return fmt.Errorf("setting the controller of narratives up: %w", err)
+	}
+	return nil
+}
+
+// directClient reads afresh and not from a cache.
+func (c *Config) directClient(mgr manager.Manager) (client.Client, error) {
+	direct, err := client.New(c.Client, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return nil, fmt.Errorf("making a client of kube-apiserver: %w", err)
+	}
+	return direct, nil
 }
 
 // ofFinding names the finding of an Investigation.
@@ -120,9 +165,9 @@ func ofFinding(_ context.Context, object client.Object) []reconcile.Request {
 func (c *Config) newReconciler(mgr manager.Manager) (*reconciler, error) {
 	// What investigations read is read afresh and not cached, so that no more of the
 	// cluster is in memory than findings and Investigations.
-	direct, err := client.New(c.Client, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	direct, err := c.directClient(mgr)
 	if err != nil {
-		return nil, fmt.Errorf("making a client of kube-apiserver: %w", err)
+		return nil, err
 	}
 	kube, err := kubernetes.NewForConfigAndClient(c.Client, mgr.GetHTTPClient())
 	if err != nil {

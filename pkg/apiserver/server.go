@@ -60,6 +60,7 @@ type Server struct {
 	auditing      *auditing
 	index         *audit.Index
 	configuration configurationRecord
+	modelCalls    *modelCalls
 	keys          *token.KeyStore
 	webhook       ctrlwebhook.Server
 	// page is nil unless it is to be served.
@@ -198,6 +199,10 @@ func (s *Server) install(ctx context.Context) error {
 		return err
 	}
 	s.configuration = configurationRecord{chain: chain, reader: kube, configuration: s.extra.Configuration}
+	s.modelCalls = newModelCalls(chain, indexed, s.extra.clock())
+	if err := s.modelCalls.follow(s.engine); err != nil {
+		return err
+	}
 	if s.auditing, err = newAuditing(indexed, chain, s.engine, cluster, &s.extra); err != nil {
 		return err
 	}
@@ -326,6 +331,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run(beside, "client authorities", s.extra.authorities.run)
 	run(beside, "maintenance of the signing keys", s.maintainKeys)
 	run(beside, "record of the configuration", s.configuration.run)
+	run(beside, "record of the calls of models", s.modelCalls.run)
 	run(beside, "index of the audit chain", s.index.Run)
 	run(beside, "checkpoints of the audit chain", s.auditing.run)
 	if s.extra.served != nil {

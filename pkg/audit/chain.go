@@ -35,10 +35,12 @@ type Entry struct {
 	Type       opsv1alpha1.AuditType
 	References opsv1alpha1.AuditReferences
 	// Intent is for events of type ActionIntended, nil for others.
-	Intent   *opsv1alpha1.AuditIntent
-	Message  string
-	Verdicts []v1alpha1.Verdict
-	Hashes   map[string]string
+	Intent *opsv1alpha1.AuditIntent
+	// ModelCall is for events of type ModelCalled, nil for others.
+	ModelCall *opsv1alpha1.ModelCall
+	Message   string
+	Verdicts  []v1alpha1.Verdict
+	Hashes    map[string]string
 }
 
 // Chain appends to the cluster's chain. It is safe for concurrent use, and any
@@ -206,7 +208,7 @@ func (c *Chain) spec(entry Entry) opsv1alpha1.AuditEventSpec {
 		Time:      metav1.NewMicroTime(c.clock.Now().UTC().Truncate(time.Microsecond)),
 		Component: c.component,
 		Actor:     entry.Actor, Type: entry.Type, References: *entry.References.DeepCopy(),
-		Intent: entry.Intent.DeepCopy(), Message: entry.Message, Hashes: entry.Hashes,
+		Intent: entry.Intent.DeepCopy(), ModelCall: entry.ModelCall.DeepCopy(), Message: entry.Message, Hashes: entry.Hashes,
 		Verdicts: append([]v1alpha1.Verdict(nil), entry.Verdicts...),
 	}
 	bound(&spec)

@@ -62,6 +62,9 @@ func about(token, proposal, approver int, kind opsv1alpha1.AuditType) Entry {
 	entry.Type = kind
 	entry.References.ProposalUID = types.UID(fmt.Sprintf("proposal-%d", proposal))
 	entry.References.Approver = fmt.Sprintf("approver-%d", approver)
+	if kind == opsv1alpha1.AuditModelCalled {
+		entry.ModelCall = &opsv1alpha1.ModelCall{ID: fmt.Sprintf("call-%d", token)}
+	}
 	return entry
 }
 
@@ -69,7 +72,7 @@ func about(token, proposal, approver int, kind opsv1alpha1.AuditType) Entry {
 // step of random histories: events of two writers, the oldest pruned, the index filled,
 // run ahead or left behind.
 func TestIndexAnswersAsAListDoes(t *testing.T) {
-	kinds := []opsv1alpha1.AuditType{opsv1alpha1.AuditTokenMinted, opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditActionIntended}
+	kinds := []opsv1alpha1.AuditType{opsv1alpha1.AuditTokenMinted, opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditActionIntended, opsv1alpha1.AuditModelCalled}
 	asked, indexed := 0, 0
 	for seed := range uint64(10) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -98,11 +101,19 @@ func TestIndexAnswersAsAListDoes(t *testing.T) {
 				index.forget(t.Context())
 			}
 			token, proposal, approver := fmt.Sprintf("%032x", random.IntN(4)), types.UID(fmt.Sprintf("proposal-%d", random.IntN(3))), fmt.Sprintf("approver-%d", random.IntN(2))
+			call := fmt.Sprintf("call-%d", random.IntN(4))
 			for name, query := range map[string]func(client.Reader) ([]opsv1alpha1.AuditEvent, error){
 				"token":    func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) { return ByJTI(t.Context(), r, token) },
 				"decision": func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) { return AcceptedByJTI(t.Context(), r, token) },
 				"digest": func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) {
 					return AboutDigest(t.Context(), r, proposal, "sha256:d")
+				},
+				"call": func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) {
+					event, err := OfModelCall(t.Context(), r, call)
+					if event == nil {
+						return nil, err
+					}
+					return []opsv1alpha1.AuditEvent{{Spec: *event}}, err
 				},
 				"budget": func(r client.Reader) ([]opsv1alpha1.AuditEvent, error) {
 					return AcceptedSince(t.Context(), r, approver, "WorkloadStateDrift", start.Add(-time.Hour))

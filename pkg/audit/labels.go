@@ -24,6 +24,7 @@ const (
 	LabelJTI         = "ops.srenix.io/jti"
 	LabelBudget      = "ops.srenix.io/budget"
 	LabelProposalUID = "ops.srenix.io/proposal-uid"
+	LabelModelCall   = "ops.srenix.io/model-call"
 )
 
 const (
@@ -52,7 +53,7 @@ func BudgetKey(approver, diagnosticClass string) string {
 }
 
 // indexed are the labels by which events are found.
-var indexed = []string{LabelType, LabelJTI, LabelBudget, LabelProposalUID}
+var indexed = []string{LabelType, LabelJTI, LabelBudget, LabelProposalUID, LabelModelCall}
 
 // LabelsOf returns the labels that the event with this spec has to have. No hash
 // covers them, and what is not found by them is not seen.
@@ -69,6 +70,9 @@ func LabelsOf(spec *opsv1alpha1.AuditEventSpec) map[string]string {
 	set(LabelJTI, references.JTI)
 	if !refused(spec) {
 		set(LabelProposalUID, string(references.ProposalUID))
+	}
+	if spec.ModelCall != nil {
+		set(LabelModelCall, spec.ModelCall.ID)
 	}
 	if references.Approver != "" && references.DiagnosticClass != "" {
 		set(LabelBudget, BudgetKey(references.Approver, references.DiagnosticClass))
@@ -124,6 +128,11 @@ func bound(spec *opsv1alpha1.AuditEventSpec) {
 	}
 	if spec.Intent != nil {
 		spec.Intent.Value = cut(spec.Intent.Value, maximumField)
+	}
+	if call := spec.ModelCall; call != nil {
+		for _, field := range []*string{&call.ID, &call.By, &call.Model, &call.Prompt, &call.PromptHash, &call.AnswerHash, &call.Outcome} {
+			*field = cut(*field, maximumField)
+		}
 	}
 	for i := range spec.Verdicts {
 		spec.Verdicts[i].Message = cut(spec.Verdicts[i].Message, maximumField)

@@ -53,13 +53,29 @@ func (t typeSet) has(label string) bool {
 // somebody may bring about as often as they like, as minting and being refused, is
 // looked for by nothing that others share.
 var lookedFor = map[string]typeSet{
-	LabelJTI:    nil,
-	LabelBudget: {opsv1alpha1.AuditApprovalAccepted},
+	LabelJTI:       nil,
+	LabelBudget:    {opsv1alpha1.AuditApprovalAccepted},
+	LabelModelCall: {opsv1alpha1.AuditModelCalled},
 	LabelProposalUID: {
 		opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditApprovalDenied, opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditSuperseded,
 		opsv1alpha1.AuditActionIntended, opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled,
 		opsv1alpha1.AuditRunbookReleased, opsv1alpha1.AuditVerified, opsv1alpha1.AuditNotVerified,
 	},
+}
+
+// OfModelCall returns the event of the call of a model with this ID, or nil if there
+// is none.
+func OfModelCall(ctx context.Context, reader client.Reader, id string) (*opsv1alpha1.AuditEventSpec, error) {
+	events, err := find(ctx, reader, LabelModelCall, id, time.Time{}, func(spec *opsv1alpha1.AuditEventSpec) bool {
+		return spec.Type == opsv1alpha1.AuditModelCalled && spec.ModelCall != nil && spec.ModelCall.ID == id
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit event of call %s of a model: %w", id, err)
+	}
+	if len(events) == 0 {
+		return nil, nil
+	}
+	return &events[0].Spec, nil
 }
 
 // AboutDigest returns what was decided about one digest of one proposal and done for

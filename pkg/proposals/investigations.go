@@ -21,12 +21,15 @@ var Investigations = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("
 	},
 })
 
-// trimInvestigation keeps what is shown and proposed.
+// trimInvestigation keeps what is shown, proposed and audited.
 func trimInvestigation(in *opsv1alpha1.Investigation) *opsv1alpha1.Investigation {
 	out := &opsv1alpha1.Investigation{
 		ObjectMeta: metav1.ObjectMeta{Namespace: in.Namespace, Name: in.Name, UID: in.UID, ResourceVersion: in.ResourceVersion, Labels: in.Labels, DeletionTimestamp: in.DeletionTimestamp},
 		Spec:       opsv1alpha1.InvestigationSpec{Finding: in.Spec.Finding},
-		Status:     opsv1alpha1.InvestigationStatus{RootCause: in.Status.RootCause, Runbook: in.Status.Runbook},
+		Status: opsv1alpha1.InvestigationStatus{
+			RootCause: in.Status.RootCause, Narrative: in.Status.Narrative, LookAt: in.Status.LookAt,
+			Fix: in.Status.Fix, Runbook: in.Status.Runbook, Calls: in.Status.Calls,
+		},
 	}
 	for _, evidence := range in.Status.Evidence {
 		out.Status.Evidence = append(out.Status.Evidence, opsv1alpha1.Evidence{Tool: evidence.Tool, Source: evidence.Source, Said: evidence.Said})
@@ -34,16 +37,29 @@ func trimInvestigation(in *opsv1alpha1.Investigation) *opsv1alpha1.Investigation
 	return out
 }
 
-// investigated adds to a finding what its investigation found: that of its name, for
-// others may store some for the sake of a runbook. What logs say is left out beside
-// the line that the root cause quotes: who reads findings need not read logs.
-func investigated(view *live.View, finding *v1alpha1.Finding) {
+// investigationOf returns the investigation of a finding: that of its name, for others
+// may store some for the sake of a runbook.
+func investigationOf(view *live.View, finding *v1alpha1.Finding) (*opsv1alpha1.Investigation, bool) {
 	key := live.Key{Namespace: finding.Namespace, Name: opsv1alpha1.InvestigationName(finding.Name, finding.UID)}
 	investigation, exists := Investigations.Get(view, key)
 	if !exists || investigation.DeletionTimestamp != nil || investigation.Spec.Finding.UID != finding.UID {
+		return nil, false
+	}
+	return investigation, true
+}
+
+// investigated adds to a finding what its investigation found. What logs say is left
+// out beside the line that the root cause quotes: who reads findings need not read logs.
+func investigated(view *live.View, finding *v1alpha1.Finding) {
+	investigation, exists := investigationOf(view, finding)
+	if !exists {
 		return
 	}
 	finding.Status.Investigation, finding.Status.RootCause = investigation.Name, investigation.Status.RootCause
+	finding.Status.Narrative = investigation.Status.Narrative
+	for _, object := range investigation.Status.LookAt {
+		finding.Status.LookAt = append(finding.Status.LookAt, object.Kind+"/"+object.Name)
+	}
 	for _, evidence := range investigation.Status.Evidence {
 		said := evidence.Said
 		if evidence.Tool == opsv1alpha1.ToolLog {

@@ -52,6 +52,7 @@ func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, e
 			fixes = append(fixes, chosen)
 		}
 	}
+	fixes = withChosen(view, finding, fixes)
 	var outputs []live.Output
 	for _, chosen := range fixes {
 		proposal, err := propose(finding, chosen)

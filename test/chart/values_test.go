@@ -36,6 +36,9 @@ type toggle struct {
 // advised are values with the advisor.
 const advised = "advisor: {enabled: true}"
 
+// modeled are values with an advisor that asks a model.
+const modeled = "advisor: {enabled: true, model: {baseURL: http://model.example/v1, name: m}}"
+
 // toggles has every value of the chart but those of analyzers, which the catalog has.
 var toggles = []toggle{
 	{path: "image.repository", to: "example.com/srenix", gains: "image: example.com/srenix:dev", loses: "image: srenix:dev"},
@@ -80,6 +83,18 @@ var toggles = []toggle{
 
 	{path: "advisor.enabled", to: "true", gains: `command: \["/advisor"\]`},
 	{path: "advisor.automaticSeverity", to: "None", with: advised, gains: "--automatic-severity=None", loses: "--automatic-severity=Critical"},
+	{path: "advisor.model.baseURL", to: "http://model.example/v1", with: "advisor: {enabled: true, model: {name: m}}",
+		gains: "- --model-base-url=http://model.example/v1\n *- --model-name=m\n *- --pseudonym-key-file=/etc/srenix/model/pseudonym-key\n"},
+	{path: "advisor.model.name", to: "other", with: modeled, gains: "--model-name=other", loses: "--model-name=m\n"},
+	{path: "advisor.model.secretName", to: "mine", with: modeled, gains: "secretName: mine", loses: "secretName: srenix-model"},
+	{path: "advisor.model.keyFile", to: `""`, with: modeled, loses: "--model-key-file=/etc/srenix/model/api-key"},
+	{path: "advisor.model.caFile", to: "/etc/srenix/model/ca.crt", with: modeled, gains: "--model-ca-file=/etc/srenix/model/ca.crt"},
+	{path: "advisor.model.chooseFixes", to: "true", with: modeled, gains: "--model-chooses-fixes"},
+	{path: "advisor.model.timeout", to: "1m", with: modeled, gains: "--model-timeout=1m", loses: "--model-timeout=30s"},
+	{path: "advisor.model.concurrency", to: "4", with: modeled, gains: "--model-concurrency=4", loses: "--model-concurrency=2"},
+	{path: "advisor.model.promptTokens", to: "4000", with: modeled, gains: "--model-prompt-tokens=4000", loses: "--model-prompt-tokens=8000"},
+	{path: "advisor.model.answerTokens", to: "3000", with: modeled, gains: "--model-answer-tokens=3000", loses: "--model-answer-tokens=1000"},
+	{path: "advisor.model.hourlyTokens", to: "2000000", with: modeled, gains: "--model-hourly-tokens=2000000", loses: "--model-hourly-tokens=200000\n"},
 	{path: "advisor.replicas", to: "4", with: advised, gains: "replicas: 4", loses: "replicas: 1"},
 	{path: "advisor.resources", to: "{limits: {memory: 1Gi}}", with: advised, gains: "limits:\n *memory: 1Gi"},
 	{path: "advisor.priorityClassName", to: "mine", with: advised, gains: "priorityClassName: mine"},
@@ -298,6 +313,8 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"a text where a number belongs":     {"apiserver: {replicas: two}", "replicas"},
 		"a text where a truth belongs":      {`crds: {keep: "yes"}`, "keep"},
 		"fewer replicas than none":          {"executor: {replicas: -1}", "replicas"},
+		"a model without a name":            {"advisor: {enabled: true, model: {baseURL: http://model.example/v1}}", "advisor.model.name"},
+		"a password in the model's URL":     {"advisor: {model: {baseURL: 'http://a:b@model.example/v1'}}", "baseURL"},
 		"a severity that there is not":      {"advisor: {automaticSeverity: High}", "automaticSeverity"},
 		"a mode that there is not":          {"certificates: {mode: manual}", "mode"},
 		"a digest that is none":             {"image: {digest: latest}", "digest"},

@@ -48,6 +48,9 @@ func sayRows() []row {
 			said := row{name: "an audit event that says " + string(kind), send: create(sayEvent(func(spec *opsv1alpha1.AuditEventSpec) {
 				decided(spec)
 				spec.Type = kind
+				if kind == opsv1alpha1.AuditModelCalled { // or its schema refuses it first
+					spec.ModelCall = &opsv1alpha1.ModelCall{ID: "5f0c6f3e-8a43-4b7e-9d55-0c0c6a1f2b3d", By: "alice", Model: "m", Prompt: "narrate/1", Outcome: "OK"}
+				}
 			}))}
 			if !own {
 				said.want = policy.ActionKindAllowlist

@@ -90,6 +90,15 @@ const (
 	UnavailableFor Behavior = "UnavailableFor"
 )
 
+// Behaviors are all of them.
+func Behaviors() []Behavior {
+	return []Behavior{
+		Strict, Fenced, Prose, BareName, WrongTypes, Hallucinated, Parts, NoUsage, Gullible,
+		Truncated, CutJSON, Looping, Filtered, EmptyChoices, EmptyAnswer, WrongProtocol, NotJSON, InvalidUTF8, Huge, Endless, Slow,
+		Reset, ResetHalfway, Unauthorized, NotFound, Redirect, RateLimited, RateLimitedFor, ServerError, UnavailableFor,
+	}
+}
+
 // Name of the model that the server has.
 const Name = "scripted"
 

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -48,11 +49,11 @@ func (q *inquiry) certificate(ref v1alpha1.ObjectReference) verdict {
 		{"Denied", "RequestDenied", "was denied"}, {"InvalidRequest", "RequestInvalid", "is not valid"},
 	} {
 		if condition, has := inputs.ConditionOf(request, kind.condition); has && condition.Status == "True" {
-			return verdict{kind.cause, fmt.Sprintf("CertificateRequest %s %s: %s", request.GetName(), kind.says, sentence(q.Redactor.Redact(condition.Message)))}
+			return verdict{kind.cause, fmt.Sprintf("CertificateRequest %s %s: %s", request.GetName(), kind.says, sentence(redaction.Mask(condition.Message)))}
 		}
 	}
 	if ready, has := inputs.ConditionOf(request, "Ready"); has && ready.Reason == "Failed" {
-		said := q.Redactor.Redact(ready.Message)
+		said := redaction.Mask(ready.Message)
 		return verdict{signIn(said, "RequestFailed"), fmt.Sprintf("CertificateRequest %s failed: %s", request.GetName(), sentence(said))}
 	}
 	q.lack(CauseNoKnownSign, fmt.Sprintf("CertificateRequest %s has not failed, and says no more than: %s", request.GetName(), cmp.Or(message(request, "Ready"), "nothing")))
@@ -85,7 +86,7 @@ func (q *inquiry) issuer(object *unstructured.Unstructured) verdict {
 	}
 	q.note(opsv1alpha1.ToolObject, name(ref), conditions(issuer))
 	if ready, has := inputs.ConditionOf(issuer, "Ready"); has && ready.Status == "False" {
-		said := q.Redactor.Redact(ready.Message)
+		said := redaction.Mask(ready.Message)
 		return verdict{signIn(said, "IssuerNotReady"), fmt.Sprintf("%s %s is not Ready: %s", ref.Kind, ref.Name, sentence(said))}
 	}
 	return verdict{}
@@ -98,10 +99,10 @@ func (q *inquiry) order(request *unstructured.Unstructured) verdict {
 		return verdict{}
 	}
 	order := orders[0]
-	state, reason := inputs.TextAt(order, "status", "state"), q.Redactor.Redact(inputs.TextAt(order, "status", "reason"))
+	state, reason := inputs.TextAt(order, "status", "state"), redaction.Mask(inputs.TextAt(order, "status", "reason"))
 	q.note(opsv1alpha1.ToolObject, name(reference(order)), strings.TrimSpace("state "+cmp.Or(state, "unknown")+" "+reason))
 	for _, challenge := range q.controlled(acmeV1, "Challenge", order) {
-		state, reason := inputs.TextAt(challenge, "status", "state"), q.Redactor.Redact(inputs.TextAt(challenge, "status", "reason"))
+		state, reason := inputs.TextAt(challenge, "status", "state"), redaction.Mask(inputs.TextAt(challenge, "status", "reason"))
 		host, kind := inputs.TextAt(challenge, "spec", "dnsName"), inputs.TextAt(challenge, "spec", "type")
 		q.note(opsv1alpha1.ToolObject, name(reference(challenge)), fmt.Sprintf("%s for %s, state %s: %s", kind, host, cmp.Or(state, "unknown"), reason))
 		if state == "valid" || reason == "" {

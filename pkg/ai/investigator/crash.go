@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -38,11 +39,11 @@ func (q *inquiry) crash(pod *corev1.Pod, ref v1alpha1.ObjectReference, container
 		case "OOMKilled":
 			return verdict{"OutOfMemory", of + " was killed because it ran out of memory: " + limit(pod, container.Name)}
 		case "StartError", "ContainerCannotRun":
-			if said := q.Redactor.Redact(end.Message); said != "" {
+			if said := redaction.Mask(end.Message); said != "" {
 				return verdict{signIn(said, "CannotStart"), of + " could not be started: " + sentence(said)}
 			}
 		case "DeadlineExceeded", "Evicted":
-			return verdict{end.Reason, of + " was ended: " + cmp.Or(sentence(q.Redactor.Redact(pod.Status.Message)), end.Reason)}
+			return verdict{end.Reason, of + " was ended: " + cmp.Or(sentence(redaction.Mask(pod.Status.Message)), end.Reason)}
 		}
 	}
 	events := q.events(ref)
@@ -55,7 +56,7 @@ func (q *inquiry) crash(pod *corev1.Pod, ref v1alpha1.ObjectReference, container
 	}
 	log := q.log(pod, container.Name, previous)
 	if end != nil && end.Message != "" { // what it left as its last words
-		log = append(log, lines(q.Redactor.Redact(end.Message))...)
+		log = append(log, lines(redaction.Mask(end.Message))...)
 	}
 	if found, known := tell(log); known {
 		text := fmt.Sprintf("%s ends because %s: it logged %s", of, found.says, quote(found.line))

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -37,7 +38,7 @@ func (q *inquiry) externalSecret(ref v1alpha1.ObjectReference) verdict {
 		texts = append(texts, event.Message)
 	}
 	if ready, has := inputs.ConditionOf(object, "Ready"); has && ready.Status == "False" {
-		texts = append(texts, q.Redactor.Redact(ready.Message))
+		texts = append(texts, redaction.Mask(ready.Message))
 	}
 	for _, text := range texts {
 		if is := asked(text); is != "" {
@@ -87,7 +88,7 @@ func (q *inquiry) store(of *unstructured.Unstructured, named string) verdict {
 	if !has || ready.Status != "False" {
 		return verdict{}
 	}
-	said := q.Redactor.Redact(ready.Message)
+	said := redaction.Mask(ready.Message)
 	for _, event := range q.events(ref) {
 		if signIn(event.Message, "") != "" {
 			said = event.Message

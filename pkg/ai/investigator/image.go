@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	"github.com/srenix/srenix/pkg/analyzers/imagepull"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -45,7 +46,7 @@ func (q *inquiry) image(pod *corev1.Pod, ref v1alpha1.ObjectReference, container
 	case "ErrImageNeverPull":
 		return verdict{imagepull.NeverPulled, begin + "it is not on the node, and its pull policy is Never"}
 	}
-	texts := []string{q.Redactor.Redact(wait.Message)}
+	texts := []string{redaction.Mask(wait.Message)}
 	for _, event := range q.events(ref) {
 		if event.Reason == "Failed" || event.Reason == "InspectFailed" {
 			texts = append(texts, event.Message)

@@ -5,6 +5,7 @@
 // what a person on call would read next, and says in a line what is behind the
 // finding, or that what could be read is not enough. It reads with a closed set of
 // tools, within bounds of reads and time, and writes nothing. It knows no Secrets.
+// What it reads is masked whole, before it is cut.
 package investigator
 
 import (
@@ -21,6 +22,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -51,12 +53,6 @@ const (
 	CauseNoKnownSign = "NoKnownSign"
 )
 
-// Redactor takes out of a text what must not be stored. It is given whole texts,
-// before they are cut, and may be used by several goroutines at a time.
-type Redactor interface {
-	Redact(text string) string
-}
-
 // Logs reads logs of containers.
 type Logs interface {
 	// Tail returns the end of a container's log, or of the one before its last
@@ -80,8 +76,6 @@ type Options struct {
 	Logs   Logs
 	// Hosts is nil where nobody wants hosts to be looked at.
 	Hosts Hosts
-	// Redactor is the package's own mask of what is obviously secret unless set.
-	Redactor Redactor
 	// Clock is the real one unless set.
 	Clock clock.PassiveClock
 }
@@ -92,9 +86,6 @@ type Investigator struct{ options Options }
 
 // New makes one.
 func New(options Options) *Investigator {
-	if options.Redactor == nil {
-		options.Redactor = mask{}
-	}
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
 	}
@@ -158,7 +149,7 @@ func (i *Investigator) Investigate(ctx context.Context, finding *v1alpha1.Findin
 	if !word.MatchString(result.Cause) { // somebody else's
 		result.Cause = "Other"
 	}
-	result.RootCause = strings.TrimRight(line(q.Redactor.Redact(result.RootCause), opsv1alpha1.MaximumRootCause-1), ".") + "."
+	result.RootCause = strings.TrimRight(line(redaction.Mask(result.RootCause), opsv1alpha1.MaximumRootCause-1), ".") + "."
 	return result
 }
 

@@ -335,7 +335,7 @@ func TestALogLeadsNowhereElse(t *testing.T) {
 }
 
 func TestReadsAreCounted(t *testing.T) {
-	q := &inquiry{Options: Options{Redactor: mask{}}, ctx: t.Context(), finding: &v1alpha1.Finding{}}
+	q := &inquiry{ctx: t.Context(), finding: &v1alpha1.Finding{}}
 	made := 0
 	for range MaximumReads + 3 {
 		_ = q.read("it", func(context.Context) error { made++; return nil })
@@ -362,29 +362,6 @@ func TestTheFindingsHashIsOfWhatItSays(t *testing.T) {
 		other := finding.DeepCopy()
 		if change(other); FindingHash(other) == before {
 			t.Errorf("%s does not change its hash", name)
-		}
-	}
-}
-
-func TestMask(t *testing.T) {
-	for text, want := range map[string]string{
-		"password=hunter2 user=app":                                    "password=[masked] user=app",
-		`{"dbPassword": "a b", "user": "app"}`:                         `{"dbPassword": [masked], "user": "app"}`,
-		"DB_PASSWORD: 'x y' next":                                      "DB_PASSWORD: [masked] next",
-		"redis://:p@ss@redis:6379/0":                                   "redis://[masked]@redis:6379/0",
-		"Authorization: Basic YXBwOmh1bnRlcjI=":                        "Authorization: [masked] [masked]",
-		"key AKIAIOSFODNN7EXAMPLE is used":                             "key [masked] is used",
-		"hvs.CAESIJ1234567890 expired":                                 "[masked] expired",
-		"commit 0123456789abcdef0123456789abcdef01234567":              "commit [masked]",
-		"image web@sha256:" + strings.Repeat("ab", 32):                 "image web@sha256:" + strings.Repeat("ab", 32),
-		"open /usr/local/lib/python3.11/site-packages/Django/Core.py":  "open /usr/local/lib/python3.11/site-packages/Django/Core.py",
-		"got dGhpcyBpcyBhIHNlY3JldCB0aGF0IGlzIGxvbmcgZW5vdWdoMTIz":     "got [masked]",
-		"deployment web-7d9c5b8f6d of namespace shop is not available": "deployment web-7d9c5b8f6d of namespace shop is not available",
-		"password authentication failed for user app":                  "password authentication failed for user app",
-		"-----BEGIN EC PRIVATE KEY-----\nabc":                          "[masked]",
-	} {
-		if have := (mask{}).Redact(text); have != want {
-			t.Errorf("%q becomes\n%q, want\n%q", text, have, want)
 		}
 	}
 }

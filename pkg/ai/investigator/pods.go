@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -36,7 +37,7 @@ func (q *inquiry) pod(ref v1alpha1.ObjectReference) verdict {
 		return q.unscheduled(pod, ref)
 	}
 	if is := pod.Status; is.Phase == corev1.PodFailed && is.Reason != "" {
-		said := cmp.Or(sentence(q.Redactor.Redact(is.Message)), "nothing says more")
+		said := cmp.Or(sentence(redaction.Mask(is.Message)), "nothing says more")
 		return verdict{is.Reason, fmt.Sprintf("Pod %s failed (%s): %s", pod.Name, sentence(is.Reason), said)}
 	}
 	container, trouble := worst(pod)
@@ -156,7 +157,7 @@ func conditionOf(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondi
 
 // notCreated goes by what the kubelet says of a container that it cannot create.
 func (q *inquiry) notCreated(pod *corev1.Pod, ref v1alpha1.ObjectReference, container *corev1.ContainerStatus) verdict {
-	said := q.Redactor.Redact(container.State.Waiting.Message)
+	said := redaction.Mask(container.State.Waiting.Message)
 	if said == "" {
 		for _, event := range q.events(ref) {
 			if event.Reason == "Failed" || event.Reason == "FailedPostStartHook" {

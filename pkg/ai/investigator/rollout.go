@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -159,7 +160,7 @@ func (q *inquiry) replicaFailure(ref v1alpha1.ObjectReference) verdict {
 		if condition.Type != appsv1.DeploymentReplicaFailure || condition.Status != corev1.ConditionTrue {
 			continue
 		}
-		said := q.Redactor.Redact(condition.Message)
+		said := redaction.Mask(condition.Message)
 		q.note(opsv1alpha1.ToolObject, name(ref)+" condition ReplicaFailure", said)
 		return verdict{signIn(said, "PodsNotCreated"), fmt.Sprintf("Deployment %s cannot make its pods: %s", deployment.Name, sentence(said))}
 	}

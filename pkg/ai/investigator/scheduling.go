@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -22,7 +23,7 @@ func (q *inquiry) unscheduled(pod *corev1.Pod, ref v1alpha1.ObjectReference) ver
 		if condition.Reason == corev1.PodReasonSchedulingGated {
 			return verdict{"SchedulingGated", fmt.Sprintf("Pod %s is not scheduled, because it has a scheduling gate that nobody has taken away", pod.Name)}
 		}
-		said = q.Redactor.Redact(condition.Message)
+		said = redaction.Mask(condition.Message)
 	}
 	if said == "" {
 		for _, event := range q.events(ref) {

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -75,7 +76,7 @@ func (q *inquiry) note(tool opsv1alpha1.InvestigationTool, source, said string) 
 	if len(q.evidence) >= opsv1alpha1.MaximumEvidence {
 		return
 	}
-	said = q.Redactor.Redact(said)
+	said = redaction.Mask(said)
 	if tool == opsv1alpha1.ToolLog {
 		said = ending(said, opsv1alpha1.MaximumEvidenceText)
 	} else {
@@ -100,7 +101,7 @@ func (q *inquiry) failed(tool opsv1alpha1.InvestigationTool, source string, err 
 		}
 		why := string(apierrors.ReasonForError(err))
 		if why == "" {
-			why = sentence(q.Redactor.Redact(err.Error()))
+			why = sentence(redaction.Mask(err.Error()))
 		}
 		q.note(tool, source, "could not be read: "+why)
 		q.lack(cause, fmt.Sprintf("%s could not be read (%s)", describe(tool, source), why))
@@ -251,7 +252,7 @@ func (q *inquiry) events(ref v1alpha1.ObjectReference) []corev1.Event {
 	var said []string
 	distinct := events[:0]
 	for _, event := range events {
-		event.Message = line(q.Redactor.Redact(event.Message), opsv1alpha1.MaximumEvidenceText)
+		event.Message = line(redaction.Mask(event.Message), opsv1alpha1.MaximumEvidenceText)
 		text := event.Reason + ": " + sentence(event.Message)
 		if !slices.Contains(said, text) {
 			said = append(said, text)
@@ -286,7 +287,7 @@ func (q *inquiry) log(pod *corev1.Pod, container string, previous bool) []string
 		q.failed(opsv1alpha1.ToolLog, source, err)
 		return nil
 	}
-	all := lines(q.Redactor.Redact(text))
+	all := lines(redaction.Mask(text))
 	if len(all) == 0 {
 		q.note(opsv1alpha1.ToolLog, source, "is empty")
 		q.lack(CauseNoKnownSign, fmt.Sprintf("the log of %s is empty", source))
@@ -367,10 +368,8 @@ func cut(text string, most int) string {
 	return text[:end] + more
 }
 
-// plain is a text in valid UTF-8 without control and format characters, and without
-// the sequences that color it.
+// plain is a text in valid UTF-8 without control and format characters.
 func plain(text string) string {
-	text = escapes.ReplaceAllString(strings.ToValidUTF8(text, "?"), "")
 	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):

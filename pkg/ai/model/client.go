@@ -70,6 +70,12 @@ func (r *Record) Spent() Spent {
 	return Spent{At: r.Time, Tokens: r.PromptTokens + r.AnswerTokens}
 }
 
+// Answered tells whether the model had its say, so that it would say no better if it
+// was asked the same again.
+func (r *Record) Answered() bool {
+	return r.AnswerHash != "" || r.Outcome == Empty || r.Outcome == Refused
+}
+
 // Answer is what came of a request.
 type Answer struct {
 	// Text that the model answered; empty if the outcome is not OK.
@@ -139,13 +145,26 @@ func (c *Client) Check(ctx context.Context) error {
 	return &Error{Outcome: Rejected, detail: "the endpoint lists no model " + c.options.Model}
 }
 
+// Most returns the record of a call that uses all it may, and has no outcome: what
+// counts for a call while nobody knows how it ends.
+func (c *Client) Most(request Request) Record {
+	record := c.begin(request)
+	record.PromptTokens, record.AnswerTokens = c.options.PromptTokens*c.options.Attempts, c.options.AnswerTokens*c.options.Attempts
+	record.Estimated = true
+	return record
+}
+
+func (c *Client) begin(request Request) Record {
+	return Record{Time: c.options.Clock.Now(), Model: c.options.Model, PromptVersion: request.PromptVersion, PromptHash: hash(request.System + "\x00" + request.User)}
+}
+
 // Ask asks one question. Every error is an *Error. The answer has a record in any case.
 func (c *Client) Ask(ctx context.Context, request Request) (Answer, error) {
 	messages := []openai.ChatCompletionMessage{
 		{Role: openai.ChatMessageRoleSystem, Content: request.System},
 		{Role: openai.ChatMessageRoleUser, Content: request.User},
 	}
-	record := Record{Time: c.options.Clock.Now(), Model: c.options.Model, PromptVersion: request.PromptVersion, PromptHash: hash(request.System + "\x00" + request.User)}
+	record := c.begin(request)
 	text, err := c.ask(ctx, messages, &record)
 	if text != "" {
 		record.AnswerHash = hash(text)

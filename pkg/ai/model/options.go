@@ -62,6 +62,14 @@ type Options struct {
 	Registerer prometheus.Registerer
 }
 
+// Standard returns the numbers that hold where none are given.
+func Standard() Options {
+	var o Options
+	o.complete()
+	o.Clock, o.Registerer = nil, nil
+	return o
+}
+
 // complete fills in the standards.
 func (o *Options) complete() {
 	o.Timeout = cmp.Or(o.Timeout, 30*time.Second)

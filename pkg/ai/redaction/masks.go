@@ -6,6 +6,7 @@ package redaction
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -31,6 +32,9 @@ type rule struct {
 	// unless spares what matches and is harmless; nil spares nothing. It is given the
 	// whole text and the place of the match.
 	unless func(text string, start, end int) bool
+	// identifying tells that it says something of the cluster, and nothing that is
+	// secret to its people.
+	identifying bool
 }
 
 const (
@@ -42,6 +46,9 @@ const (
 	// the next space or quote.
 	value = `(?:"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?|` + "`[^`\n]*`?" + `|\\["'](?:[^"'\\\n]|\\\\\\["']|\\\\|\\[^"'\\\n])*(?:\\["'])?|\\{2,}["'][^"'\n]*["']?|(?:[^\s"'\\` + "`" + `]|\\[^"'nrt\s\\]|\\\\[^"'])+)`
 )
+
+// uuids are identifiers by RFC 9562.
+var uuids = regexp.MustCompile(`[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}`)
 
 var rules = []rule{
 	{pattern: regexp.MustCompile(`(?s)-----BEGIN [A-Za-z0-9 ]*-----.*?(?:-----END [A-Za-z0-9 ]*-----|\z)`), mask: maskKey},
@@ -68,24 +75,24 @@ var rules = []rule{
 	{pattern: regexp.MustCompile(`(?i)name` + quotes + `?\s*:\s*` + quotes + `?[A-Za-z0-9_.-]*(?:` + secretWord + `|key)[A-Za-z0-9_.-]*` + quotes + `?[\s,]+` + quotes + `?value` + quotes + `?\s*:\s*(` + value + `)`), mask: maskSecret},
 	{pattern: regexp.MustCompile(`(?i)(?:password|passphrase|passcode|token)\s+(?:is|was)\s+(` + value + `)`), mask: maskSecret, unless: plainWord},
 	{pattern: regexp.MustCompile(`(?i)(?:identified\s+by|pass(?:word|phrase|code))\s+(` + quotes + `[^"'` + "`" + `\n]+` + quotes + `)`), mask: maskSecret},
-	{pattern: regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+`), mask: maskEmail},
+	{pattern: regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+`), mask: maskEmail, identifying: true},
 	// Addresses: IPv4 with dots, also defanged or escaped, and as part of the name of a
 	// node; IPv6 (RFC 4291, section 2.2); those of hardware; names of reverse look-ups.
-	{pattern: regexp.MustCompile(`[0-9]+(?:\\*\[?\.\]?[0-9]+){3,}`), mask: maskAddress},
-	{pattern: regexp.MustCompile(`[0-9]{1,3}(?:[-_][0-9]{1,3}){3,}`), mask: maskAddress},
-	{pattern: regexp.MustCompile(`[0-9A-Fa-f:]*::[0-9A-Fa-f:]*(?:[0-9]*(?:\.[0-9]+){3})?(?:%[0-9A-Za-z._-]+)?`), mask: maskAddress, unless: noAddress},
-	{pattern: regexp.MustCompile(`(?:[0-9A-Fa-f]+:){7,}[0-9A-Fa-f]*(?:%[0-9A-Za-z._-]+)?`), mask: maskAddress},
-	{pattern: regexp.MustCompile(`(?:[0-9A-Fa-f]{1,4}:){6}[0-9]+(?:\.[0-9]+){3}`), mask: maskAddress},
-	{pattern: regexp.MustCompile(`(?:[0-9A-Fa-f]{2}[:-]){5,}[0-9A-Fa-f]{2}`), mask: maskAddress},
-	{pattern: regexp.MustCompile(`(?:[0-9A-Fa-f]\.){8,}[0-9A-Fa-f]?`), mask: maskAddress},
+	{pattern: regexp.MustCompile(`[0-9]+(?:\\*\[?\.\]?[0-9]+){3,}`), mask: maskAddress, identifying: true},
+	{pattern: regexp.MustCompile(`[0-9]{1,3}(?:[-_][0-9]{1,3}){3,}`), mask: maskAddress, identifying: true},
+	{pattern: regexp.MustCompile(`[0-9A-Fa-f:]*::[0-9A-Fa-f:]*(?:[0-9]*(?:\.[0-9]+){3})?(?:%[0-9A-Za-z._-]+)?`), mask: maskAddress, unless: noAddress, identifying: true},
+	{pattern: regexp.MustCompile(`(?:[0-9A-Fa-f]+:){7,}[0-9A-Fa-f]*(?:%[0-9A-Za-z._-]+)?`), mask: maskAddress, identifying: true},
+	{pattern: regexp.MustCompile(`(?:[0-9A-Fa-f]{1,4}:){6}[0-9]+(?:\.[0-9]+){3}`), mask: maskAddress, identifying: true},
+	{pattern: regexp.MustCompile(`(?:[0-9A-Fa-f]{2}[:-]){5,}[0-9A-Fa-f]{2}`), mask: maskAddress, identifying: true},
+	{pattern: regexp.MustCompile(`(?:[0-9A-Fa-f]\.){8,}[0-9A-Fa-f]?`), mask: maskAddress, identifying: true},
 	// Hashes, identifiers and everything that looks random.
-	{pattern: regexp.MustCompile(`[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}`), mask: maskHash},
+	{pattern: uuids, mask: maskHash, identifying: true},
 	{pattern: regexp.MustCompile(`[0-9A-Fa-f]{16,}`), mask: maskHash},
 	{pattern: regexp.MustCompile(`[A-Za-z0-9+/_-]{12,}=*`), mask: maskToken, unless: words},
 }
 
 // findSecrets returns what is to be masked, rule by rule, with overlaps.
-func findSecrets(text string) []span {
+func findSecrets(text string, rules []rule) []span {
 	var spans []span
 	for _, rule := range rules {
 		for _, match := range rule.pattern.FindAllStringSubmatchIndex(text, -1) {
@@ -99,6 +106,18 @@ func findSecrets(text string) []span {
 		}
 	}
 	return spans
+}
+
+// digests are hashes that say what of (as in OCI's image-spec, descriptor.md). Images
+// are found by them.
+var digests = regexp.MustCompile(`sha(?:256|512):[0-9a-f]{32,}`)
+
+// withoutDigests leaves out what lies within a digest, after the name of its hash.
+func withoutDigests(text string, spans []span) []span {
+	all := digests.FindAllStringIndex(text, -1)
+	return slices.DeleteFunc(spans, func(found span) bool {
+		return slices.ContainsFunc(all, func(digest []int) bool { return digest[0] < found.start && found.end <= digest[1] })
+	})
 }
 
 // imageDigest tells whether what looks like a user and a password is an image with a
@@ -157,8 +176,9 @@ func speakable(part string) bool {
 
 // words tells whether a run of letters and digits is made of words, and so is no key.
 // A run that is short may be anything, unless it has upper case, lower case and digits.
+// A UUID in it counts for none: a rule of its own is for that.
 func words(text string, start, end int) bool {
-	run := strings.TrimSuffix(text[start:end], "=")
+	run := uuids.ReplaceAllString(strings.TrimSuffix(text[start:end], "="), "")
 	mixed := strings.ContainsFunc(run, unicode.IsUpper) && strings.ContainsFunc(run, unicode.IsLower) && strings.ContainsFunc(run, unicode.IsDigit)
 	if len(run) < 16 && !mixed {
 		return true

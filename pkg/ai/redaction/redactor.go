@@ -50,9 +50,7 @@ func New(key []byte, names []Name) (*Redactor, error) {
 		return nil, fmt.Errorf("the key for pseudonyms has %d bytes: give it %d random ones or more", len(key), shortestKey)
 	}
 	r := &Redactor{key: slices.Clone(key), names: &trie{}, atoms: &trie{}}
-	for _, mask := range masks {
-		r.atoms.add(mask, mask)
-	}
+	addMasks(r.atoms)
 	for _, name := range withCut(names) {
 		text := normalize(name.Text)
 		if text == "" || r.names.has(text) {
@@ -66,6 +64,12 @@ func New(key []byte, names []Name) (*Redactor, error) {
 		r.atoms.add(pseudonym, name.Text)
 	}
 	return r, nil
+}
+
+func addMasks(atoms *trie) {
+	for _, mask := range masks {
+		atoms.add(mask, mask)
+	}
 }
 
 // withCut adds the beginnings of long names. Kubernetes cuts what it derives names from
@@ -101,9 +105,12 @@ func (r *Redactor) pseudonym(kind, text string) string {
 // Redact masks and replaces all that must not leave, and brings the text into one
 // spelling: valid UTF-8 in compatibility composition (NFKC), without control
 // characters but tabs and newlines, and without escapes of plain characters.
-func (r *Redactor) Redact(text string) string {
+func (r *Redactor) Redact(text string) string { return settled(text, r.atoms, r.pass) }
+
+// settled applies a function between atoms until it changes nothing any more.
+func settled(text string, atoms *trie, pass func(string) string) string {
 	for {
-		next := r.between(text, r.pass)
+		next := between(text, atoms, pass)
 		if next == text {
 			return text
 		}
@@ -112,10 +119,10 @@ func (r *Redactor) Redact(text string) string {
 }
 
 // between applies a function to what lies between words that redaction has made.
-func (r *Redactor) between(text string, apply func(string) string) string {
+func between(text string, atoms *trie, apply func(string) string) string {
 	var out strings.Builder
 	at := 0
-	for _, span := range r.atoms.find(text) {
+	for _, span := range atoms.find(text) {
 		out.WriteString(apply(text[at:span.start]))
 		out.WriteString(text[span.start:span.end])
 		at = span.end
@@ -140,7 +147,7 @@ func replace(text string, spans []span) string {
 // pass redacts what it can see at once. Where a name goes, another pass may see more.
 func (r *Redactor) pass(text string) string {
 	text = normalize(text)
-	return replace(text, merge(r.names.find(text), findSecrets(text)))
+	return replace(text, merge(r.names.find(text), findSecrets(text, rules)))
 }
 
 // Restore puts names back where their pseudonyms stand, whatever the case that a model
@@ -151,7 +158,7 @@ func (r *Redactor) Restore(text string) string { return replace(text, r.atoms.fi
 // of this Redactor, as when a model makes one up.
 func (r *Redactor) Foreign(text string) bool {
 	foreign := false
-	r.between(text, func(text string) string {
+	between(text, r.atoms, func(text string) string {
 		foreign = foreign || pseudonyms.MatchString(text)
 		return text
 	})

@@ -76,6 +76,8 @@ type FindingSpec struct {
 type FindingStatus struct {
 	// narrative tells what happened in a few sentences; written by a model where one is configured.
 	Narrative string
+	// lookAt are objects that the model would look at, as KIND/NAME, in its order.
+	LookAt []string
 	// investigation is the name of the investigation in ops.srenix.io.
 	Investigation string
 	// rootCause says in a line what is behind the finding, as the investigation found

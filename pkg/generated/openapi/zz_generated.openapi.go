@@ -581,6 +581,25 @@ func schema_pkg_apis_srenix_v1alpha1_FindingStatus(ref common.ReferenceCallback)
 							Format:      "",
 						},
 					},
+					"lookAt": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "lookAt are objects that the model would look at, as KIND/NAME, in its order.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
 					"investigation": {
 						SchemaProps: spec.SchemaProps{
 							Description: "investigation is the name of the investigation in ops.srenix.io.",

@@ -109,6 +109,8 @@ type AuditIntent struct {
 }
 
 // AuditEventSpec is one link of the chain.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.modelCall) == (self.type == 'ModelCalled')",message="modelCall is that of an event of type ModelCalled"
 type AuditEventSpec struct {
 	// index counts from 0; the object's name is the index, zero-padded to 20 digits.
 	// +kubebuilder:validation:Minimum=0
@@ -127,6 +129,9 @@ type AuditEventSpec struct {
 	// intent is what is about to be written, in an event of type ActionIntended.
 	// +optional
 	Intent *AuditIntent `json:"intent,omitempty"`
+	// modelCall is what a model was asked, in an event of type ModelCalled.
+	// +optional
+	ModelCall *ModelCall `json:"modelCall,omitempty"`
 	// message tells it in a sentence.
 	// +optional
 	Message string `json:"message,omitempty"`

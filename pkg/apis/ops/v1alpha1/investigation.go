@@ -10,6 +10,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
 // InvestigatedFinding names the finding that is looked into, in the namespace of
@@ -82,7 +84,62 @@ const (
 	MaximumEvidence     = 16
 	MaximumEvidenceText = 1024
 	MaximumRootCause    = 512
+	// MaximumCalls is how many calls of a model there are at most within an hour.
+	MaximumCalls = 16
 )
+
+// OutcomeInterrupted is that of a call whose program ended first. What it used is not
+// known, so that the most that it may have used counts.
+const OutcomeInterrupted = "Interrupted"
+
+// ModelCall is one call of a model. Neither the prompt nor the answer is kept.
+type ModelCall struct {
+	// id is a UUID, by which the audit event of the call is found.
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`
+	ID string `json:"id"`
+	// by is on whose behalf: who asked for the investigation, or system:srenix.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	By string `json:"by"`
+	// at is when it began.
+	At metav1.Time `json:"at"`
+	// model as the endpoint was asked for it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Model string `json:"model"`
+	// prompt is the version of the prompt, as "narrate/1".
+	// +kubebuilder:validation:Pattern=`^[a-z]+/[0-9]+$`
+	// +kubebuilder:validation:MaxLength=63
+	Prompt string `json:"prompt"`
+	// promptHash is "sha256:" and the SHA-256 of what the model was told, in hexadecimal.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
+	PromptHash string `json:"promptHash,omitempty"`
+	// answerHash is that of what it answered; empty if that was nothing.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
+	AnswerHash string `json:"answerHash,omitempty"`
+	// promptTokens are what the prompt used, in all attempts. While the call is under
+	// way, promptTokens and answerTokens are the most that it may use.
+	// +kubebuilder:validation:Minimum=0
+	PromptTokens int64 `json:"promptTokens"`
+	// answerTokens are what the answers used.
+	// +kubebuilder:validation:Minimum=0
+	AnswerTokens int64 `json:"answerTokens"`
+	// estimated tells that the endpoint did not say so of each attempt.
+	// +optional
+	Estimated bool `json:"estimated,omitempty"`
+	// attempts are the requests that were sent; 0 of a call that was not made, as because
+	// the budget was used up.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Attempts int32 `json:"attempts,omitempty"`
+	// outcome is OK, or a CamelCase word for why there was no answer that is of use;
+	// empty while the call is under way.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z0-9]{0,63}$`
+	Outcome string `json:"outcome,omitempty"`
+}
 
 // Evidence is one thing that was read, and what it said.
 type Evidence struct {
@@ -129,6 +186,33 @@ const (
 	ReasonInsufficientData = "InsufficientData"
 )
 
+// ChosenFix is which fixer a model would have mend a finding.
+type ChosenFix struct {
+	// fixer is its name; empty if the model chose none, or is not believed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9-]*$`
+	Fixer string `json:"fixer,omitempty"`
+	// quarantined tells that the model chose something else when the texts from the
+	// cluster were scrambled. Nothing is proposed because of either.
+	// +optional
+	Quarantined bool `json:"quarantined,omitempty"`
+	// answered and control are what it chose in quarantine, with the texts and with
+	// them scrambled: the name of a fixer, "none", or nothing for what was no choice.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9-]*$`
+	Answered string `json:"answered,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9-]*$`
+	Control string `json:"control,omitempty"`
+	// hash is the SHA-256, in hexadecimal, of what the model was asked. The same is not
+	// asked again.
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	Hash string `json:"hash"`
+}
+
 // InvestigationStatus is what came out.
 type InvestigationStatus struct {
 	// conditions: Completed and FindingStands.
@@ -172,6 +256,32 @@ type InvestigationStatus struct {
 	// +optional
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
 	EvidenceHash string `json:"evidenceHash,omitempty"`
+	// narrative tells in two to four sentences what happened, why it matters and what
+	// the likely cause is, as a model says. It decides nothing.
+	// +optional
+	// +kubebuilder:validation:MaxLength=500
+	Narrative string `json:"narrative,omitempty"`
+	// lookAt are objects of the finding that the model would look at, in its order.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=5
+	LookAt []srenix.ObjectReference `json:"lookAt,omitempty"`
+	// narratedHash is the SHA-256, in hexadecimal, of what a model was asked to narrate
+	// and has answered about, whether its answer was of use or not. The same is not
+	// asked again.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	NarratedHash string `json:"narratedHash,omitempty"`
+	// fix is which fixer a model would have mend the finding.
+	// +optional
+	Fix *ChosenFix `json:"fix,omitempty"`
+	// calls of a model are those of the last hour at least, in their order. The API
+	// server appends each to the audit chain once it is over.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=16
+	Calls []ModelCall `json:"calls,omitempty"`
 	// runbook is a draft that two people have to approve before it is released.
 	// Whoever may read investigations reads it; srenix gives that right to nobody
 	// but its own programs.

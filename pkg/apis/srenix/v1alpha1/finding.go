@@ -90,6 +90,10 @@ type FindingStatus struct {
 	// narrative tells what happened in a few sentences; written by a model where one is configured.
 	// +optional
 	Narrative string `json:"narrative,omitempty"`
+	// lookAt are objects that the model would look at, as KIND/NAME, in its order.
+	// +optional
+	// +listType=atomic
+	LookAt []string `json:"lookAt,omitempty"`
 	// investigation is the name of the investigation in ops.srenix.io.
 	// +optional
 	Investigation string `json:"investigation,omitempty"`

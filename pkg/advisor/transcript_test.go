@@ -1,0 +1,72 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package advisor
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sashabaranov/go-openai"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+)
+
+// docs/reasoning.md shows what a model is told and answers, as it is here.
+func TestTheTranscriptIsThatOfItsPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reasoning.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	finding := newFinding("crash", srenix.SeverityCritical)
+	finding.Spec.Subject = srenix.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "web"}
+	finding.Spec.Related = []srenix.RelatedObject{{ObjectReference: srenix.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "web-7d9c5-abcde"}, Relation: "pod that is in trouble"}}
+	finding.Spec.Message = "Container app of Deployment web ends again and again. Container app of pod web-7d9c5-abcde ended with exit code 2."
+	n := newNarrated(t, nil, finding)
+	n.questions = []question{narration, choice}
+	n.restartAll()
+	n.result.RootCause = `Container app of Pod web-7d9c5-abcde ends because a host's name cannot be resolved: it logged "panic: dial tcp: lookup db on 10.0.0.10:53: no such host". There is no Service db in namespace shop.`
+	n.result.Evidence = nil
+	for _, read := range [][3]string{
+		{"Object", "Pod/web-7d9c5-abcde", "phase Running; container app waits (CrashLoopBackOff), and before ended with exit code 2 (Error)"},
+		{"Events", "Pod/web-7d9c5-abcde", "no warnings"},
+		{"Log", "Pod/web-7d9c5-abcde container app before its last restart", "starting with DB_PASSWORD=[secret]\npanic: dial tcp: lookup db on 10.0.0.10:53: no such host"},
+		{"Object", "Service/db", "does not exist"},
+	} {
+		n.result.Evidence = append(n.result.Evidence, opsv1alpha1.Evidence{Tool: opsv1alpha1.InvestigationTool(read[0]), Source: read[1], Said: read[2], At: metav1.NewTime(begin)})
+	}
+	var answers []string
+	n.server.Reply(func(request openai.ChatCompletionRequest) string {
+		answer := `{"fixer":"none"}`
+		if asked := request.Messages[1].Content; !strings.Contains(asked, "\nfixers:\n") {
+			subject := strings.Fields(asked[strings.Index(asked, "- Deployment "):])[2]
+			answer = `{"narrative":"The pods of ` + subject + ` end as soon as they look for their database, for the Service that they ask for does not exist. Nobody is served meanwhile. The Service was likely deleted or renamed.","related":["` + subject + `"]}`
+		}
+		answers = append(answers, answer)
+		return answer
+	})
+	n.reconcile("crash")
+	for range 3 {
+		n.narrate(finding)
+	}
+	n.asked(3)
+	status := n.stored(finding).Status
+	shown := append([]string{status.Narrative}, answers...)
+	told := func(nth int) string { return n.server.Requests()[nth].Chat.Messages[1].Content }
+	// Of the second question and its control, what is other than in the first.
+	const last = " ends\n"
+	shown = append(shown, told(0), told(1)[strings.Index(told(1), "fixers:"):strings.Index(told(1), "data ")],
+		told(2)[strings.Index(told(2), "data "):strings.Index(told(2), last)+len(last)])
+	for _, text := range shown {
+		if !strings.Contains(unwrapped(string(page)), unwrapped(text)) {
+			t.Errorf("docs/reasoning.md does not show\n%s", text)
+		}
+	}
+}
+
+// unwrapped is a text whatever its lines are wrapped at.
+func unwrapped(text string) string { return strings.Join(strings.Fields(text), " ") }
