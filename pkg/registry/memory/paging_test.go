@@ -71,7 +71,14 @@ func TestPagesOfReplicasMakeOneList(t *testing.T) {
 		put(t, r.stores[1], finding(fmt.Sprint(6-i), "1", "other"))
 	}
 	for i := range 7 {
-		put(t, r.stores[1], finding(fmt.Sprint(i), "1", "same"))
+		f := finding(fmt.Sprint(i), "1", "same")
+		if i == 3 {
+			if err := r.stores[1].Remove(f); err != nil {
+				t.Fatal(err)
+			}
+			f.ResourceVersion = "7"
+		}
+		put(t, r.stores[1], f)
 	}
 	r.put(t, finding("gone", "1", ""))
 	for _, store := range r.stores {
