@@ -4,6 +4,7 @@
 package memory
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -233,6 +234,33 @@ func said(items []srenix.Finding) (text string) {
 		text += fmt.Sprint(item.Name, " ", item.UID, " ", item.Spec.Message, "; ")
 	}
 	return text
+}
+
+// TestATokenOfAVersionThatTwoReplicasGaveOut is of the rare chance that they did.
+func TestATokenOfAVersionThatTwoReplicasGaveOut(t *testing.T) {
+	store := NewStore(srenix.Resource("findings"), key, nil, testingclock.NewFakePassiveClock(time.Now()))
+	put(t, store, finding("a", "1", ""))
+	put(t, store, finding("b", "1", ""))
+	had, _ := store.contents.at(store.version - 1)
+	for name, test := range map[string]struct {
+		of   content
+		want uint64 // 0 if it is expired
+	}{
+		"with what it had before":          {had, store.version - 1},
+		"with what only the other one had": {content{1}, 0},
+	} {
+		token, err := continuation{
+			APIVersion: "meta.k8s.io/v1", ResourceVersion: int64(store.version), Start: "ns/a\x00", Content: hex.EncodeToString(test.of[:]),
+		}.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, err := store.adopt(directory(prefix), token)
+		have, _ := decodeContinuation(own)
+		if uint64(have.ResourceVersion) != test.want || apierrors.IsResourceExpired(err) != (test.want == 0) {
+			t.Errorf("%s it goes on at version %d, want %d; %v", name, have.ResourceVersion, test.want, err)
+		}
+	}
 }
 
 func TestContentsAreKnownForTheLastVersions(t *testing.T) {
