@@ -280,7 +280,8 @@ func TestADefinitionThatKeepsChangingDoesNotKeepItsResourceFromBeingRead(t *test
 				if healthyAfter == 0 || healthyAfter > 5*time.Second {
 					t.Errorf("it was read after %s, want a few seconds", healthyAfter)
 				}
-				if lists, canceled := source.lists.Load(), source.canceled.Load(); lists > test.most || canceled > 0 {
+				// A list may begin in the very moment in which one is asked for, and be given up.
+				if lists, canceled := source.lists.Load(), source.canceled.Load(); lists > test.most || canceled > 1 {
 					t.Errorf("%d lists, of which %d were given up", lists, canceled)
 				}
 			})
