@@ -72,10 +72,10 @@ type Server struct {
 func (c *Config) Complete(ctx context.Context) (*Server, error) {
 	var engine *live.Engine
 	firstObserved := observations.NewStore(observations.Options{
-		Clock:    c.Extra.clock(),
-		Elapsed:  c.Extra.elapsed(),
-		Degraded: func() bool { return degraded(engine) }, // which is asked once it runs
-		Settled:  func() bool { return engine.Settled() },
+		Clock:      c.Extra.clock(),
+		Elapsed:    c.Extra.elapsed(),
+		Unreliable: func() []string { return engine.Unreliable() }, // which is asked once it runs
+		Settled:    func() bool { return engine.Settled() },
 	})
 	if err := legacyregistry.Registerer().Register(firstObserved); err != nil {
 		return nil, fmt.Errorf("registering the metrics of first-observed times: %w", err)
@@ -131,12 +131,6 @@ func newEngine(ctx context.Context, extra *ExtraConfig, memory live.Memory) (*li
 	}
 	source, err = withVault(engine, source, detecting, extra)
 	return engine, source, err
-}
-
-// degraded tells whether some rule cannot be relied on: an input cannot be read, or
-// it fails.
-func degraded(engine *live.Engine) bool {
-	return slices.ContainsFunc(live.List(engine, live.Statuses()), func(s *live.Status) bool { return s.State == live.Degraded })
 }
 
 // newClientScheme returns the scheme of everything that is read from or written to kube-apiserver.

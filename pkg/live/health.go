@@ -126,6 +126,38 @@ func (r *rule) refreshStatus() {
 	c.overwrite(key, old, status)
 }
 
+// Unreliable are the names of the rules whose silence says nothing just now: those that
+// are Degraded, or have no Status yet, and those that read what such a rule writes.
+func (e *Engine) Unreliable() (names []string) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	known := map[*rule]bool{}
+	var unreliable func(r *rule) bool
+	unreliable = func(r *rule) bool {
+		if is, asked := known[r]; asked {
+			return is
+		}
+		is := r.degraded()
+		for _, read := range r.reads {
+			is = is || slices.ContainsFunc(read.producers, unreliable)
+		}
+		known[r] = is
+		return is
+	}
+	for _, r := range e.rules {
+		if unreliable(r) {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+func (r *rule) degraded() bool {
+	r.health.mu.Lock()
+	defer r.health.mu.Unlock()
+	return r.health.last == nil || r.health.last.State == Degraded
+}
+
 // subjectTrouble describes the gravest trouble of any subject.
 func (h *health) subjectTrouble() (reason, message string) {
 	for _, reason := range troubleOrder {

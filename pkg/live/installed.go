@@ -183,7 +183,9 @@ func (in *input) lookAgain() { signal(in.look) }
 
 // followLooks has the reflector start anew for what lookAgain asked for, until ctx
 // ends. What is being listed is listed to its end, since definitions may go on changing.
-func (in *input) followLooks(ctx context.Context) {
+// What is read in another version than the preferred one goes on being read so, unless
+// moves tells that a better one is served.
+func (in *input) followLooks(ctx context.Context, moves func(context.Context) bool) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -202,9 +204,9 @@ func (in *input) followLooks(ctx context.Context) {
 				return
 			case <-listed:
 			}
-			if in.current().state == stateSynced && in.version.Load() == 0 {
-				continue // which is all that could be found
-			}
+		}
+		if in.current().state == stateSynced && (listed != nil || in.version.Load() != 0) && !moves(ctx) {
+			continue
 		}
 		in.startAnew()
 		return

@@ -57,6 +57,19 @@ func (o *observed) served(request func(cache.ListerWatcherWithContext) error) (m
 	return false, err
 }
 
+// moves tells whether the next list would be of another version, which is one that is
+// preferred to that of the last, and is asked for one object only.
+func (o *observed) moves(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, firstPatience)
+	defer cancel()
+	for _, better := range o.versions[:o.input.version.Load()] {
+		if _, err := better.ListWithContext(ctx, metav1.ListOptions{Limit: 1}); !apierrors.IsNotFound(err) {
+			return true // or it cannot be told
+		}
+	}
+	return false
+}
+
 // IsWatchListSemanticsUnSupported is how a Reflector asks whether to stream lists.
 func (o *observed) IsWatchListSemanticsUnSupported() bool { return o.noStreaming }
 
@@ -217,7 +230,7 @@ func (e *Engine) reflectUntil(ctx context.Context, lw *observed, again <-chan st
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { reflector.RunWithContext(ctx) })
-	running.Go(func() { lw.input.followLooks(ctx) })
+	running.Go(func() { lw.input.followLooks(ctx, lw.moves) })
 	select {
 	case <-ctx.Done():
 	case <-again:

@@ -45,7 +45,7 @@ func TestAListDoesNotGoBackInTime(t *testing.T) {
 	f.cluster.NoStreaming = true
 	f.cluster.Set(podResource, pod("ns", "a", nil))
 	f.cluster.Set(configResource, text("ns", "a", "x"))
-	source := &listening{Cluster: f.cluster}
+	source := &listening{Cluster: f.cluster, resource: configResource}
 	livetest.Run(t, f.engine, source)
 	f.settle()
 	f.cluster.Set(configResource, text("ns", "a", "y"))
@@ -60,9 +60,10 @@ func TestAListDoesNotGoBackInTime(t *testing.T) {
 	}
 }
 
-// listening is a cluster that notes how config maps are listed.
+// listening is a cluster that notes how a resource is listed.
 type listening struct {
 	*livetest.Cluster
+	resource schema.GroupVersionResource
 
 	mu    sync.Mutex
 	lists []metav1.ListOptions
@@ -76,7 +77,7 @@ func (l *listening) asked() []metav1.ListOptions {
 
 func (l *listening) ListerWatcher(resource schema.GroupVersionResource, example live.Object) (cache.ListerWatcher, error) {
 	lw, err := l.Cluster.ListerWatcher(resource, example)
-	if resource != configResource || err != nil {
+	if resource != l.resource || err != nil {
 		return lw, err
 	}
 	return &cache.ListWatch{

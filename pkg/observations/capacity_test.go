@@ -42,16 +42,16 @@ func TestWhatNobodyObservesMakesRoom(t *testing.T) {
 	}
 	full, _ := before.merge(nil)
 	s := newStore(clock)
-	s.degraded = func() bool { return true } // so that nothing is forsaken
+	s.unreliable = func() []string { return []string{"rule"} } // so that nothing is forsaken
 	s.learn(full)
 	saw(s, about(fmt.Sprint(capacity-1)), epoch.Add(capacity*time.Second))
 	saw(s, about("new"), clock.Now())
 	merged, left := s.merge(full.data)
-	if _, has := merged.data[keyOf(about("new"))]; !has || left != 0 || len(merged.data) != capacity {
+	if _, has := merged.data[nameOf(about("new"))]; !has || left != 0 || len(merged.data) != capacity {
 		t.Errorf("%d entries, %d left out, the new one among them: %t", len(merged.data), left, has)
 	}
 	for number, want := range map[int]bool{0: false, 1: true, capacity - 1: true} {
-		if _, has := merged.data[keyOf(about(fmt.Sprint(number)))]; has != want {
+		if _, has := merged.data[nameOf(about(fmt.Sprint(number)))]; has != want {
 			t.Errorf("number %d is kept: %t", number, has)
 		}
 	}
@@ -88,7 +88,7 @@ func TestWhatFindsNoRoomIsNotAskedForAgainAndAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range capacity + 7 {
-		if _, ok := stored.Data[keyOf(about(fmt.Sprint(i)))]; ok {
+		if _, ok := stored.Data[nameOf(about(fmt.Sprint(i)))]; ok {
 			s.End(about(fmt.Sprint(i)))
 			break
 		}

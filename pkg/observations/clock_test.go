@@ -33,7 +33,7 @@ func (c *setClock) Since(then time.Time) time.Duration {
 }
 
 func stored(name, at string) map[string]string {
-	return map[string]string{keyOf(about(name)): "2026-01-02T" + at + "Z"}
+	return map[string]string{nameOf(about(name)): "2026-01-02T" + at + "Z"}
 }
 
 func TestAClockThatWasWrongLeavesNoWrongTimes(t *testing.T) {
@@ -53,7 +53,7 @@ func TestAClockThatWasWrongLeavesNoWrongTimes(t *testing.T) {
 			c.Step(10 * time.Second)
 			c.offset = 3 * time.Millisecond // it was not quite right before either
 			s.look()
-			want := map[string]string{keyOf(about("before")): "2026-01-02T12:00:00Z", keyOf(about("while")): "2026-01-02T12:00:10Z"}
+			want := map[string]string{nameOf(about("before")): "2026-01-02T12:00:00Z", nameOf(about("while")): "2026-01-02T12:00:10Z"}
 			reconsidered := s.learn(state{data: data})
 			if len(reconsidered) != 2 {
 				t.Errorf("reconsidered %v, want both", reconsidered)
@@ -169,7 +169,7 @@ func TestReplicasWhoseClocksAreSetConverge(t *testing.T) {
 			}
 		}
 		for name, want := range first {
-			if diff := cmp.Diff(stored(name, want)[keyOf(about(name))], data[keyOf(about(name))]); diff != "" {
+			if diff := cmp.Diff(stored(name, want)[nameOf(about(name))], data[nameOf(about(name))]); diff != "" {
 				t.Fatalf("seed %d: %s is stored (-want +got):\n%s", seed, name, diff)
 			}
 			for i, s := range replicas {

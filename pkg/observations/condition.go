@@ -104,36 +104,39 @@ func (s *Store) retract(key string, wrong, right time.Time) {
 // Synced says that the engine has evaluated everything once. What was stored before
 // and is not observed has ended meanwhile.
 func (s *Store) Synced() {
-	degraded := s.degraded()
+	doubt := s.doubt()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.synced = true
-	if !degraded {
-		s.review()
-	}
+	s.review(doubt)
 }
 
 // look is called every few seconds.
 func (s *Store) look() {
 	// Asked before the lock is held, and in this order: what is known again is queued
 	// before it counts as known.
-	known := !s.degraded() && s.settled()
+	doubt := s.doubt()
+	settled := s.settled()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watchClock()
-	if known && s.synced {
-		s.review()
+	if settled && s.synced {
+		s.review(doubt)
 	}
 }
 
-// review drops what is stored and not observed, once.
-func (s *Store) review() {
-	if s.reviewed || !s.loaded {
-		return
-	}
-	s.reviewed = true
-	for key := range s.orphans {
-		s.end(key)
-		s.markDirty()
+// review drops what was stored before the start and is not observed, unless it is in
+// doubt. What is stored later is another replica's.
+func (s *Store) review(d doubt) {
+	for key := range s.unreviewed {
+		stored, still := s.stored[key]
+		if still && d.covers(stored) {
+			continue
+		}
+		delete(s.unreviewed, key)
+		if still {
+			s.end(key)
+			s.markDirty()
+		}
 	}
 }

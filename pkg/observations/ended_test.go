@@ -22,7 +22,7 @@ func TestWhatEndedIsForgotten(t *testing.T) {
 	data := written(s, nil)
 	s.End(about("a"))
 	data = written(s, data)
-	if diff := cmp.Diff(map[string]string{keyOf(about("b")): "2026-01-02T12:00:00Z"}, data); diff != "" {
+	if diff := cmp.Diff(map[string]string{nameOf(about("b")): "2026-01-02T12:00:00Z"}, data); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
 	saw(s, about("a"), epoch.Add(time.Hour))
@@ -56,7 +56,7 @@ func TestWhatBeganAnewDoesNotGetItsOldStartBack(t *testing.T) {
 			}
 		},
 		"as another replica had noticed it earlier": func(s *Store, _ map[string]string) {
-			s.learn(state{data: map[string]string{keyOf(about("a")): "2026-01-02T11:59:58Z"}, watched: true})
+			s.learn(state{data: map[string]string{nameOf(about("a")): "2026-01-02T11:59:58Z"}, watched: true})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestWhatBeganAnewDoesNotGetItsOldStartBack(t *testing.T) {
 			if got := since(t, s, about("a")); got != "13:00:00" {
 				t.Errorf("recalled since %q", got)
 			}
-			want := map[string]string{keyOf(about("a")): "2026-01-02T13:00:00Z"}
+			want := map[string]string{nameOf(about("a")): "2026-01-02T13:00:00Z"}
 			if diff := cmp.Diff(want, written(s, old)); diff != "" {
 				t.Errorf("stored (-want +got):\n%s", diff)
 			}

@@ -23,7 +23,7 @@ func TestWhatEndedWhileNobodyRanIsNotRecalled(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
 	s := newStore(clock)
 	data := stored("ended", "12:00:00")
-	data[keyOf(about("holds"))] = "2026-01-02T12:00:01Z"
+	data[nameOf(about("holds"))] = "2026-01-02T12:00:01Z"
 	s.learn(state{data: data})
 	clock.Step(time.Minute)
 	saw(s, about("holds"), clock.Now())
@@ -36,7 +36,7 @@ func TestWhatEndedWhileNobodyRanIsNotRecalled(t *testing.T) {
 	clock.Step(time.Minute)
 	saw(s, about("ended"), clock.Now()) // anew
 	want := stored("ended", "12:02:00")
-	want[keyOf(about("holds"))] = "2026-01-02T12:00:01Z"
+	want[nameOf(about("holds"))] = "2026-01-02T12:00:01Z"
 	if diff := cmp.Diff(want, written(s, data)); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
@@ -69,9 +69,19 @@ func TestWhatAnotherReplicaObservesComesBack(t *testing.T) {
 	}
 }
 
+// unless names the rule that the tests' conditions are of, unless all is known.
+func unless(known *bool) func() []string {
+	return func() []string {
+		if *known {
+			return nil
+		}
+		return []string{"rule"}
+	}
+}
+
 func TestNothingIsDroppedWhileItMayHold(t *testing.T) {
 	for name, set := range map[string]func(o *Options, now *bool){
-		"as something cannot be read":              func(o *Options, now *bool) { o.Degraded = func() bool { return !*now } },
+		"as something cannot be read":              func(o *Options, now *bool) { o.Unreliable = unless(now) },
 		"as what can be read is not evaluated yet": func(o *Options, now *bool) { o.Settled = func() bool { return *now } },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,15 +90,15 @@ func TestNothingIsDroppedWhileItMayHold(t *testing.T) {
 			options := Options{Clock: clock}
 			set(&options, &known)
 			s := NewStore(options)
-			degraded := s.degraded
-			if options.Settled != nil { // it was degraded when it was synced
-				s.degraded = func() bool { return true }
+			unreliable := s.unreliable
+			if options.Settled != nil { // it could not be relied on when it was synced
+				s.unreliable = unless(new(bool))
 			}
 			data := stored("a", "12:00:00")
 			s.learn(state{data: data})
 			s.look()
 			s.Synced()
-			s.degraded = degraded
+			s.unreliable = unreliable
 			s.look()
 			if got := since(t, s, about("a")); got != "12:00:00" {
 				t.Errorf("it is recalled since %q", got)
@@ -123,20 +133,22 @@ func TestARunningStoreLooksByItself(t *testing.T) {
 	client := fake.NewClientset(&corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "srenix-system", Name: Name}, Data: stored("a", "12:00:00"),
 	}).CoreV1().ConfigMaps("srenix-system")
-	var degraded atomic.Bool
-	degraded.Store(true)
-	s := NewStore(Options{Clock: clock, Degraded: degraded.Load})
+	var healthy atomic.Bool
+	s := NewStore(Options{Clock: clock, Unreliable: func() []string {
+		is := healthy.Load()
+		return unless(&is)()
+	}})
 	if err := s.Load(t.Context(), client); err != nil {
 		t.Fatal(err)
 	}
 	s.Synced()
 	ctx := t.Context()
 	go func() { _ = s.Run(ctx, client, func(string, live.Key) {}) }()
-	degraded.Store(false)
+	healthy.Store(true)
 	livetest.Eventually(t, "it looks, and what nobody observes is dropped", func() bool {
 		clock.Step(looking)
 		s.mu.Lock()
-		looked := s.reviewed // and not that an hour has passed by this clock
+		looked := len(s.unreviewed) == 0 // and not that an hour has passed by this clock
 		s.mu.Unlock()
 		now, err := client.Get(ctx, Name, metav1.GetOptions{})
 		return looked && err == nil && len(now.Data) == 0

@@ -21,18 +21,17 @@
 // known any more.
 //
 // What is stored and nobody observes may have ended while no replica ran. It is dropped
-// once the first view is complete and all that it is made of can be read, so that a
-// condition that begins anew has a new time. Another replica that does observe it puts
-// it back. While something cannot be read, nobody knows what has ended, and all stays.
+// once the first view is complete and the rule that would observe it can be relied on, so
+// that a condition that begins anew has a new time. Another replica that does observe it
+// puts it back. What a rule would observe that cannot be relied on stays: nobody knows
+// whether it has ended. Each entry names its rule for that, so that one rule that fails
+// for long keeps its own entries and no others.
 package observations
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -42,8 +41,8 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
-// Name of the ConfigMap. Each entry of its data is one condition, by the hash of
-// what identifies it, and an RFC 3339 time.
+// Name of the ConfigMap. Each entry of its data is one condition, by the hashes of its
+// rule and of all that identifies it, and an RFC 3339 time.
 const Name = "srenix-first-observed"
 
 const (
@@ -51,7 +50,7 @@ const (
 	// beyond it are kept in memory only.
 	capacity = 10_000
 	// orphaned is how long an entry stays that this process does not observe, though
-	// no rule is degraded. It may be another replica's.
+	// its rule can be relied on. It may be another replica's.
 	orphaned = time.Hour
 )
 
@@ -59,9 +58,9 @@ const (
 type Options struct {
 	// Clock is required.
 	Clock clock.WithTicker
-	// Degraded tells whether some rule cannot be relied on just now; nil means never.
+	// Unreliable names the rules that cannot be relied on just now; nil means none ever.
 	// What such a rule does not observe may hold all the same.
-	Degraded func() bool
+	Unreliable func() []string
 	// Elapsed is a clock that nobody sets, and that goes on while the machine sleeps;
 	// nil means the monotonic one of Clock, which may not.
 	Elapsed func() time.Duration
@@ -71,12 +70,12 @@ type Options struct {
 
 // Store is a live.Memory. Its methods may be called from any goroutine.
 type Store struct {
-	clock    clock.WithTicker
-	degraded func() bool
-	settled  func() bool
-	elapsed  func() time.Duration // since the start, whatever the time of day is set to
-	dirty    chan struct{}        // has one element if there may be something to write
-	started  time.Time            // with the reading of the monotonic clock
+	clock      clock.WithTicker
+	unreliable func() []string
+	settled    func() bool
+	elapsed    func() time.Duration // since the start, whatever the time of day is set to
+	dirty      chan struct{}        // has one element if there may be something to write
+	started    time.Time            // with the reading of the monotonic clock
 
 	mu sync.Mutex
 	// writes counts attempts to write, by result.
@@ -89,13 +88,15 @@ type Store struct {
 	// ends counts all ends there were.
 	ends int
 	// stored is what the ConfigMap says, as of its resourceVersion.
-	stored  map[string]time.Time
+	stored  map[string]entry
 	version string
 	// orphans are the entries that are not held, with since when that counts.
 	orphans map[string]time.Time
-	// loaded tells that the ConfigMap was read, synced that the first view is complete,
-	// and reviewed that what was stored before it is dropped if nobody observes it.
-	loaded, synced, reviewed bool
+	// loaded tells that the ConfigMap was read, and synced that the first view is complete.
+	loaded, synced bool
+	// unreviewed are the entries that were there when it was read first, until they are
+	// held or dropped.
+	unreviewed map[string]struct{}
 	// offset is how far the time of day was set since the start.
 	offset time.Duration
 	// retracted are times that were written and that the clock has proved wrong.
@@ -117,8 +118,8 @@ var _ live.Memory = &Store{}
 
 // NewStore returns an empty store; Load and Run connect it with the cluster.
 func NewStore(options Options) *Store {
-	if options.Degraded == nil {
-		options.Degraded = func() bool { return false }
+	if options.Unreliable == nil {
+		options.Unreliable = func() []string { return nil }
 	}
 	if options.Settled == nil {
 		options.Settled = func() bool { return true }
@@ -130,21 +131,12 @@ func NewStore(options Options) *Store {
 	atStart := options.Elapsed()
 	return &Store{
 		elapsed: func() time.Duration { return options.Elapsed() - atStart },
-		clock:   options.Clock, degraded: options.Degraded, settled: options.Settled,
+		clock:   options.Clock, unreliable: options.Unreliable, settled: options.Settled,
 		dirty: make(chan struct{}, 1), started: started, retracted: map[string]retraction{},
 		held: map[string]condition{}, ended: map[string]end{},
-		stored: map[string]time.Time{}, orphans: map[string]time.Time{},
+		stored: map[string]entry{}, orphans: map[string]time.Time{}, unreviewed: map[string]struct{}{},
 		writes: map[string]int{},
 	}
-}
-
-// keyLength is in hexadecimal digits: 80 bits, so that two conditions never share one.
-const keyLength = 20
-
-func keyOf(o live.Observation) string {
-	identity := strings.Join([]string{o.Rule, o.Subject.Namespace, o.Subject.Name, string(o.UID), o.ID}, "\x00")
-	sum := sha256.Sum256([]byte(identity))
-	return hex.EncodeToString(sum[:])[:keyLength]
 }
 
 // Recall implements live.Memory.
@@ -161,11 +153,11 @@ func (s *Store) Recall(o live.Observation) (time.Time, bool) {
 
 // remembered is since when a condition holds as far as is stored.
 func (s *Store) remembered(key string) (time.Time, bool) {
-	since, ok := s.stored[key]
-	if !ok || s.over(key, since) || s.retracted[key].has(since) {
+	stored, ok := s.stored[key]
+	if !ok || s.over(key, stored.since) || s.retracted[key].has(stored.since) {
 		return time.Time{}, false
 	}
-	return since, true
+	return stored.since, true
 }
 
 // over tells whether what holds since a time has ended.
@@ -189,6 +181,7 @@ func (s *Store) Begin(sighting live.Sighting) {
 		return
 	}
 	delete(s.orphans, key)
+	delete(s.unreviewed, key)
 	if stored, ok := s.remembered(key); ok && !since.Equal(stored) || !ok && s.takes(key) {
 		s.markDirty() // to write it, or to learn of an earlier time just missed
 	}
@@ -210,7 +203,7 @@ func (s *Store) End(o live.Observation) {
 // end notes that a condition is over by now, stored or not: it may be on its way.
 func (s *Store) end(key string) {
 	at := s.clock.Now()
-	for _, since := range []time.Time{s.since(s.held[key]), s.stored[key]} {
+	for _, since := range []time.Time{s.since(s.held[key]), s.stored[key].since} {
 		if since.After(at) { // by the clock of another replica
 			at = since
 		}
@@ -294,7 +287,14 @@ func (s *Store) learn(now state) []live.Observation {
 			s.markDirty()
 		}
 	}
-	s.loaded = true
+	if !s.loaded {
+		s.loaded = true
+		for key := range s.stored {
+			if _, held := s.held[key]; !held {
+				s.unreviewed[key] = struct{}{}
+			}
+		}
+	}
 	s.noticeOrphans()
 	return changed
 }
@@ -315,42 +315,28 @@ func (s *Store) noticeOrphans() {
 	}
 }
 
-// parse leaves out what is no time: nobody but srenix writes here, and what
-// somebody else wrote is replaced.
-func parse(data map[string]string) map[string]time.Time {
-	stored := make(map[string]time.Time, len(data))
-	for key, text := range data {
-		if since, err := time.Parse(time.RFC3339, text); err == nil && len(key) == keyLength {
-			stored[key] = since.UTC()
-		}
-	}
-	return stored
-}
-
 // merge returns what the ConfigMap should say instead of data, with the ends that
 // this takes into account, and how many conditions found no room.
 func (s *Store) merge(data map[string]string) (merged state, left int) {
-	// Asked before the lock is held: the engine waits for the store at times.
-	degraded := s.degraded()
+	doubt := s.doubt()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watchClock()
-	if degraded {
-		// Nobody can tell what does not hold any more. Their hour begins when all is known.
-		for key := range s.orphans {
-			s.orphans[key] = s.clock.Now()
+	for key := range s.orphans {
+		if doubt.covers(s.stored[key]) {
+			s.orphans[key] = s.clock.Now() // its hour begins when its rule can be relied on
 		}
 	}
 	stored := parse(data)
-	for key, since := range stored {
-		if s.over(key, since) || s.forsaken(key) || s.retracted[key].has(since) {
+	for key, entry := range stored {
+		if s.over(key, entry.since) || s.forsaken(key) || s.retracted[key].has(entry.since) {
 			delete(stored, key)
 		}
 	}
 	spare := s.spare(stored)
 	for key, known := range s.held {
-		since, ok := stored[key]
-		mine := s.since(known)
+		there, ok := stored[key]
+		mine := entry{since: s.since(known), rule: ruleMark(known.Rule)}
 		if !ok && len(stored) >= capacity && len(spare) > 0 {
 			delete(stored, spare[0])
 			spare = spare[1:]
@@ -358,23 +344,22 @@ func (s *Store) merge(data map[string]string) (merged state, left int) {
 		switch {
 		case !ok && len(stored) >= capacity:
 			left++
-		case !ok || mine.Before(since):
+		case !ok || mine.since.Before(there.since):
 			stored[key] = mine
+		default:
+			stored[key] = entry{since: there.since, rule: mine.rule}
 		}
 	}
-	merged = state{data: make(map[string]string, len(stored)), settled: maps.Clone(s.ended), retracted: map[string]int{}}
+	merged = state{data: format(stored), settled: maps.Clone(s.ended), retracted: map[string]int{}}
 	for key, retraction := range s.retracted {
 		merged.retracted[key] = retraction.number
-	}
-	for key, since := range stored {
-		merged.data[key] = since.Format(time.RFC3339)
 	}
 	return merged, left
 }
 
 // spare are the stored entries that nobody here observes, the oldest first: they make
 // room for those that somebody does, should there be none.
-func (s *Store) spare(stored map[string]time.Time) []string {
+func (s *Store) spare(stored map[string]entry) []string {
 	if len(stored)+len(s.held) < capacity {
 		return nil
 	}
@@ -384,7 +369,7 @@ func (s *Store) spare(stored map[string]time.Time) []string {
 			spare = append(spare, key)
 		}
 	}
-	slices.SortFunc(spare, func(a, b string) int { return cmp.Or(stored[a].Compare(stored[b]), cmp.Compare(a, b)) })
+	slices.SortFunc(spare, func(a, b string) int { return cmp.Or(stored[a].since.Compare(stored[b].since), cmp.Compare(a, b)) })
 	return spare
 }
 

@@ -23,6 +23,9 @@ func about(name string) live.Observation {
 	return live.Observation{Rule: "rule", Subject: live.Key{Namespace: "ns", Name: name}, UID: types.UID("uid-" + name), ID: "missing"}
 }
 
+// nameOf is what a condition is stored under.
+func nameOf(o live.Observation) string { return ruleMark(o.Rule) + "." + keyOf(o) }
+
 func newStore(c clock.WithTicker) *Store { return NewStore(Options{Clock: c}) }
 
 // written does what a flush does, against data instead of a ConfigMap.
@@ -144,15 +147,15 @@ func TestAnEntryThatNobodyObservesGoesAfterAnHour(t *testing.T) {
 	}
 	// Whoever does observe it puts it back, as old as it was.
 	data = written(before, data)
-	if diff := cmp.Diff(map[string]string{keyOf(about("a")): "2026-01-02T12:00:00Z"}, data); diff != "" {
+	if diff := cmp.Diff(map[string]string{nameOf(about("a")): "2026-01-02T12:00:00Z"}, data); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
 }
 
-func TestNoEntryGoesWhileARuleIsDegraded(t *testing.T) {
+func TestNoEntryGoesWhileItsRuleCannotBeReliedOn(t *testing.T) {
 	clock := testingclock.NewFakeClock(epoch)
-	degraded := true
-	before, after := newStore(clock), NewStore(Options{Clock: clock, Degraded: func() bool { return degraded }})
+	unreliable := []string{"rule"}
+	before, after := newStore(clock), NewStore(Options{Clock: clock, Unreliable: func() []string { return unreliable }})
 	saw(before, about("a"), epoch)
 	data := written(before, nil)
 	after.learn(state{data: data})
@@ -162,7 +165,7 @@ func TestNoEntryGoesWhileARuleIsDegraded(t *testing.T) {
 			t.Fatalf("it went at %s, when nobody could tell whether it holds", clock.Now())
 		}
 	}
-	degraded = false
+	unreliable = nil
 	clock.Step(orphaned - time.Second)
 	if data = written(after, data); len(data) != 1 {
 		t.Error("it went too early after all was known")
@@ -176,8 +179,8 @@ func TestNoEntryGoesWhileARuleIsDegraded(t *testing.T) {
 func TestWhatIsNoTimeIsReplaced(t *testing.T) {
 	s := newStore(testingclock.NewFakeClock(epoch))
 	saw(s, about("a"), epoch)
-	data := written(s, map[string]string{keyOf(about("a")): "yesterday", "README": "2026-01-02T12:00:00Z", keyOf(about("b")): ""})
-	if diff := cmp.Diff(map[string]string{keyOf(about("a")): "2026-01-02T12:00:00Z"}, data); diff != "" {
+	data := written(s, map[string]string{nameOf(about("a")): "yesterday", "README": "2026-01-02T12:00:00Z", nameOf(about("b")): ""})
+	if diff := cmp.Diff(map[string]string{nameOf(about("a")): "2026-01-02T12:00:00Z"}, data); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
 }
@@ -235,7 +238,7 @@ func TestReplicasConverge(t *testing.T) {
 		want := map[string]string{}
 		for name := range holds {
 			want[name] = since(t, replicas[0], about(name))
-			if stored := data[keyOf(about(name))]; stored != epoch.Format(time.DateOnly)+"T"+want[name]+"Z" {
+			if stored := data[nameOf(about(name))]; stored != epoch.Format(time.DateOnly)+"T"+want[name]+"Z" {
 				t.Fatalf("seed %d: %s is stored as %q, recalled since %q", seed, name, stored, want[name])
 			}
 			for i, s := range replicas {

@@ -161,7 +161,12 @@ func checkGone(t *testing.T, c client, ns, from string) {
 // startReplica starts a second server and returns how to reach it directly.
 func startReplica(t *testing.T) (config *rest.Config, port int) {
 	t.Helper()
-	replica, port, err := srenix.NewReplica(t.Context(), "srenix-apiserver-1")
+	return startNamedReplica(t, "srenix-apiserver-1")
+}
+
+func startNamedReplica(t *testing.T, name string) (config *rest.Config, port int) {
+	t.Helper()
+	replica, port, err := srenix.NewReplica(t.Context(), name)
 	must(t, err)
 	must(t, replica.Start())
 	t.Cleanup(func() {

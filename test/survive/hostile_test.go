@@ -74,8 +74,8 @@ func (s *installation) strange() (undo func(*installation)) {
 	}
 }
 
-// found tells of which hostile Roles and ClusterRoles there are no findings.
-func (s *installation) found(watched *watched) (missing []string) {
+// missing tells of which hostile Roles and ClusterRoles there are no findings.
+func (s *installation) missing(watched *watched) (missing []string) {
 	subjects := watched.subjects()
 	for _, kind := range []string{"Role", "ClusterRole"} {
 		for _, name := range hostile {

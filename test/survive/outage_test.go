@@ -62,8 +62,8 @@ func (s *installation) outage() {
 			if err != nil {
 				return false, err.Error()
 			}
-			failing, rule := gauge(metrics, `live_input_state\{input="pods",state="Failing"\}`), gauge(metrics, `live_rule_degraded\{rule="WorkloadStateDrift/[^"]+"\}`)
-			return failing == 1 && rule == 1, fmt.Sprintf("the metrics say %v of the pods and %v of WorkloadStateDrift", failing, rule)
+			failing, rule := gauge(metrics, `live_input_state\{input="pods",state="Failing"\}`), gauge(metrics, `live_rule_degraded\{rule="WorkloadStateDrift/statefulsets\.apps"\}`)
+			return failing == 1 && rule == 1, fmt.Sprintf("the metrics say %v of the pods and %v of WorkloadStateDrift of StatefulSets", failing, rule)
 		})
 	}
 	if took := time.Since(paused); took < lapse {

@@ -16,20 +16,36 @@ import (
 
 func TestTheServersSurvive(t *testing.T) {
 	s := install(t, harness.Options{Configuration: configuration, Replicas: 2, Upstream: true})
-	s.populate()
-	watched := s.watch()
-	s.eventually("the troubles to be found", func(context.Context) (bool, string) {
-		wide, unready := watched.count("findings", "WildcardVerbs"), watched.count("findings", "OrdinalZeroNotReady")
-		return wide == roles && unready == sets/2, fmt.Sprint(wide, " wide Roles and ", unready, " pods that are not ready")
-	})
-	still, err := harness.NewStill(t.Context(), s.kube, s.client(s.config))
-	must(t, err)
+	watched := s.found()
 	s.burst(changes) // which makes all grow that grows with use, to what is no leak
 	s.served()
 	s.agrees(watched, "fresh-at-first")
 	before, detail, err := s.inUse(t.Context())
 	must(t, err)
 	t.Log("before anything happens ", detail)
+	s.goThrough(watched, changes)
+	s.returns(before)
+}
+
+// found makes what there is to find, and waits until it is found.
+func (s *installation) found() *watched {
+	s.Helper()
+	s.populate()
+	watched := s.watch()
+	s.eventually("the troubles to be found", func(context.Context) (bool, string) {
+		wide, unready := watched.count("findings", "WildcardVerbs"), watched.count("findings", "OrdinalZeroNotReady")
+		return wide == roles && unready == sets/2, fmt.Sprint(wide, " wide Roles and ", unready, " pods that are not ready")
+	})
+	return watched
+}
+
+// goThrough has all happen that servers are to survive, with so many changes at last, and
+// holds them to all after each. It ends the test at the first that they do not.
+func (s *installation) goThrough(watched *watched, changes int) {
+	s.Helper()
+	t := s.T
+	still, err := harness.NewStill(t.Context(), s.kube, s.client(s.config))
+	must(t, err)
 	var undo []func(*installation)
 	for i, fault := range []struct {
 		name   string
@@ -48,7 +64,7 @@ func TestTheServersSurvive(t *testing.T) {
 		{"hostile names", func(s *installation) {
 			undo = append(undo, s.strange())
 			s.eventually("all of them to be found", func(context.Context) (bool, string) {
-				missing := s.found(watched)
+				missing := s.missing(watched)
 				return len(missing) == 0, fmt.Sprintf("%q are missing", missing)
 			})
 		}},
@@ -72,11 +88,10 @@ func TestTheServersSurvive(t *testing.T) {
 		})
 		if t.Failed() {
 			s.keepLogs()
-			return
+			t.FailNow()
 		}
 		t.Logf("%s: %s", fault.name, time.Since(began).Round(100*time.Millisecond))
 	}
-	s.returns(before)
 }
 
 // hang pauses etcd until somebody has noticed.

@@ -80,7 +80,8 @@ func NewRESTOptions(resource string, config *storagebackend.ConfigForResource, c
 // ownVersions keeps resourceVersions that this process has not given out away
 // from the cacher, which would wait for them in silence: they come from another
 // replica. A watch answers 410 Gone, a read that the version is too large, and
-// clients list again.
+// clients list again. The next page of a list can be had from another replica than the
+// one before, if that has had all that was listed as it was.
 type ownVersions struct {
 	*cacher.CacheDelegator
 	store *Store
@@ -116,15 +117,16 @@ func (o *ownVersions) GetList(ctx context.Context, key string, options storage.L
 		return err
 	}
 	if token := options.Predicate.Continue; token != "" && options.Recursive {
-		current, err := o.store.GetCurrentResourceVersion(ctx)
+		own, err := o.store.adopt(directory(key), token)
 		if err != nil {
 			return err
 		}
-		if _, version, err := storage.DecodeContinue(token, directory(key)); err == nil && version > 0 && uint64(version) > current {
-			return expiredList(directory(key), token)
-		}
+		options.Predicate.Continue = own
 	}
-	return o.CacheDelegator.GetList(ctx, key, options, list)
+	if err := o.CacheDelegator.GetList(ctx, key, options, list); err != nil {
+		return err
+	}
+	return o.store.share(list)
 }
 
 func (o *ownVersions) checkMinimum(ctx context.Context, minimum string) error {

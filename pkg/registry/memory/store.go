@@ -49,23 +49,30 @@ type Store struct {
 	newFunc   func() runtime.Object
 	versioner storage.Versioner
 
-	mu      sync.RWMutex
-	version uint64
-	objects map[string]runtime.Object
-	feeds   map[*feed]struct{}
+	initial uint64 // version
+
+	mu       sync.RWMutex
+	version  uint64
+	objects  map[string]runtime.Object
+	hashes   map[string]content // of objects
+	contents contents
+	feeds    map[*feed]struct{}
 }
 
 var _ storage.Interface = &Store{}
 
 // NewStore returns an empty store whose versions begin at the clock's now.
 func NewStore(resource schema.GroupResource, keyFunc func(runtime.Object) (string, error), newFunc func() runtime.Object, c clock.PassiveClock) *Store {
-	return &Store{
+	initial := InitialVersion(c.Now())
+	s := &Store{
 		resource: resource, keyFunc: keyFunc, newFunc: newFunc,
 		versioner: storage.APIObjectVersioner{},
-		version:   InitialVersion(c.Now()),
-		objects:   map[string]runtime.Object{},
-		feeds:     map[*feed]struct{}{},
+		initial:   initial, version: initial,
+		objects: map[string]runtime.Object{}, hashes: map[string]content{},
+		feeds: map[*feed]struct{}{},
 	}
+	s.contents.add(initial, content{})
+	return s
 }
 
 // Put stores object, which the store owns from now on, under the next version.
@@ -73,6 +80,10 @@ func NewStore(resource schema.GroupResource, keyFunc func(runtime.Object) (strin
 // the old one deleted and the new one added.
 func (s *Store) Put(object runtime.Object) error {
 	key, err := s.keyFunc(object)
+	if err != nil {
+		return fmt.Errorf("storing one of %s: %w", s.resource, err)
+	}
+	hash, err := contentOf(key, object)
 	if err != nil {
 		return fmt.Errorf("storing one of %s: %w", s.resource, err)
 	}
@@ -88,8 +99,9 @@ func (s *Store) Put(object runtime.Object) error {
 	if err := s.versioner.UpdateObject(object, s.version+1); err != nil {
 		return fmt.Errorf("setting the resourceVersion of %s %q: %w", s.resource, key, err)
 	}
-	s.version++
 	s.objects[key] = object
+	s.advanceLocked(s.hashes[key].with(hash))
+	s.hashes[key] = hash
 	eventType := watch.Added
 	if exists {
 		eventType = watch.Modified
@@ -119,10 +131,18 @@ func (s *Store) deleteLocked(key string, old runtime.Object) error {
 	if err := s.versioner.UpdateObject(last, s.version+1); err != nil {
 		return fmt.Errorf("setting the resourceVersion of deleted %s %q: %w", s.resource, key, err)
 	}
-	s.version++
 	delete(s.objects, key)
+	s.advanceLocked(s.hashes[key])
+	delete(s.hashes, key)
 	s.sendLocked(watch.Event{Type: watch.Deleted, Object: last})
 	return nil
+}
+
+// advanceLocked goes on to the next version, at which the content differs by a hash.
+func (s *Store) advanceLocked(difference content) {
+	before, _ := s.contents.at(s.version)
+	s.version++
+	s.contents.add(s.version, before.with(difference))
 }
 
 func (s *Store) sendLocked(event watch.Event) {
