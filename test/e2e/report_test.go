@@ -221,10 +221,12 @@ func followReports(t *testing.T, namespace string) {
 	}
 	path := strings.Join([]string{dir, filepath.Dir(controlplane), os.Getenv("PATH")}, string(os.PathListSeparator))
 	for _, text := range scripts {
-		command := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(text[1], "-n shop", "-n "+namespace))
-		command.Dir, command.Env = dir, append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig(), "PATH="+path)
-		if output, err := command.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s%s", err, text[1], output)
-		}
+		// What is about a namespace of another test that is going away cannot be stored.
+		eventually(t, "this to succeed: "+text[1], func(ctx context.Context) (bool, string) {
+			command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(text[1], "-n shop", "-n "+namespace))
+			command.Dir, command.Env = dir, append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig(), "PATH="+path)
+			output, err := command.CombinedOutput()
+			return err == nil, string(output)
+		})
 	}
 }
