@@ -12,8 +12,10 @@ import (
 
 	"github.com/srenix/srenix/pkg/cli"
 	"github.com/srenix/srenix/pkg/cli/audit"
+	"github.com/srenix/srenix/pkg/cli/report"
 	"github.com/srenix/srenix/pkg/cli/runbook"
 	"github.com/srenix/srenix/pkg/cli/status"
+	"github.com/srenix/srenix/pkg/cli/why"
 )
 
 // newCommand returns the root of the command tree.
@@ -30,7 +32,8 @@ to a proposal with "kubectl create approval".`,
 		Args: cli.Subcommand,
 		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
-	command.AddCommand(audit.NewCommand(streams), runbook.NewCommand(streams), status.NewCommand(streams), newVersionCommand(streams))
+	command.AddCommand(audit.NewCommand(streams), report.NewCommand(streams), runbook.NewCommand(streams), status.NewCommand(streams), why.NewCommand(streams),
+		newVersionCommand(streams))
 	return command
 }
 

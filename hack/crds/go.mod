@@ -12,5 +12,6 @@ require (
 	github.com/external-secrets/external-secrets v1.3.2
 	github.com/fluxcd/kustomize-controller v1.6.0
 	github.com/hashicorp/vault v1.21.4
+	github.com/openreports/reports-api v0.2.1
 	sigs.k8s.io/gateway-api v1.4.0
 )

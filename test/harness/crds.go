@@ -29,6 +29,9 @@ var (
 	Flux            = CRDs{"github.com/fluxcd/kustomize-controller", "config/crd/bases"}
 	GatewayAPI      = CRDs{"sigs.k8s.io/gateway-api", "config/crd/standard"}
 
+	// What kubectl srenix report writes for.
+	OpenReports = CRDs{"github.com/openreports/reports-api", "config/crd"}
+
 	// What these projects install beside: Deployments, RBAC, webhooks.
 	ArgoCDInstall        = CRDs{"github.com/argoproj/argo-cd/v3", "manifests"}
 	CloudNativePGInstall = CRDs{"github.com/cloudnative-pg/cloudnative-pg", "releases"}

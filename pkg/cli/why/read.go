@@ -1,0 +1,177 @@
+// Copyright The srenix Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package why
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/cli"
+)
+
+// mostEvents is how many events are told, the newest.
+const mostEvents = 5
+
+// known is what is known of one finding or clusterfinding.
+type known struct {
+	// object is the finding; namespace is empty for a clusterfinding.
+	object          runtime.Object
+	namespace, name string
+	spec            *v1alpha1.FindingSpec
+	status          *v1alpha1.FindingStatus
+
+	proposals []*v1alpha1.Proposal
+	silence   *opsv1alpha1.Silence
+	// events of the subject, the newest first.
+	events []*corev1.Event
+	// unread are the errors of what could not be read, by resource.
+	unread map[string]error
+}
+
+// read finds what the name is of, and then all that belongs to it.
+func (o *Options) read(ctx context.Context) (*known, error) {
+	found, err := o.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found.unread = map[string]error{}
+	for _, name := range found.status.Proposals {
+		proposal, err := o.client.SrenixV1alpha1().Proposals(found.namespace).Get(ctx, name, metav1.GetOptions{})
+		if err == nil {
+			found.proposals = append(found.proposals, proposal)
+		}
+		found.leave(proposals, err)
+	}
+	if name := found.status.SilencedBy; name != "" {
+		silence, err := o.client.OpsV1alpha1().Silences(found.namespace).Get(ctx, name, metav1.GetOptions{})
+		if err == nil {
+			found.silence = silence
+		}
+		found.leave("silences", err)
+	}
+	events, err := o.eventsOf(ctx, &found.spec.Subject)
+	found.events = events
+	found.leave("events", err)
+	return found, nil
+}
+
+// leave notes what could not be read. What has gone meanwhile is not there to be told.
+func (k *known) leave(resource string, err error) {
+	if err != nil && !apierrors.IsNotFound(err) {
+		k.unread[resource] = err
+	}
+}
+
+// find looks for the name among what it may be of.
+func (o *Options) find(ctx context.Context) (*known, error) {
+	var decisive error
+	for i, resource := range o.searched() {
+		found, err := o.get(ctx, resource)
+		if err == nil {
+			return found, nil
+		}
+		// Where the first cannot be read, nobody knows whether it is there. The others are
+		// for convenience.
+		if i == 0 && (!apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)) {
+			decisive = fmt.Errorf("reading %s %q: %w", resource, o.name, err)
+		}
+	}
+	if decisive != nil {
+		return nil, cli.ExplainRead(decisive, "kubectl srenix why NAME", *o.Namespace)
+	}
+	return nil, o.unknown(ctx)
+}
+
+func (o *Options) get(ctx context.Context, resource string) (*known, error) {
+	client := o.client.SrenixV1alpha1()
+	name := o.name
+	switch resource {
+	case clusterFindings:
+		f, err := client.ClusterFindings().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return &known{object: f, name: name, spec: &f.Spec, status: &f.Status}, nil
+	case proposals:
+		proposal, err := client.Proposals(o.namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		name = proposal.Spec.Finding.Name
+	}
+	f, err := client.Findings(o.namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &known{object: f, namespace: o.namespace, name: name, spec: &f.Spec, status: &f.Status}, nil
+}
+
+// eventsOf returns the newest events about an object. Those about an object that is in
+// no namespace are in that called default (client-go, tools/record).
+func (o *Options) eventsOf(ctx context.Context, object *v1alpha1.ObjectReference) ([]*corev1.Event, error) {
+	selector := fields.Set{"involvedObject.kind": object.Kind, "involvedObject.name": object.Name}
+	if object.Namespace != "" && object.UID != "" {
+		// Of a Node, kubelets give the name as the UID.
+		selector["involvedObject.uid"] = string(object.UID)
+	}
+	var events []*corev1.Event
+	err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		options.FieldSelector = selector.String()
+		return o.events.Events(cmp.Or(object.Namespace, metav1.NamespaceDefault)).List(ctx, options)
+	}, func(event *corev1.Event) { events = append(events, event) })
+	slices.SortFunc(events, func(a, b *corev1.Event) int {
+		return cmp.Or(lastSeen(b).Compare(lastSeen(a)), cmp.Compare(a.Name, b.Name))
+	})
+	return events[:min(len(events), mostEvents)], err
+}
+
+// lastSeen is when an event happened last, in whichever of its fields that is.
+func lastSeen(event *corev1.Event) time.Time {
+	switch {
+	case event.Series != nil:
+		return event.Series.LastObservedTime.Time
+	case !event.LastTimestamp.IsZero():
+		return event.LastTimestamp.Time
+	case !event.EventTime.IsZero():
+		return event.EventTime.Time
+	}
+	return event.CreationTimestamp.Time
+}
+
+// objects are the finding first, then its proposals, its silence, and the events of its
+// subject.
+func (k *known) objects() *metav1.List {
+	list := &metav1.List{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "List"}}
+	add := func(object runtime.Object, kind schema.GroupVersionKind) {
+		object.GetObjectKind().SetGroupVersionKind(kind)
+		list.Items = append(list.Items, runtime.RawExtension{Object: object})
+	}
+	kind := "Finding"
+	if k.namespace == "" {
+		kind = "ClusterFinding"
+	}
+	add(k.object, v1alpha1.SchemeGroupVersion.WithKind(kind))
+	for _, proposal := range k.proposals {
+		add(proposal, v1alpha1.SchemeGroupVersion.WithKind("Proposal"))
+	}
+	if k.silence != nil {
+		add(k.silence, opsv1alpha1.SchemeGroupVersion.WithKind("Silence"))
+	}
+	for _, event := range k.events {
+		add(event, corev1.SchemeGroupVersion.WithKind("Event"))
+	}
+	return list
+}
