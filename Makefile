@@ -121,6 +121,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m, or as 1000x)
 test-plane: build controlplane controllers ## Run the tests on local control planes
 	go test -count=1 -timeout 40m ./test/...
 	cd test/chart && go test -count=1 ./install
+	cd test/gitops && go test -count=1 .
 
 SIZE = 1k,10k
 
@@ -139,7 +140,7 @@ verify: lint ## Check formatting, lint, generated files, manifests and licenses
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...
-	for module in hack/controlplane hack/image test/chart; do (cd $$module && ../../$(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
+	for module in hack/controlplane hack/image test/chart test/gitops; do (cd $$module && ../../$(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
 
 $(TOOLS)/golangci-lint: Makefile
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION); the first time takes some minutes" >&2
