@@ -7,6 +7,7 @@ package docs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -97,7 +98,7 @@ func (r *Reader) Do(ctx context.Context, block Block) error {
 			// What is printed tells of success and failure: auth can-i fails to say no.
 			output, err := r.run(ctx, command.line)
 			if !command.printed(output) {
-				return fmt.Errorf("%s: %s printed (%v)\n%s\nwant\n%s", block, command.line, err, output, command.output)
+				return errors.Join(fmt.Errorf("%s: %s printed\n%s\nwant\n%s", block, command.line, output, command.output), err)
 			}
 		}
 	case "yaml":
