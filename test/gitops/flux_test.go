@@ -74,7 +74,11 @@ func newCluster(t *testing.T) *cluster {
 	}
 	c := &cluster{T: t, plane: p}
 	c.kubectl(arguments...)
-	c.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+	// One that has no condition yet is an error to kubectl wait.
+	c.eventually("the definitions to be established", func() (bool, string) {
+		_, stderr, err := p.Kubectl(t.Context(), "wait", "--for=condition=Established", "--timeout=10s", "crd", "--all")
+		return err == nil, stderr
+	})
 	for _, namespace := range []string{"argocd", "flux-system", "shop"} {
 		c.kubectl("create", "namespace", namespace)
 	}
