@@ -8,6 +8,7 @@ BIN := bin
 TOOLS := $(BIN)/tools
 KUBERNETES_VERSION := v1.37.2
 GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
 
 # component-base wants a version that begins like v1.2.3.
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo "v0.0.0-$$(git rev-parse --short HEAD 2>/dev/null || echo dev)")
@@ -120,6 +121,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m, or as 1000x)
 test-plane: build controlplane controllers ## Run the tests on local control planes
 	go test -count=1 -timeout 40m ./test/...
 	cd test/chart && go test -count=1 ./install
+	cd test/gitops && go test -count=1 .
 
 TEAMS = 12
 
@@ -143,21 +145,34 @@ bench-functions: ## Run the benchmarks of the hot functions
 	go test -run '^$$' -bench . -benchmem ./pkg/...
 
 .PHONY: verify
-verify: lint ## Check formatting, lint, generated files and manifests
+verify: lint ## Check formatting, lint, generated files, manifests and licenses
 	hack/verify.sh
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...
-	for module in hack/controlplane hack/image test/chart; do (cd $$module && ../../$(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
+	for module in hack/controlplane hack/image test/chart test/gitops; do (cd $$module && ../../$(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
 
 $(TOOLS)/golangci-lint: Makefile
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION); the first time takes some minutes" >&2
 	@GOBIN=$(abspath $(TOOLS)) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	@touch $@
 
+# Not part of verify: what it says changes with the world and not with the sources.
+VULNDB = https://vuln.go.dev
+
+.PHONY: vulncheck
+vulncheck: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what the programs call (VULNDB=URL for a mirror of the Go vulnerability database)
+	@$(TOOLS)/govulncheck -db $(VULNDB) ./cmd/... || { status=$$?; \
+	  [ $$status = 3 ] || echo "nothing was checked, because govulncheck failed: it needs $(VULNDB); where that is out of reach, give a mirror, VULNDB=file:///PATH or VULNDB=https://HOST" >&2; exit $$status; }
+
+$(TOOLS)/govulncheck: Makefile
+	@echo "building govulncheck $(GOVULNCHECK_VERSION)" >&2
+	@GOBIN=$(abspath $(TOOLS)) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@touch $@
+
 .PHONY: generate
-generate: ## Regenerate code, CRDs, the reader ClusterRole, and what the Helm chart takes from elsewhere
+generate: ## Regenerate code, CRDs, docs/api.md, the reader ClusterRole, and what the Helm chart takes from elsewhere
 	hack/update-codegen.sh
 
 .PHONY: clean

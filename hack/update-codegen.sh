@@ -2,7 +2,7 @@
 # Copyright The srenix Authors.
 # SPDX-License-Identifier: Apache-2.0
 
-# Regenerates every zz_generated file, pkg/generated, the CRDs, and what the Helm
+# Regenerates every zz_generated file, pkg/generated, the CRDs, docs/api.md, and what the Helm
 # chart takes from the kustomize base and from its own values. The generators are
 # pinned in hack/tools/go.mod. `make verify` fails if the result differs from what
 # is committed.
@@ -49,6 +49,10 @@ rm -rf "${clients}/clientset" "${clients}/listers" "${clients}/informers"
 
 echo "generating CRDs" >&2
 "${tools}/controller-gen" crd paths=./pkg/apis/ops/... output:crd:artifacts:config=artifacts/kustomize/base/crds
+
+echo "generating the API reference" >&2
+"${tools}/crd-ref-docs" --log-level ERROR --source-path pkg/apis --config hack/apidocs/config.yaml --templates-dir hack/apidocs \
+  --renderer markdown --output-path docs/api.md
 
 echo "generating the reader ClusterRole" >&2
 role=artifacts/kustomize/base/rbac/apiserver-reader.yaml

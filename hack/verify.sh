@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Fails if anything generated differs from what is committed, if a module file
-# is untidy, or if a shell script does not parse. It changes nothing: the
-# generators run on a copy.
+# is untidy, if something that is linked in has a license that is not allowed, or if
+# a shell script does not parse. It changes nothing: the generators run on a copy.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root="$(pwd)"
@@ -21,9 +21,15 @@ if ! diff -ru --exclude=.git --exclude=bin --exclude=_output --exclude=.controlp
 fi
 
 echo "checking module files" >&2
-for module in . hack/controlplane hack/controllers hack/tools hack/image test/chart; do
+for module in . hack/controlplane hack/controllers hack/tools hack/image test/chart test/gitops; do
   (cd "${module}" && go mod tidy -diff)
 done
+
+echo "checking licenses" >&2
+# Those that a program under Apache-2.0 may be shipped with. Of assembly the tool says
+# that it cannot follow it, which is a warning.
+bin/tools/go-licenses check --allowed_licenses=Apache-2.0,BSD-2-Clause,BSD-3-Clause,ISC,MIT,MPL-2.0 \
+  --legacy_stderr_threshold_behavior=false --stderrthreshold=ERROR ./cmd/...
 
 echo "checking scripts" >&2
 for script in hack/*.sh hack/*/*.sh .ci/run; do bash -n "${script}"; done

@@ -4,16 +4,12 @@
 package catalog
 
 import (
-	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -28,44 +24,7 @@ import (
 // a directory that is the test's own.
 func controller(t *testing.T, directory string, environment []string, program string, arguments ...string) {
 	t.Helper()
-	binary, err := plane.Binary(program)
-	if err != nil {
-		t.Fatalf("%v (make controllers)", err)
-	}
-	command := exec.Command(binary, arguments...)
-	command.Dir = directory
-	command.Env = append(append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig()), environment...)
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	log := &lockedBuffer{}
-	command.Stdout, command.Stderr = log, log
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-		if t.Failed() {
-			t.Logf("the end of %s's log:\n%s", filepath.Base(binary), log.tail())
-		}
-	})
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) tail() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	text := b.String()
-	return text[max(0, len(text)-4000):]
+	harness.Controller(t, srenix.Plane, directory, environment, program, arguments...)
 }
 
 // Flux's kustomize-controller says itself what is wrong with a Kustomization.

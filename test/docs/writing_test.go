@@ -1,7 +1,6 @@
 // Copyright The srenix Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package docs follows the documentation to the letter.
 package docs
 
 import (

@@ -313,6 +313,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	}
 	s.state(installed)
 	s.available()
+	registered := s.registered()
 
 	// The server itself fills in by what it is recognized, and begins the audit chain.
 	apiPort, webhookPort, err := harness.FreePorts()
@@ -342,6 +343,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		}
 		return ""
 	})
+	s.ignoredByGitOps(registered)
 
 	t.Run("an upgrade to the same changes nothing", func(t *testing.T) {
 		service, filledIn := s.registration()

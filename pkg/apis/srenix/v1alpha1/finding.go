@@ -117,6 +117,7 @@ type FindingStatus struct {
 // +genclient
 // +genclient:onlyVerbs=get,list,watch
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
 
 // Finding is trouble with a namespaced subject. It is computed, never stored.
 type Finding struct {
@@ -145,6 +146,7 @@ type FindingList struct {
 // +genclient:nonNamespaced
 // +genclient:onlyVerbs=get,list,watch
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
 
 // ClusterFinding is trouble with a cluster-scoped subject. It is computed, never stored.
 type ClusterFinding struct {
@@ -170,6 +172,7 @@ type ClusterFindingList struct {
 }
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
 
 // FindingInvestigation is posted to findings/NAME/investigate, which has the advisor
 // look into the finding. What comes out is shown in the status of the finding.

@@ -241,6 +241,7 @@ type ProposalStatus struct {
 // +genclient:method=Approve,verb=create,subresource=approve,input=github.com/srenix/srenix/pkg/apis/srenix/v1alpha1.ProposalApproval,result=github.com/srenix/srenix/pkg/apis/srenix/v1alpha1.ProposalApproval
 // +genclient:method=GetRunbook,verb=get,subresource=runbook,result=github.com/srenix/srenix/pkg/apis/srenix/v1alpha1.ProposalRunbook
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
 
 // Proposal is a repair that a person may approve. It is computed, never stored.
 type Proposal struct {
@@ -293,6 +294,7 @@ type TokenRequestStatus struct {
 }
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
 
 // ProposalTokenRequest is posted to proposals/NAME/token; the answer carries the token.
 type ProposalTokenRequest struct {
@@ -350,6 +352,7 @@ type ProposalApprovalStatus struct {
 }
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
 
 // ProposalApproval is posted to proposals/NAME/approve; it ends in a stored Approval.
 type ProposalApproval struct {
@@ -376,6 +379,7 @@ type ProposalRunbookSpec struct {
 }
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+// +kubebuilder:object:root=true
 
 // ProposalRunbook is what proposals/NAME/runbook answers.
 type ProposalRunbook struct {
