@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,17 +35,9 @@ func Report(w io.Writer, err error) {
 			prefix = fmt.Sprintf("Error from server (%s): ", reason)
 		}
 	}
-	fmt.Fprintln(w, plainLines(prefix+err.Error()))
+	fmt.Fprintln(w, PlainLines(prefix+err.Error()))
 	var hint *hinted
 	if errors.As(err, &hint) {
-		fmt.Fprintln(w, plainLines(hint.next))
+		fmt.Fprintln(w, PlainLines(hint.next))
 	}
-}
-
-func plainLines(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	for i := range lines {
-		lines[i] = Plain(lines[i])
-	}
-	return strings.Join(lines, "\n")
 }

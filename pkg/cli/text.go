@@ -28,3 +28,12 @@ func Plain(text string) string {
 	}
 	return out.String()
 }
+
+// PlainLines makes every line of a text plain, and leaves out space around the text.
+func PlainLines(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for i := range lines {
+		lines[i] = Plain(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}

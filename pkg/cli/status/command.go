@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/rest"
@@ -93,7 +92,7 @@ func (o *Options) Complete() error {
 func (o *Options) Run(ctx context.Context) error {
 	summary, err := read(ctx, o.client, *o.Namespace)
 	if err != nil {
-		return explain(err, *o.Namespace)
+		return cli.ExplainRead(err, "kubectl srenix status", *o.Namespace)
 	}
 	if o.Output == outputJSON {
 		encoder := json.NewEncoder(o.Out)
@@ -101,18 +100,5 @@ func (o *Options) Run(ctx context.Context) error {
 		return encoder.Encode(summary)
 	}
 	_, err = fmt.Fprint(o.Out, summary.text())
-	return err
-}
-
-// explain adds to a server's error what to do next.
-func explain(err error, namespace string) error {
-	switch {
-	case apierrors.IsNotFound(err), apierrors.IsServiceUnavailable(err):
-		return cli.WithHint(err, "The API srenix.io/v1alpha1 does not answer: is srenix installed in this cluster? See: kubectl get apiservice v1alpha1.srenix.io")
-	case apierrors.IsForbidden(err) && namespace == "":
-		return cli.WithHint(err, "Look at a namespace that you may view: kubectl srenix status -n NAMESPACE")
-	case apierrors.IsForbidden(err):
-		return cli.WithHint(err, "ClusterRole srenix-viewer gives these rights; it is part of view.")
-	}
 	return err
 }

@@ -15,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/pager"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -91,14 +90,14 @@ func read(ctx context.Context, client versioned.Interface, namespace string) (*s
 			all = append(all, trouble{object.GetNamespace(), object.GetName(), spec.Severity, spec.Reason, spec.Message, spec.Since, status.Proposals})
 		}
 	}
-	err := each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return srenix.Findings(namespace).List(ctx, options)
 	}, func(finding *v1alpha1.Finding) { add(finding, &finding.Spec, &finding.Status) })
 	if err != nil {
 		return nil, fmt.Errorf("listing findings: %w", err)
 	}
 	if namespace == "" {
-		err := each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			return srenix.ClusterFindings().List(ctx, options)
 		}, func(finding *v1alpha1.ClusterFinding) { add(finding, &finding.Spec, &finding.Status) })
 		s.unread("clusterfindings", err)
@@ -110,10 +109,10 @@ func read(ctx context.Context, client versioned.Interface, namespace string) (*s
 	s.Worst = all[:min(len(all), maximumWorst)]
 
 	s.Proposals = map[v1alpha1.ProposalPhase]int{}
-	s.unread("proposals", each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	s.unread("proposals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return srenix.Proposals(namespace).List(ctx, options)
 	}, func(proposal *v1alpha1.Proposal) { s.Proposals[proposal.Status.Phase]++ }))
-	s.unread("approvals", each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	s.unread("approvals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return ops.Approvals(namespace).List(ctx, options)
 	}, func(approval *opsv1alpha1.Approval) {
 		if status := &approval.Status; !status.Phase.Finished() {
@@ -130,14 +129,6 @@ func read(ctx context.Context, client versioned.Interface, namespace string) (*s
 		}
 	}
 	return s, nil
-}
-
-// each reads a list page by page.
-func each[T runtime.Object](ctx context.Context, list func(context.Context, metav1.ListOptions) (runtime.Object, error), do func(T)) error {
-	return pager.New(list).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
-		do(object.(T))
-		return nil
-	})
 }
 
 func (s *summary) unread(resource string, err error) {
