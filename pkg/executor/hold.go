@@ -40,7 +40,7 @@ func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approv
 			kind, open, open.closeCommand())}, nil
 	}
 	if other := atWorkBeside(stored, approval); other != nil {
-		return &hindrance{"TargetBusy", fmt.Sprintf("Approval %s acts on %s %s/%s too, and is not verified yet: it goes on by itself once that is",
+		return &hindrance{"TargetBusy", fmt.Sprintf("Approval %s acts on %s %s/%s too, and is not verified yet: this one goes on by itself once the verification of that one is over, however it ends",
 			other.Name, snapshot.Target.Kind, snapshot.Target.Namespace, snapshot.Target.Name)}, nil
 	}
 	return nil, nil

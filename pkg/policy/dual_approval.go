@@ -28,18 +28,18 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 	for _, record := range others {
 		if record.Decision != v1alpha1.DecisionApprove {
 			return denied(fmt.Sprintf("%s denied this proposal at %s (Approval %s)", record.Approver, instant(record.Time), record.Name),
-				"talk to whoever said no; the denial holds until the finding clears, or what would be done changes, and comes back as a proposal with another digest")
+				"nobody can take that back: it holds until the finding clears, or what would be done changes, and comes back as a proposal with another digest; until then, mend it by hand as the finding says")
 		}
 	}
 	needed, interval := ApproversNeeded(f.Proposal.Spec.ActionKind, f.Config), ApprovalInterval(f.Config)
 	if f.Stage == StageStanding {
-		return awaiting(needed, len(counted(others, interval)))
+		return awaiting(needed, counted(others, interval), interval)
 	}
 	if f.claims == nil {
 		return denied(fmt.Sprintf("it is not known who approves: %v", f.tokenErr), mintAnother)
 	}
 	if needed == 1 {
-		return awaiting(1, 1)
+		return allowed("one approver is enough")
 	}
 	if isServiceAccount(f.claims.Subject) {
 		return denied(fmt.Sprintf("%d distinct people have to approve, and %s is a ServiceAccount: whoever uses it could count twice", needed, f.claims.Subject),
@@ -48,7 +48,7 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 	own := ApprovalRecord{Name: f.ApprovalName, Approver: f.claims.Subject, Decision: v1alpha1.DecisionApprove, Time: f.Now}
 	if f.Stage == StageExecution {
 		own.Time = f.AcceptedAt
-		return awaiting(needed, len(counted(append(slices.Clone(others), own), interval)))
+		return awaiting(needed, counted(append(slices.Clone(others), own), interval), interval)
 	}
 	before := counted(others, interval)
 	for _, record := range before {
@@ -57,20 +57,28 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 		}
 		if free := record.Time.Add(interval); own.Time.Before(free) {
 			return denied(fmt.Sprintf("approvals must be at least %s apart, and %s approved at %s", interval, record.Approver, instant(record.Time)),
-				"approve again from "+instant(free)+" on")
+				"approve again from "+wholeInstant(free)+" on")
 		}
 	}
-	return awaiting(needed, len(before)+1)
+	return awaiting(needed, append(before, own), interval)
 }
 
-func awaiting(needed, have int) v1alpha1.Verdict {
+// awaiting judges by the approvals that count, oldest first. They are not limited in
+// time: they are of one digest, and end with it.
+func awaiting(needed int, have []ApprovalRecord, interval time.Duration) v1alpha1.Verdict {
+	n := len(have)
 	switch {
 	case needed == 1:
 		return allowed("one approver is enough")
-	case have >= needed:
-		return allowed(fmt.Sprintf("%d distinct approvers", have))
+	case n >= needed:
+		return allowed(fmt.Sprintf("%d distinct approvers", n))
 	}
-	return pending(fmt.Sprintf("%d of %d distinct approvers so far", have, needed))
+	message := fmt.Sprintf("%d of %d distinct approvers so far", n, needed)
+	if n > 0 {
+		message += fmt.Sprintf("; that holds while the proposal stays as it is, and another person can approve from %s on",
+			wholeInstant(have[n-1].Time.Add(interval)))
+	}
+	return pending(message)
 }
 
 // isServiceAccount tells whether a user name is that of a ServiceAccount, which is
@@ -112,6 +120,14 @@ func ApprovalInterval(cfg *config.PolicyConfiguration) time.Duration {
 		interval = max(interval, cfg.ApprovalInterval.Duration)
 	}
 	return interval
+}
+
+// wholeInstant is the first whole second that is not before t.
+func wholeInstant(t time.Time) string {
+	if whole := t.Truncate(time.Second); whole.Before(t) {
+		t = whole.Add(time.Second)
+	}
+	return instant(t)
 }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339) }

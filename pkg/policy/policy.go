@@ -175,6 +175,16 @@ type Decision struct {
 	Claims *token.Claims
 }
 
+// Verdict returns what one layer says, or the zero value.
+func (d Decision) Verdict(layer Layer) v1alpha1.Verdict {
+	for _, verdict := range d.Verdicts {
+		if verdict.Layer == string(layer) {
+			return verdict
+		}
+	}
+	return v1alpha1.Verdict{}
+}
+
 // Denials returns the verdicts that deny, layers first.
 func (d Decision) Denials() []v1alpha1.Verdict {
 	var denials []v1alpha1.Verdict

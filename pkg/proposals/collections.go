@@ -67,7 +67,7 @@ var Recorded = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("audite
 		return &opsv1alpha1.AuditEvent{
 			ObjectMeta: metav1.ObjectMeta{Name: in.Name, UID: in.UID, ResourceVersion: in.ResourceVersion, Labels: in.Labels},
 			Spec: opsv1alpha1.AuditEventSpec{
-				Time: in.Spec.Time, Component: in.Spec.Component, Type: in.Spec.Type, References: in.Spec.References,
+				Time: in.Spec.Time, Component: in.Spec.Component, Type: in.Spec.Type, References: in.Spec.References, Message: in.Spec.Message,
 			},
 		}
 	},

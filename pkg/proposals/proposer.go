@@ -148,6 +148,10 @@ func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *
 		condition.LastTransitionTime = decided[n-1].CreationTimestamp
 	}
 	switch {
+	case status.Phase == v1alpha1.ProposalReleased:
+		condition.Status, condition.Message = metav1.ConditionFalse, "its runbook is released: nothing was executed, people follow the text"
+	case status.Phase == v1alpha1.ProposalExecuted:
+		condition.Status, condition.Message = metav1.ConditionFalse, "it was carried out already, and nothing is done twice for a digest"
 	case len(decision.Denials()) > 0:
 		condition.Status, condition.Message = metav1.ConditionFalse, decision.Message()
 	case status.Phase == v1alpha1.ProposalApproved:
@@ -155,8 +159,13 @@ func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *
 		if held := held(decided); held != "" {
 			condition.Message = "it is approved, and waits: " + held
 		}
-	case status.Phase == v1alpha1.ProposalExecuted:
-		condition.Status, condition.Message = metav1.ConditionFalse, "it was carried out already, and nothing is done twice for a digest"
+	case status.Phase == v1alpha1.ProposalAwaitingApproval:
+		condition.Message += "; " + decision.Verdict(policy.DualApproval).Message
+	default:
+		if n := len(status.Approvals); n > 0 && status.Approvals[n-1].Message != "" {
+			last := status.Approvals[n-1]
+			condition.Message += fmt.Sprintf("; nothing was done for the last one, %s: %s", last.Name, last.Message)
+		}
 	}
 	status.Conditions = []metav1.Condition{condition}
 	return status

@@ -31,10 +31,10 @@ func runbooks(view *live.View, finding *v1alpha1.Finding) ([]fix, error) {
 			return nil, fmt.Errorf("taking the digest of the runbook of Investigation %s/%s: %w", investigation.Namespace, investigation.Name, err)
 		}
 		fixes = append(fixes, fix{
-			action: v1alpha1.ActionRunbook, tier: v1alpha1.TierRunbook, source: v1alpha1.SourceLLM,
+			action: v1alpha1.ActionRunbook, tier: v1alpha1.TierRunbook, source: v1alpha1.SourceInvestigation,
 			target:    finding.Spec.Subject,
 			runbook:   &v1alpha1.RunbookReference{Title: draft.Title, Investigation: investigation.Name, Digest: sum},
-			rationale: "No action of srenix mends this. A runbook for people was drafted; nothing executes it, and two people who may approve it have to release it: " + draft.Title,
+			rationale: "No action of srenix mends this. There is a draft of a runbook for people; nothing executes it, and two people who may approve it have to release it: " + draft.Title,
 		})
 	}
 	return fixes, nil
@@ -60,7 +60,7 @@ func RunbookOf(engine *live.Engine, proposal *v1alpha1.Proposal) (*v1alpha1.Prop
 		ObjectMeta: metav1.ObjectMeta{Namespace: proposal.Namespace, Name: proposal.Name},
 		Spec: v1alpha1.ProposalRunbookSpec{
 			Title: draft.Title, Text: draft.Text, Digest: reference.Digest,
-			Released: proposal.Status.Phase == v1alpha1.ProposalExecuted,
+			Released: proposal.Status.Phase == v1alpha1.ProposalReleased,
 		},
 	}, true
 }

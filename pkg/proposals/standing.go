@@ -90,7 +90,7 @@ func phase(kind v1alpha1.ActionKind, decided []*opsv1alpha1.Approval, denied, re
 	case denied:
 		return v1alpha1.ProposalDenied
 	case released:
-		return v1alpha1.ProposalExecuted
+		return v1alpha1.ProposalReleased
 	case in("", opsv1alpha1.PhasePending, opsv1alpha1.PhaseExecuting):
 		return v1alpha1.ProposalApproved
 	case kind != v1alpha1.ActionRunbook && in(opsv1alpha1.PhaseSucceeded):
@@ -123,7 +123,7 @@ func held(decided []*opsv1alpha1.Approval) (why string) {
 }
 
 // maximumSummaries bounds what a proposal shows of its decisions, each of which
-// brings up to a reason's length of somebody's text.
+// brings up to a reason's length of somebody's text, and as much of a message.
 const maximumSummaries = 20
 
 // summaries are the last ones of the stored decisions, and of noes that are not
@@ -134,6 +134,7 @@ func summaries(decided []*opsv1alpha1.Approval, denied []*opsv1alpha1.AuditEvent
 		all = append(all, v1alpha1.ApprovalSummary{
 			Name: approval.Name, Approver: approval.Status.Approver, Decision: string(approval.Spec.Decision),
 			Phase: string(approval.Status.Phase), Time: approval.CreationTimestamp, Reason: approval.Spec.Reason,
+			Message: whyNot(approval),
 		})
 	}
 	for _, event := range denied {
@@ -144,10 +145,32 @@ func summaries(decided []*opsv1alpha1.Approval, denied []*opsv1alpha1.AuditEvent
 		all = append(all, v1alpha1.ApprovalSummary{
 			Name: references.Approval, Approver: references.Approver, Decision: string(v1alpha1.DecisionDeny),
 			Phase: string(opsv1alpha1.PhaseDenied), Time: metav1.NewTime(event.Spec.Time.Truncate(time.Second)),
+			Message: shorten(event.Spec.Message),
 		})
 	}
 	slices.SortStableFunc(all, func(a, b v1alpha1.ApprovalSummary) int { return a.Time.Compare(b.Time.Time) })
 	return all[max(0, len(all)-maximumSummaries):]
+}
+
+// whyNot tells why nothing was done for an approval that is over, or nothing.
+func whyNot(approval *opsv1alpha1.Approval) string {
+	status := &approval.Status
+	if approval.Spec.Decision != v1alpha1.DecisionApprove || !status.Phase.Finished() ||
+		status.Phase == opsv1alpha1.PhaseSucceeded || status.Phase == opsv1alpha1.PhaseReleased {
+		return ""
+	}
+	return shorten(status.Message)
+}
+
+// maximumMessage bounds what a proposal shows of why a decision came to nothing, in
+// characters.
+const maximumMessage = 1024
+
+func shorten(text string) string {
+	if runes := []rune(text); len(runes) > maximumMessage {
+		return string(runes[:maximumMessage]) + "..."
+	}
+	return text
 }
 
 // facts gathers from the view what the policy needs of a standing proposal.

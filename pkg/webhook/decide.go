@@ -151,7 +151,7 @@ func (h *Handlers) repeated(ctx context.Context, d *decision, said *opsv1alpha1.
 // view may be late; a no that the chain has after the release takes nothing back
 // either.
 func isReleased(standing *v1alpha1.Proposal) bool {
-	return standing.Spec.ActionKind == v1alpha1.ActionRunbook && standing.Status.Phase == v1alpha1.ProposalExecuted
+	return standing.Spec.ActionKind == v1alpha1.ActionRunbook && standing.Status.Phase == v1alpha1.ProposalReleased
 }
 
 // tooLate answers a no to what is released. It would change nothing, so it is neither

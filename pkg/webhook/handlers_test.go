@@ -338,7 +338,7 @@ func TestASecondNoIsNeitherRecordedNorStored(t *testing.T) {
 // not another one got into the chain while the view was late.
 func TestANoToAReleasedRunbookIsTooLate(t *testing.T) {
 	w := newWorld(t)
-	w.proposal.Spec.ActionKind, w.proposal.Spec.Tier, w.proposal.Spec.Source = v1alpha1.ActionRunbook, v1alpha1.TierRunbook, v1alpha1.SourceLLM
+	w.proposal.Spec.ActionKind, w.proposal.Spec.Tier, w.proposal.Spec.Source = v1alpha1.ActionRunbook, v1alpha1.TierRunbook, v1alpha1.SourceInvestigation
 	w.proposal.Spec.Runbook = &v1alpha1.RunbookReference{Title: "Unseal", Investigation: "db", Digest: "sha256:" + strings.Repeat("0", 64)}
 	seal(t, w.proposal)
 	no := func() *opsv1alpha1.Approval {
@@ -347,14 +347,14 @@ func TestANoToAReleasedRunbookIsTooLate(t *testing.T) {
 		approval.Spec.Decision = v1alpha1.DecisionDeny
 		return approval
 	}
-	w.proposal.Status.Phase = v1alpha1.ProposalExecuted
+	w.proposal.Status.Phase = v1alpha1.ProposalReleased
 	expectRefused(t, w.review(t, "argocd", no()), http.StatusForbidden, "denial of proposal shop/fix refused: its runbook is released already")
 	expectEvents(t, w)
 	w.proposal.Status.Phase = v1alpha1.ProposalAwaitingApproval
 	if response := w.review(t, "argocd", no()); !response.Allowed {
 		t.Errorf("a no before the release: %s", response.Result.Message)
 	}
-	w.proposal.Status.Phase = v1alpha1.ProposalExecuted
+	w.proposal.Status.Phase = v1alpha1.ProposalReleased
 	expectRefused(t, w.review(t, "argocd", no()), http.StatusForbidden, "its runbook is released already")
 	expectEvents(t, w, opsv1alpha1.AuditDenialRecorded)
 }

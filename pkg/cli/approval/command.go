@@ -85,7 +85,7 @@ func newCommand(options *Options) *cobra.Command {
 func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Proposal, "proposal", o.Proposal, "Name of the proposal, also as proposal/NAME.")
 	flags.StringVar(&o.Reason, "reason", o.Reason, fmt.Sprintf("Your own words for the record, at most %d characters.", maximumReason))
-	flags.BoolVar(&o.Deny, "deny", o.Deny, "Say no instead of yes: nobody can approve the proposal until its digest changes.")
+	flags.BoolVar(&o.Deny, "deny", o.Deny, "Say no instead of yes: nobody can approve the proposal until its digest changes, and nobody can take that back.")
 	flags.BoolVar(&o.Yes, "yes", o.Yes, "Do not ask. Needed where there is no terminal, but for a dry run.")
 	flags.StringVar(&o.DryRun, "dry-run", o.DryRun, `"none", "client" or "server". "client" posts no decision, and with -o prints an Approval to apply later; "server" runs every check, with a token that lives for a minute, and stores no Approval.`)
 	flags.StringVarP(&o.Output, "output", "o", o.Output, `Output format: "yaml", "json" or "name".`)

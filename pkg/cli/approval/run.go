@@ -117,6 +117,9 @@ func (o *Options) confirm() error {
 		return cli.WithHint(errors.New("there is no terminal to ask on, so nothing was decided"),
 			"Decide with --yes, or look at what the policy would say with --dry-run=server.")
 	}
+	if o.Deny {
+		fmt.Fprint(o.ErrOut, "\nNobody can take a denial back. It holds for everybody, until the finding clears or what would be done changes.")
+	}
 	fmt.Fprintf(o.ErrOut, "\n%s? [y/N] ", o.decision)
 	answer, err := bufio.NewReader(o.In).ReadString('\n')
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
 )
@@ -28,11 +29,11 @@ func (p *page) line(format string, arguments ...any) {
 func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRunbook, decision v1alpha1.Decision) error {
 	p, spec := &page{}, &proposal.Spec
 	p.line("Proposal %s in namespace %s: %s", proposal.Name, proposal.Namespace, cmp.Or(string(proposal.Status.Phase), "phase unknown"))
-	if approvable := meta.FindStatusCondition(proposal.Status.Conditions, v1alpha1.ConditionApprovable); approvable != nil && proposal.Status.Phase == v1alpha1.ProposalApproved {
+	if approvable := meta.FindStatusCondition(proposal.Status.Conditions, v1alpha1.ConditionApprovable); approvable != nil && toldByCondition(proposal.Status.Phase) {
 		p.line("  Now:      %s", approvable.Message)
 	}
 	p.line("")
-	p.line("  Action:   %s, tier %s, chosen by %s", spec.ActionKind, spec.Tier, spec.Source)
+	p.line("  Action:   %s, tier %s, %s", spec.ActionKind, spec.Tier, source(spec))
 	p.line("  Target:   %s", object(&spec.Target))
 	p.line("  Why:      %s", spec.Rationale)
 	p.line("  Finding:  %s (%s), since %s", spec.Finding.Name, spec.DiagnosticClass, spec.Finding.Since.UTC().Format(time.RFC3339))
@@ -62,7 +63,7 @@ func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRu
 		p.line("Decisions so far:")
 		for _, approval := range proposal.Status.Approvals {
 			p.line("  %s  %s by %s, %s (%s)", approval.Time.UTC().Format(time.RFC3339), approval.Decision, approval.Approver,
-				cmp.Or(approval.Phase, "not yet picked up"), approval.Name)
+				outcome(&approval), approval.Name)
 			if approval.Reason != "" {
 				p.line("    %s", approval.Reason)
 			}
@@ -70,6 +71,37 @@ func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRu
 	}
 	_, err := io.WriteString(w, p.String())
 	return err
+}
+
+// toldByCondition is true of the phases that the condition explains better than the
+// verdicts do.
+func toldByCondition(phase v1alpha1.ProposalPhase) bool {
+	switch phase {
+	case v1alpha1.ProposalApproved, v1alpha1.ProposalAwaitingApproval, v1alpha1.ProposalExecuted, v1alpha1.ProposalReleased:
+		return true
+	}
+	return false
+}
+
+// source tells who chose the action, and of a runbook where its text is from.
+func source(spec *v1alpha1.ProposalSpec) string {
+	if spec.Source == v1alpha1.SourceInvestigation && spec.Runbook != nil {
+		return "written in Investigation " + spec.Runbook.Investigation
+	}
+	return fmt.Sprintf("chosen by %s", spec.Source)
+}
+
+// outcome is what became of a decision. A yes that was refused is in the phase of a
+// person's no.
+func outcome(decided *v1alpha1.ApprovalSummary) string {
+	what := cmp.Or(decided.Phase, "not yet picked up")
+	if decided.Decision == string(v1alpha1.DecisionApprove) && what == string(opsv1alpha1.PhaseDenied) {
+		what = "refused"
+	}
+	if decided.Message != "" {
+		what += ": " + decided.Message
+	}
+	return what
 }
 
 func object(reference *v1alpha1.ObjectReference) string {

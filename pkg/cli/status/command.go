@@ -13,9 +13,12 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 
 	"github.com/srenix/srenix/pkg/cli"
 	"github.com/srenix/srenix/pkg/generated/clientset/versioned"
@@ -35,20 +38,23 @@ type Options struct {
 
 	Output string
 
-	client versioned.Interface
+	clock  clock.PassiveClock
+	reader reader
 }
 
 // NewCommand returns `status`.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	options := &Options{ConfigFlags: genericclioptions.NewConfigFlags(true), IOStreams: streams, Output: outputText}
+	options := &Options{ConfigFlags: genericclioptions.NewConfigFlags(true), IOStreams: streams, Output: outputText, clock: clock.RealClock{}}
 	command := &cobra.Command{
 		Use:   "status [-n NAMESPACE]",
 		Short: "Tell in a few lines what is wrong, what could be done and what is under way",
 		Long: `Tell in a few lines what is wrong, what could be done about it, what was approved
-and is under way, and what srenix itself cannot see, in all namespaces or in one.
+is under way or did not help in the last day, in all namespaces or in one, and what
+srenix itself cannot see in the cluster.
 
-It takes the rights of ClusterRole srenix-viewer. What you may not read is left
-out, and said to be.`,
+It takes the rights of ClusterRole srenix-viewer; clusterfindings and the audit
+checkpoint take them by a ClusterRoleBinding. What you may not read is left out,
+and said to be.`,
 		Example: `  # All namespaces
   kubectl srenix status
 
@@ -82,17 +88,26 @@ func (o *Options) Complete() error {
 	}
 	config = rest.CopyConfig(config)
 	config.WarningHandler = rest.NewWarningWriter(o.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
-	if o.client, err = versioned.NewForConfig(config); err != nil {
+	if o.reader.client, err = versioned.NewForConfig(config); err != nil {
 		return fmt.Errorf("making a client of srenix.io: %w", err)
 	}
+	namespaces, err := metadata.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("making a client of namespaces: %w", err)
+	}
+	o.reader.namespaces = namespaces.Resource(corev1.SchemeGroupVersion.WithResource("namespaces"))
 	return nil
 }
 
 // Run prints what stands.
 func (o *Options) Run(ctx context.Context) error {
-	summary, err := read(ctx, o.client, *o.Namespace)
+	o.reader.now = o.clock.Now()
+	summary, err := o.reader.read(ctx, *o.Namespace)
 	if err != nil {
 		return cli.ExplainRead(err, "kubectl srenix status", *o.Namespace)
+	}
+	if err := o.reader.checkNamespace(ctx, summary); err != nil {
+		return err
 	}
 	if o.Output == outputJSON {
 		encoder := json.NewEncoder(o.Out)

@@ -12,12 +12,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -40,8 +43,10 @@ func finding(namespace, name string, severity v1alpha1.Severity, age time.Durati
 func objects() []runtime.Object {
 	silenced := finding("shop", "known", v1alpha1.SeverityCritical, 0)
 	silenced.Status.SilencedBy = "weekend"
-	proposal := func(name string, phase v1alpha1.ProposalPhase) *v1alpha1.Proposal {
-		return &v1alpha1.Proposal{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Status: v1alpha1.ProposalStatus{Phase: phase}}
+	proposal := func(namespace, name string, phase v1alpha1.ProposalPhase, why string) *v1alpha1.Proposal {
+		return &v1alpha1.Proposal{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Status: v1alpha1.ProposalStatus{
+			Phase: phase, Conditions: []metav1.Condition{{Type: v1alpha1.ConditionApprovable, Message: why}},
+		}}
 	}
 	approval := func(name string, phase opsv1alpha1.ApprovalPhase, message string) *opsv1alpha1.Approval {
 		return &opsv1alpha1.Approval{
@@ -50,17 +55,26 @@ func objects() []runtime.Object {
 			Status:     opsv1alpha1.ApprovalStatus{Phase: phase, Message: message},
 		}
 	}
+	after := func(name string, verified metav1.ConditionStatus, ago time.Duration) *opsv1alpha1.Approval {
+		done := approval(name, opsv1alpha1.PhaseSucceeded, "")
+		done.Status.Conditions = []metav1.Condition{{
+			Type: opsv1alpha1.ConditionVerified, Status: verified, Message: "the finding did not clear", LastTransitionTime: metav1.NewTime(since.Add(-ago)),
+		}}
+		return done
+	}
 	return []runtime.Object{
 		silenced,
 		finding("shop", "slow", v1alpha1.SeverityWarning, 0),
 		finding("shop", "young", v1alpha1.SeverityCritical, time.Minute),
-		finding("bank", "old", v1alpha1.SeverityCritical, time.Hour, "fix"),
+		finding("bank", "old", v1alpha1.SeverityCritical, time.Hour, "fix", "other", "unknown"),
 		&v1alpha1.ClusterFinding{
 			ObjectMeta: metav1.ObjectMeta{Name: "degraded"},
 			Spec:       v1alpha1.FindingSpec{Reason: v1alpha1.ReasonAnalyzerDegraded, Severity: v1alpha1.SeverityWarning, Message: "Nodes cannot see all that it needs."},
 		},
-		proposal("fix", v1alpha1.ProposalOpen), proposal("other", v1alpha1.ProposalBlocked), proposal("third", v1alpha1.ProposalOpen),
+		proposal("bank", "fix", v1alpha1.ProposalOpen, ""), proposal("bank", "other", v1alpha1.ProposalBlocked, "GitOpsManaged: Flux has it"),
+		proposal("shop", "third", v1alpha1.ProposalOpen, ""),
 		approval("a", opsv1alpha1.PhasePending, "the breaker is open"), approval("b", opsv1alpha1.PhaseSucceeded, ""), approval("c", "", ""),
+		after("d", metav1.ConditionFalse, time.Hour), after("e", metav1.ConditionTrue, time.Hour), after("f", metav1.ConditionFalse, 25*time.Hour),
 		&opsv1alpha1.AuditCheckpoint{
 			ObjectMeta: metav1.ObjectMeta{Name: opsv1alpha1.LatestAuditCheckpoint},
 			Spec:       opsv1alpha1.AuditCheckpointSpec{Size: 12, Time: metav1.NewMicroTime(since)},
@@ -72,15 +86,27 @@ func objects() []runtime.Object {
 func run(t *testing.T, namespace, output string, refused ...string) (stdout string, err error) {
 	t.Helper()
 	client := fake.NewSimpleClientset(objects()...)
+	var known []runtime.Object
+	for _, name := range []string{"bank", "quiet", "shop"} {
+		known = append(known, &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	scheme := metadatafake.NewTestScheme()
+	if err := metav1.AddMetaToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	namespaces := metadatafake.NewSimpleMetadataClient(scheme, known...)
 	for _, resource := range refused {
-		client.PrependReactor("*", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
-			return true, nil, apierrors.NewForbidden(v1alpha1.Resource(resource), "", errors.New("no"))
-		})
+		for _, fake := range []*clienttesting.Fake{&client.Fake, &namespaces.Fake} {
+			fake.PrependReactor("*", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(v1alpha1.Resource(resource), "", errors.New("no"))
+			})
+		}
 	}
 	var out bytes.Buffer
 	flags := genericclioptions.NewConfigFlags(true)
 	*flags.Namespace = namespace
-	o := &Options{ConfigFlags: flags, IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &out}, Output: output, client: client}
+	o := &Options{ConfigFlags: flags, IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &out}, Output: output, clock: clocktesting.NewFakePassiveClock(since)}
+	o.reader.client, o.reader.namespaces = client, namespaces.Resource(corev1.SchemeGroupVersion.WithResource("namespaces"))
 	err = o.Run(t.Context())
 	return out.String(), err
 }
@@ -95,6 +121,8 @@ func TestText(t *testing.T) {
   Critical  bank/old Broken, since 2026-02-03T03:05:06Z
             It is broken.
             kubectl create approval --proposal fix -n bank
+            proposal other is Blocked: GitOpsManaged: Flux has it
+            how proposal unknown stands is not known
   Critical  shop/young Broken, since 2026-02-03T04:04:06Z
             It is broken.
   Warning   shop/slow Broken, since 2026-02-03T04:05:06Z
@@ -102,14 +130,25 @@ func TestText(t *testing.T) {
 Blind spots 1
   Nodes cannot see all that it needs.
 Proposals   1 Blocked, 2 Open
-Approvals   2 under way
+  kubectl create approval --proposal third -n shop
+Approvals   2 under way, 1 not verified in the last day
   shop/a of fix: Pending the breaker is open
   shop/c of fix: not yet picked up
+  shop/d of fix: not verified at 2026-02-03T03:05:06Z: the finding did not clear
 Audit       checkpoint of 12 events, signed 2026-02-03T04:05:06Z
 `},
 		"one without trouble, by somebody who may not see all": {namespace: "quiet", refused: []string{"approvals"}, want: `Findings    none
+Blind spots 1
+  Nodes cannot see all that it needs.
 Proposals   none
 Not read    approvals: approvals.srenix.io is forbidden: no
+`},
+		"one, by somebody who may see nothing beyond it": {namespace: "quiet", refused: []string{"clusterfindings", "namespaces"}, want: `Findings    none
+Blind spots not known: clusterfindings tell them
+Proposals   none
+Approvals   0 under way
+Not read    clusterfindings: clusterfindings.srenix.io is forbidden: no
+Not read    namespaces: namespaces.srenix.io is forbidden: no
 `},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -145,16 +184,43 @@ func TestJSONHasTheSame(t *testing.T) {
 func TestOnlyTheWorstAreNamed(t *testing.T) {
 	client := fake.NewSimpleClientset()
 	for i := range 2 * maximumWorst {
-		if err := client.Tracker().Add(finding("shop", string(rune('a'+i)), v1alpha1.SeverityInfo, 0)); err != nil {
-			t.Fatal(err)
+		name := string(rune('a' + i))
+		for _, object := range []runtime.Object{
+			finding("shop", name, v1alpha1.SeverityInfo, 0),
+			&v1alpha1.Proposal{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Status: v1alpha1.ProposalStatus{Phase: v1alpha1.ProposalOpen}},
+		} {
+			if err := client.Tracker().Add(object); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	s, err := read(t.Context(), client, "shop")
-	if err != nil {
-		t.Fatal(err)
+	for namespace, more := range map[string][]string{
+		"":     {"and 5 more: kubectl get findings,clusterfindings -A\n", "and 5 more that can be approved: kubectl get proposals -A --field-selector status.phase=Open\n"},
+		"shop": {"and 5 more: kubectl get findings -n shop\n", "and 5 more that can be approved: kubectl get proposals -n shop --field-selector status.phase=Open\n"},
+	} {
+		s, err := (&reader{client: client, now: since}).read(t.Context(), namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Worst) != maximumWorst || s.Worst[0].Name != "a" || s.Findings[v1alpha1.SeverityInfo] != 2*maximumWorst {
+			t.Errorf("%+v", s)
+		}
+		for _, line := range more {
+			if text := s.text(); !strings.Contains(text, line) {
+				t.Errorf("it does not say %q:\n%s", line, text)
+			}
+		}
 	}
-	if len(s.Worst) != maximumWorst || s.Worst[0].Name != "a" || s.Findings[v1alpha1.SeverityInfo] != 2*maximumWorst {
-		t.Errorf("%+v", s)
+}
+
+func TestANamespaceThatDoesNotExistIsTold(t *testing.T) {
+	have, err := run(t, "shpo", outputText)
+	if !apierrors.IsNotFound(err) || have != "" {
+		t.Fatalf("%v, printed %q", err, have)
+	}
+	var report strings.Builder
+	if cli.Report(&report, err); !strings.Contains(report.String(), "kubectl get namespaces") {
+		t.Errorf("reported %q", report.String())
 	}
 }
 

@@ -13,8 +13,10 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/metadata"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -22,8 +24,12 @@ import (
 	"github.com/srenix/srenix/pkg/generated/clientset/versioned"
 )
 
-// maximumWorst is how many findings are named.
-const maximumWorst = 5
+const (
+	// maximumWorst is how many findings are named, and how many proposals beside theirs.
+	maximumWorst = 5
+	// lately is for how long an approval is told of that did not help.
+	lately = 24 * time.Hour
+)
 
 // severities, the worst first.
 var severities = []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityWarning, v1alpha1.SeverityInfo}
@@ -38,12 +44,17 @@ type summary struct {
 	Silenced int                       `json:"silenced"`
 	// Worst are the first of Findings, by severity and age.
 	Worst []trouble `json:"worst,omitempty"`
-	// Blind are the messages of analyzers that cannot see all that they need.
+	// Blind are the messages of analyzers that cannot see all that they need, anywhere
+	// in the cluster.
 	Blind []string `json:"blind,omitempty"`
 	// Proposals are counted by phase.
 	Proposals map[v1alpha1.ProposalPhase]int `json:"proposals,omitempty"`
+	// Open are the first of those that can be approved, without those of Worst.
+	Open []offer `json:"open,omitempty"`
 	// UnderWay are the approvals that have not come to their end.
 	UnderWay []underWay `json:"underWay,omitempty"`
+	// NotVerified are the approvals that were carried out in the last day and did not help.
+	NotVerified []notVerified `json:"notVerified,omitempty"`
 	// Checkpoint is the newest signed one of the audit chain.
 	Checkpoint *checkpoint `json:"checkpoint,omitempty"`
 	// Unread are the errors of what could not be read, by resource.
@@ -57,7 +68,16 @@ type trouble struct {
 	Reason    string            `json:"reason"`
 	Message   string            `json:"message"`
 	Since     metav1.Time       `json:"since"`
-	Proposals []string          `json:"proposals,omitempty"`
+	Proposals []offer           `json:"proposals,omitempty"`
+}
+
+// offer is a proposal. The phase is empty if it could not be read.
+type offer struct {
+	Namespace string                 `json:"namespace"`
+	Name      string                 `json:"name"`
+	Phase     v1alpha1.ProposalPhase `json:"phase,omitempty"`
+	// Why it is in this phase.
+	Why string `json:"why,omitempty"`
 }
 
 type underWay struct {
@@ -68,59 +88,68 @@ type underWay struct {
 	Message   string                    `json:"message,omitempty"`
 }
 
+type notVerified struct {
+	Namespace string      `json:"namespace"`
+	Name      string      `json:"name"`
+	Proposal  string      `json:"proposal"`
+	Message   string      `json:"message,omitempty"`
+	Time      metav1.Time `json:"time"`
+}
+
 type checkpoint struct {
 	Events int64            `json:"events"`
 	Time   metav1.MicroTime `json:"time"`
 }
 
+// reader asks for what is summed up.
+type reader struct {
+	client     versioned.Interface
+	namespaces metadata.Getter
+	now        time.Time
+}
+
 // read asks for everything of a namespace, or of all if that is empty. Findings have to
 // be readable; what else is not is named.
-func read(ctx context.Context, client versioned.Interface, namespace string) (*summary, error) {
+func (r *reader) read(ctx context.Context, namespace string) (*summary, error) {
 	s := &summary{Namespace: namespace, Findings: map[v1alpha1.Severity]int{}, Unread: map[string]string{}}
-	srenix, ops := client.SrenixV1alpha1(), client.OpsV1alpha1()
 	var all []trouble
 	add := func(object metav1.Object, spec *v1alpha1.FindingSpec, status *v1alpha1.FindingStatus) {
-		switch {
-		case status.SilencedBy != "":
+		if status.SilencedBy != "" {
 			s.Silenced++
-		case spec.Reason == v1alpha1.ReasonAnalyzerDegraded:
-			s.Blind = append(s.Blind, spec.Message)
-		default:
-			s.Findings[spec.Severity]++
-			all = append(all, trouble{object.GetNamespace(), object.GetName(), spec.Severity, spec.Reason, spec.Message, spec.Since, status.Proposals})
+			return
 		}
+		s.Findings[spec.Severity]++
+		found := trouble{object.GetNamespace(), object.GetName(), spec.Severity, spec.Reason, spec.Message, spec.Since, nil}
+		for _, name := range status.Proposals {
+			found.Proposals = append(found.Proposals, offer{Namespace: found.Namespace, Name: name})
+		}
+		all = append(all, found)
 	}
 	err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return srenix.Findings(namespace).List(ctx, options)
+		return r.client.SrenixV1alpha1().Findings(namespace).List(ctx, options)
 	}, func(finding *v1alpha1.Finding) { add(finding, &finding.Spec, &finding.Status) })
 	if err != nil {
 		return nil, fmt.Errorf("listing findings: %w", err)
 	}
-	if namespace == "" {
-		err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return srenix.ClusterFindings().List(ctx, options)
-		}, func(finding *v1alpha1.ClusterFinding) { add(finding, &finding.Spec, &finding.Status) })
-		s.unread("clusterfindings", err)
-	}
+	s.unread("clusterfindings", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return r.client.SrenixV1alpha1().ClusterFindings().List(ctx, options)
+	}, func(finding *v1alpha1.ClusterFinding) {
+		switch {
+		case finding.Spec.Reason == v1alpha1.ReasonAnalyzerDegraded:
+			s.Blind = append(s.Blind, finding.Spec.Message)
+		case namespace == "":
+			add(finding, &finding.Spec, &finding.Status)
+		}
+	}))
 	slices.SortFunc(all, func(a, b trouble) int {
 		return cmp.Or(slices.Index(severities, a.Severity)-slices.Index(severities, b.Severity), a.Since.Compare(b.Since.Time),
 			cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
 	})
 	s.Worst = all[:min(len(all), maximumWorst)]
-
-	s.Proposals = map[v1alpha1.ProposalPhase]int{}
-	s.unread("proposals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return srenix.Proposals(namespace).List(ctx, options)
-	}, func(proposal *v1alpha1.Proposal) { s.Proposals[proposal.Status.Phase]++ }))
-	s.unread("approvals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return ops.Approvals(namespace).List(ctx, options)
-	}, func(approval *opsv1alpha1.Approval) {
-		if status := &approval.Status; !status.Phase.Finished() {
-			s.UnderWay = append(s.UnderWay, underWay{approval.Namespace, approval.Name, approval.Spec.Proposal.Name, status.Phase, status.Message})
-		}
-	}))
+	r.readProposals(ctx, s)
+	r.readApprovals(ctx, s)
 	if namespace == "" {
-		latest, err := ops.AuditCheckpoints().Get(ctx, opsv1alpha1.LatestAuditCheckpoint, metav1.GetOptions{})
+		latest, err := r.client.OpsV1alpha1().AuditCheckpoints().Get(ctx, opsv1alpha1.LatestAuditCheckpoint, metav1.GetOptions{})
 		switch {
 		case err == nil:
 			s.Checkpoint = &checkpoint{latest.Spec.Size, latest.Spec.Time}
@@ -129,6 +158,61 @@ func read(ctx context.Context, client versioned.Interface, namespace string) (*s
 		}
 	}
 	return s, nil
+}
+
+// readProposals counts the proposals, and tells how those of the worst findings stand.
+func (r *reader) readProposals(ctx context.Context, s *summary) {
+	s.Proposals = map[v1alpha1.ProposalPhase]int{}
+	ofWorst := map[string]*offer{}
+	for i := range s.Worst {
+		for j := range s.Worst[i].Proposals {
+			named := &s.Worst[i].Proposals[j]
+			ofWorst[named.Namespace+"/"+named.Name] = named
+		}
+	}
+	s.unread("proposals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return r.client.SrenixV1alpha1().Proposals(s.Namespace).List(ctx, options)
+	}, func(proposal *v1alpha1.Proposal) {
+		phase := proposal.Status.Phase
+		s.Proposals[phase]++
+		if named := ofWorst[proposal.Namespace+"/"+proposal.Name]; named != nil {
+			named.Phase = phase
+			if approvable := meta.FindStatusCondition(proposal.Status.Conditions, v1alpha1.ConditionApprovable); approvable != nil {
+				named.Why = approvable.Message
+			}
+		} else if phase == v1alpha1.ProposalOpen && len(s.Open) < maximumWorst {
+			s.Open = append(s.Open, offer{Namespace: proposal.Namespace, Name: proposal.Name, Phase: phase})
+		}
+	}))
+}
+
+// readApprovals tells of the approvals that are under way, and of those that did not help.
+func (r *reader) readApprovals(ctx context.Context, s *summary) {
+	s.unread("approvals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return r.client.OpsV1alpha1().Approvals(s.Namespace).List(ctx, options)
+	}, func(approval *opsv1alpha1.Approval) {
+		status, of := &approval.Status, approval.Spec.Proposal.Name
+		if !status.Phase.Finished() {
+			s.UnderWay = append(s.UnderWay, underWay{approval.Namespace, approval.Name, of, status.Phase, status.Message})
+		}
+		verified := meta.FindStatusCondition(status.Conditions, opsv1alpha1.ConditionVerified)
+		if verified != nil && verified.Status == metav1.ConditionFalse && r.now.Before(verified.LastTransitionTime.Add(lately)) {
+			s.NotVerified = append(s.NotVerified, notVerified{approval.Namespace, approval.Name, of, verified.Message, verified.LastTransitionTime})
+		}
+	}))
+}
+
+// checkNamespace makes sure that a namespace exists in which nothing was found.
+func (r *reader) checkNamespace(ctx context.Context, s *summary) error {
+	if s.Namespace == "" || len(s.Findings)+s.Silenced+len(s.Proposals)+len(s.UnderWay)+len(s.NotVerified) > 0 {
+		return nil
+	}
+	_, err := r.namespaces.Get(ctx, s.Namespace, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return cli.WithHint(err, "See which there are: kubectl get namespaces")
+	}
+	s.unread("namespaces", err)
+	return nil
 }
 
 func (s *summary) unread(resource string, err error) {
@@ -152,24 +236,46 @@ func (s *summary) text() string {
 		line("  %-8s  %s %s, since %s", worst.Severity, strings.TrimPrefix(worst.Namespace+"/"+worst.Name, "/"), worst.Reason, worst.Since.UTC().Format(time.RFC3339))
 		line("            %s", worst.Message)
 		for _, proposal := range worst.Proposals {
-			line("            kubectl create approval --proposal %s -n %s", proposal, worst.Namespace)
+			line("            %s", proposal.line())
 		}
 	}
+	where, kinds := "-n "+s.Namespace, "findings"
+	if s.Namespace == "" {
+		where, kinds = "-A", "findings,clusterfindings"
+	}
+	if more := total(s.Findings) - len(s.Worst); more > 0 {
+		line("  and %d more: kubectl get %s %s", more, kinds, where)
+	}
 	has := func(resource string) bool { return s.Unread[resource] == "" }
-	if s.Namespace == "" && has("clusterfindings") {
+	if has("clusterfindings") {
 		line("Blind spots %s", cmp.Or(strings.TrimPrefix(fmt.Sprint(len(s.Blind)), "0"), "none"))
 		for _, message := range s.Blind {
 			line("  %s", message)
 		}
+	} else {
+		line("Blind spots not known: clusterfindings tell them")
 	}
 	if has("proposals") {
 		line("Proposals   %s", counts(s.Proposals, slices.Sorted(maps.Keys(s.Proposals))))
+		for _, proposal := range s.Open {
+			line("  %s", proposal.line())
+		}
+		if more := s.Proposals[v1alpha1.ProposalOpen] - s.shownOpen(); more > 0 {
+			line("  and %d more that can be approved: kubectl get proposals %s --field-selector status.phase=%s", more, where, v1alpha1.ProposalOpen)
+		}
 	}
 	if has("approvals") {
-		line("Approvals   %d under way", len(s.UnderWay))
+		unhelpful := ""
+		if n := len(s.NotVerified); n > 0 {
+			unhelpful = fmt.Sprintf(", %d not verified in the last day", n)
+		}
+		line("Approvals   %d under way%s", len(s.UnderWay), unhelpful)
 	}
 	for _, approval := range s.UnderWay {
 		line("  %s/%s of %s: %s %s", approval.Namespace, approval.Name, approval.Proposal, cmp.Or(string(approval.Phase), "not yet picked up"), approval.Message)
+	}
+	for _, approval := range s.NotVerified {
+		line("  %s/%s of %s: not verified at %s: %s", approval.Namespace, approval.Name, approval.Proposal, approval.Time.UTC().Format(time.RFC3339), approval.Message)
 	}
 	if s.Checkpoint != nil {
 		line("Audit       checkpoint of %d events, signed %s", s.Checkpoint.Events, s.Checkpoint.Time.UTC().Format(time.RFC3339))
@@ -178,6 +284,37 @@ func (s *summary) text() string {
 		line("Not read    %s: %s", resource, s.Unread[resource])
 	}
 	return out.String()
+}
+
+// line is the command that approves a proposal, or why there is none.
+func (o offer) line() string {
+	switch o.Phase {
+	case v1alpha1.ProposalOpen:
+		return fmt.Sprintf("kubectl create approval --proposal %s -n %s", o.Name, o.Namespace)
+	case "":
+		return fmt.Sprintf("how proposal %s stands is not known", o.Name)
+	}
+	return strings.TrimSuffix(fmt.Sprintf("proposal %s is %s: %s", o.Name, o.Phase, o.Why), ": ")
+}
+
+// shownOpen is how many proposals are named with the command that approves them.
+func (s *summary) shownOpen() int {
+	shown := len(s.Open)
+	for _, worst := range s.Worst {
+		for _, proposal := range worst.Proposals {
+			if proposal.Phase == v1alpha1.ProposalOpen {
+				shown++
+			}
+		}
+	}
+	return shown
+}
+
+func total[K comparable](of map[K]int) (n int) {
+	for _, some := range of {
+		n += some
+	}
+	return n
 }
 
 // counts writes how many there are of each, in an order.

@@ -158,6 +158,13 @@ func schema_pkg_apis_srenix_v1alpha1_ApprovalSummary(ref common.ReferenceCallbac
 							Format:      "",
 						},
 					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "message tells why nothing was done for it; empty where that may still come.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 				},
 				Required: []string{"name", "approver", "decision", "time"},
 			},
@@ -1242,11 +1249,11 @@ func schema_pkg_apis_srenix_v1alpha1_ProposalSpec(ref common.ReferenceCallback) 
 					},
 					"source": {
 						SchemaProps: spec.SchemaProps{
-							Description: "source says who chose the action.\n\nPossible enum values:\n - `\"LLM\"` is a model that chose among the same fixed list.\n - `\"Rule\"` is the deterministic matcher.",
+							Description: "source says who chose the action.\n\nPossible enum values:\n - `\"Investigation\"` is an investigation of the finding, in which a person or a program wrote the runbook.\n - `\"LLM\"` is a model that chose among the same fixed list.\n - `\"Rule\"` is the deterministic matcher.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"LLM", "Rule"},
+							Enum:        []interface{}{"Investigation", "LLM", "Rule"},
 						},
 					},
 					"diagnosticClass": {
@@ -1289,11 +1296,11 @@ func schema_pkg_apis_srenix_v1alpha1_ProposalStatus(ref common.ReferenceCallback
 				Properties: map[string]spec.Schema{
 					"phase": {
 						SchemaProps: spec.SchemaProps{
-							Description: "phase sums it up.\n\nPossible enum values:\n - `\"Approved\"` has an accepted approval that is not finished.\n - `\"AwaitingApproval\"` has some approvals and needs more.\n - `\"Blocked\"` would be refused by a layer; the verdicts say which and why.\n - `\"Denied\"` was denied by a person and stays so until its digest changes.\n - `\"Executed\"` was carried out under its present digest.\n - `\"Open\"` can be approved.",
+							Description: "phase sums it up.\n\nPossible enum values:\n - `\"Approved\"` has an accepted approval that is not finished.\n - `\"AwaitingApproval\"` has some approvals and needs more.\n - `\"Blocked\"` would be refused by a layer; the verdicts say which and why.\n - `\"Denied\"` was denied by a person and stays so until its digest changes.\n - `\"Executed\"` was carried out under its present digest.\n - `\"Open\"` can be approved.\n - `\"Released\"` is a runbook that people may read and follow. Nothing was executed.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"Approved", "AwaitingApproval", "Blocked", "Denied", "Executed", "Open"},
+							Enum:        []interface{}{"Approved", "AwaitingApproval", "Blocked", "Denied", "Executed", "Open", "Released"},
 						},
 					},
 					"verdicts": {

@@ -49,6 +49,9 @@ const (
 	SourceRule Source = "Rule"
 	// SourceLLM is a model that chose among the same fixed list.
 	SourceLLM Source = "LLM"
+	// SourceInvestigation is an investigation of the finding, in which a person or a
+	// program wrote the runbook.
+	SourceInvestigation Source = "Investigation"
 )
 
 // Patch is what a patching action writes. Exactly the member that the action
@@ -190,6 +193,8 @@ const (
 	ProposalDenied ProposalPhase = "Denied"
 	// ProposalExecuted was carried out under its present digest.
 	ProposalExecuted ProposalPhase = "Executed"
+	// ProposalReleased is a runbook that people may read and follow. Nothing was executed.
+	ProposalReleased ProposalPhase = "Released"
 )
 
 const (
@@ -213,6 +218,9 @@ type ApprovalSummary struct {
 	// reason is what the approver said about it.
 	// +optional
 	Reason string `json:"reason,omitempty"`
+	// message tells why nothing was done for it; empty where that may still come.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // ProposalStatus is how a proposal stands.
