@@ -147,7 +147,11 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 		},
 	}
 	if workloads.Runs(view, zero) && !workloads.NeverReady(zero) {
-		remediation.Text = "Read what the pod says. If nothing it depends on is broken, a fresh pod may work; its volume stays."
+		stays := "what it keeps outside a claim is lost"
+		if workloads.HasClaim(zero) {
+			stays = "its volume stays"
+		}
+		remediation.Text = "Read what the pod says. If nothing it depends on is broken, a fresh pod may work; " + stays + "."
 		remediation.Commands = append(remediation.Commands, fmt.Sprintf("kubectl delete pod %s -n %s", zero.Name, zero.Namespace))
 	}
 	return []v1alpha1.FindingSpec{{
