@@ -119,7 +119,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 // crashes returns the containers that are in a loop, by pod and in the order of
 // their pod, and whether a row of restarts has begun in any.
 func (a analyzer) crashes(view *live.View, w workloads.Workload) (all []crash, began bool) {
-	for _, pod := range w.Troubled(view) {
+	for _, pod := range w.Restarted(view) {
 		if inputs.Finished(pod) {
 			continue
 		}

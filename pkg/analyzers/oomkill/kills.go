@@ -47,6 +47,10 @@ func (a analyzer) kills(view *live.View, pod *corev1.Pod, status *corev1.Contain
 	case status.State.Waiting != nil:
 		number++
 	}
+	known := fmt.Sprintf("%s/%s was killed", pod.UID, status.Name)
+	if _, seen := view.Observed(known); !seen && !killed(last) && !killed(before) {
+		return nil // however often it was restarted
+	}
 	told := map[int32]*corev1.ContainerStateTerminated{number: last, number - 1: before}
 	var times []time.Time
 	farthest := a.farthest()
@@ -59,6 +63,9 @@ func (a analyzer) kills(view *live.View, pod *corev1.Pod, status *corev1.Contain
 		if counts && a.recent(view, at) {
 			times = append(times, view.Began(id, at))
 		}
+	}
+	if len(times) > 0 {
+		view.FirstObserved(known)
 	}
 	return times
 }

@@ -90,7 +90,7 @@ type container struct {
 func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
 	var done *time.Time
 	all := map[string]*container{}
-	for _, pod := range w.Troubled(view) {
+	for _, pod := range w.Restarted(view) {
 		for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 			for i := range statuses {
 				for _, at := range a.kills(view, pod, &statuses[i]) {
