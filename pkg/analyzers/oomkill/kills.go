@@ -6,6 +6,7 @@ package oomkill
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -68,6 +69,17 @@ func (a analyzer) kills(view *live.View, pod *corev1.Pod, status *corev1.Contain
 		view.FirstObserved(known)
 	}
 	return times
+}
+
+// anyKilled names the condition that some kill of a workload is remembered.
+const anyKilled = "some container was killed"
+
+// toldKilled tells whether a pod itself tells of a kill.
+func toldKilled(pod *corev1.Pod) bool {
+	told := func(s corev1.ContainerStatus) bool {
+		return killed(s.State.Terminated) || killed(s.LastTerminationState.Terminated)
+	}
+	return slices.ContainsFunc(pod.Status.InitContainerStatuses, told) || slices.ContainsFunc(pod.Status.ContainerStatuses, told)
 }
 
 func killed(end *corev1.ContainerStateTerminated) bool { return end != nil && end.Reason == reason }

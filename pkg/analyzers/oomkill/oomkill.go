@@ -88,12 +88,17 @@ type container struct {
 }
 
 func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
+	pods := w.Restarted(view)
+	if _, seen := view.Observed(anyKilled); !seen && !slices.ContainsFunc(pods, toldKilled) {
+		return nil, nil // however often they were restarted
+	}
 	var done *time.Time
 	all := map[string]*container{}
-	for _, pod := range w.Restarted(view) {
+	for _, pod := range pods {
 		for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 			for i := range statuses {
 				for _, at := range a.kills(view, pod, &statuses[i]) {
+					view.FirstObserved(anyKilled)
 					if done == nil {
 						succeeded := lastSuccess(view, w)
 						done = &succeeded
