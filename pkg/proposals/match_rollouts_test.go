@@ -27,7 +27,8 @@ func TestARolloutIsRestartedOnlyWhereThatCanHelp(t *testing.T) {
 		"found-not-ready":                 "PatchDeploymentAnnotation Deployment/web",
 		"found-no-deadline-and-not-ready": "PatchDeploymentAnnotation Deployment/web",
 		// No restart: the set keeps a pod of a revision that it was set back from.
-		"found-stateful-set-was-set-back-and-keeps-a-pod": "DeletePod Pod/db-1",
+		"found-stateful-set-was-set-back-and-keeps-a-pod":                 "DeletePod Pod/db-1",
+		"found-stateful-set-was-set-back-and-keeps-a-pod-without-a-claim": "DeletePod Pod/db-1",
 	}
 	files, err := filepath.Glob("../analyzers/stuckrollout/testdata/found-*.yaml")
 	if err != nil || len(files) <= len(helps) {

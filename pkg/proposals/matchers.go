@@ -107,13 +107,21 @@ func freshKept(hangsOn func(*corev1.Pod) []inputs.TemplatePart, takes func(*core
 			if set, is := outdated.Of(view, pod, hangsOn(pod)); is && !mountsNothing(view, pod, set) {
 				return fix{
 					action: v1alpha1.ActionDeletePod, target: related.ObjectReference,
-					rationale: fmt.Sprintf("Pod %s is of another revision of StatefulSet %s than the present one, and the controller waits for it to become Ready before it goes on. Once it is gone, the controller makes it anew, on the same volume, from the present revision.",
-						pod.Name, set.Name),
+					rationale: fmt.Sprintf("Pod %s is of another revision of StatefulSet %s than the present one, and the controller waits for it to become Ready before it goes on. Once it is gone, the controller makes it anew from the present revision. %s",
+						pod.Name, set.Name, stays(pod)),
 				}, true
 			}
 		}
 		return fix{}, false
 	}
+}
+
+// stays tells what of a deleted pod the next one of its name has.
+func stays(pod *corev1.Pod) string {
+	if workloads.HasClaim(pod) {
+		return "Its volume stays."
+	}
+	return "It has no volume that stays: what it keeps is lost."
 }
 
 func always(parts []inputs.TemplatePart) func(*corev1.Pod) []inputs.TemplatePart {
@@ -126,7 +134,7 @@ func anyPod(*corev1.Pod) bool { return true }
 func stoppedPod(pod *corev1.Pod) bool { return !outdated.Runs(pod) }
 
 // freshPod deletes the stuck pod of ordinal zero, so that its controller makes a
-// new one on the same volume: one that runs, was Ready, and only is not any more. What
+// new one: one that runs, was Ready, and only is not any more. What
 // crashes, waits for something or is still being set up would do the same again, or
 // begin anew, as a database that recovers would; and on a node that does not answer
 // nothing is replaced.
@@ -142,8 +150,8 @@ func freshPod(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 		return fix{
 			action: v1alpha1.ActionDeletePod,
 			target: related.ObjectReference,
-			rationale: fmt.Sprintf("Pod %s is not Ready while the other members of %s are, so what they share works. The StatefulSet controller replaces a deleted pod by a fresh one of the same name on the same volume.",
-				pod.Name, finding.Spec.Subject.Name),
+			rationale: fmt.Sprintf("Pod %s is not Ready while the other members of %s are, so what they share works. The StatefulSet controller replaces a deleted pod by a fresh one of the same name. %s",
+				pod.Name, finding.Spec.Subject.Name, stays(pod)),
 		}, true
 	}
 	return fix{}, false

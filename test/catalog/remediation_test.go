@@ -440,11 +440,18 @@ func (c *cluster) run(t *testing.T, command string) bool {
 		stages[i] = harmless(stage)
 	}
 	shell := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", strings.Join(stages, " | "))
-	shell.Env = append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig(), "PATH="+c.path+":"+os.Getenv("PATH"), "KUBE_EDITOR=true")
+	editor, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell.Env = append(os.Environ(), "KUBECONFIG="+srenix.Plane.Kubeconfig(), "PATH="+c.path+":"+os.Getenv("PATH"), "KUBE_EDITOR="+editor, editing+"=1")
 	output, err := shell.CombinedOutput()
 	away := slices.Contains([]string{"logs", "exec", "wait"}, verb) && unreachable.Match(output)
 	if err != nil && !away {
 		t.Errorf("%s: %v: %s", command, err, fmt.Sprintf("%.500s", output))
+	}
+	if verb == "edit" && err == nil && !bytes.Contains(output, []byte(" edited")) {
+		t.Errorf("%s changes nothing: %s", command, fmt.Sprintf("%.500s", output))
 	}
 	return true
 }

@@ -10,7 +10,8 @@
 //	# want: OrdinalZeroNotReady Warning StatefulSet/web since 2026-01-02T11:00:00Z
 //	# says: the first of StatefulSet web, is not Ready
 //
-// "says" is a part of the message of one of the findings, and "advises" of a remediation.
+// "says" is a part of the message of one of the findings, and "advises" of a remediation;
+// "withholds" is what no remediation may say.
 // A line that begins with
 // "malformed: " says why a near miss, and only that, may be what no API server takes;
 // test/catalog applies all others.
@@ -86,6 +87,11 @@ func Run(t *testing.T, analyzer analyzers.Analyzer) {
 			for _, part := range golden.Advises {
 				if !strings.Contains(advice, part) {
 					t.Errorf("no remediation says %q:\n%s", part, advice)
+				}
+			}
+			for _, part := range golden.Withholds {
+				if strings.Contains(advice, part) {
+					t.Errorf("a remediation says %q:\n%s", part, advice)
 				}
 			}
 		})
@@ -234,8 +240,8 @@ type Golden struct {
 	// Now is when the objects are looked at, and After how long after that again.
 	Now   time.Time
 	After time.Duration
-	// Want, Says and Advises are the lines of these names.
-	Want, Says, Advises []string
+	// Want, Says, Advises and Withholds are the lines of these names.
+	Want, Says, Advises, Withholds []string
 	// Near are the reasons that a near miss comes near to.
 	Near    []string
 	Objects []live.Object
@@ -289,6 +295,9 @@ func Read(t *testing.T, file string) Golden {
 		}
 		if text, ok := strings.CutPrefix(line, "# advises: "); ok {
 			g.Advises = append(g.Advises, text)
+		}
+		if text, ok := strings.CutPrefix(line, "# withholds: "); ok {
+			g.Withholds = append(g.Withholds, text)
 		}
 		if text, ok := strings.CutPrefix(line, "# vault: "); ok {
 			g.Vault = append(g.Vault, inVault(t, text))

@@ -112,25 +112,81 @@ func BenchmarkPodChange(b *testing.B) {
 	for _, size := range benchmarkSizes {
 		b.Run(fmt.Sprintf("%d pods", size), func(b *testing.B) {
 			cluster, pods := filled(size)
-			engine := newEngine(b, 1)
-			livetest.Run(b, engine, cluster)
-			livetest.Settle(b, engine, cluster, inputs.StatefulSets)
-			livetest.Settle(b, engine, cluster, inputs.Pods)
-			version := func(pod *corev1.Pod) string {
-				stored, _ := live.Get(engine, inputs.Pods, live.Key{Namespace: pod.Namespace, Name: pod.Name})
-				return stored.ResourceVersion
-			}
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				pod := pods[i*7%size]
-				pod.Status.ContainerStatuses[0].RestartCount++
-				pod.Status.Conditions[0].LastTransitionTime.Time = time.Now()
-				before := version(pod)
-				cluster.Set(inputs.Pods.Ref().Resource(), pod)
-				for version(pod) == before || !engine.Settled() {
-					runtime.Gosched()
-				}
-			}
+			changePods(b, cluster, pods, func(pod *corev1.Pod) { pod.Status.ContainerStatuses[0].RestartCount++ })
 		})
+	}
+}
+
+// BenchmarkPodChangeOfDaemonSet is that of one workload with many pods, each of which
+// was restarted that often, long ago.
+func BenchmarkPodChangeOfDaemonSet(b *testing.B) {
+	for _, restarts := range []int32{0, 1, 30} {
+		for _, size := range []int{50, 500, 5000} {
+			b.Run(fmt.Sprintf("%d pods, %d restarts each", size, restarts), func(b *testing.B) {
+				cluster, pods := daemonSet(size, restarts)
+				changePods(b, cluster, pods, func(*corev1.Pod) {})
+			})
+		}
+	}
+}
+
+// daemonSet is a cluster of one DaemonSet.
+func daemonSet(size int, restarts int32) (*livetest.Cluster, []*corev1.Pod) {
+	cluster := &livetest.Cluster{}
+	meta := metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "agent", UID: "agent"}
+	count := int32(size)
+	cluster.Set(inputs.Namespaces.Ref().Resource(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: meta.Namespace, UID: "namespace"}})
+	cluster.Set(inputs.DaemonSets.Ref().Resource(), &appsv1.DaemonSet{
+		ObjectMeta: meta,
+		Status:     appsv1.DaemonSetStatus{DesiredNumberScheduled: count, CurrentNumberScheduled: count, UpdatedNumberScheduled: count, NumberReady: count},
+	})
+	since := metav1.NewTime(time.Now().Add(-time.Hour))
+	status := corev1.ContainerStatus{Name: "main", Ready: true, RestartCount: restarts, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: since}}}
+	if restarts > 0 {
+		status.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
+			ExitCode: 1, Reason: "Error", StartedAt: metav1.NewTime(since.Add(-time.Hour)), FinishedAt: since,
+		}
+	}
+	var pods []*corev1.Pod
+	for i := range size {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: meta.Namespace, Name: fmt.Sprintf("agent-%05d", i), UID: types.UID(fmt.Sprint(i)),
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: meta.Name, UID: meta.UID, Controller: ptr.To(true)}},
+			},
+			Spec: corev1.PodSpec{NodeName: fmt.Sprintf("node-%d", i)},
+			Status: corev1.PodStatus{
+				Phase: corev1.PodRunning, StartTime: &since,
+				Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+				ContainerStatuses: []corev1.ContainerStatus{*status.DeepCopy()},
+			},
+		}
+		pods = append(pods, pod)
+		cluster.Set(inputs.Pods.Ref().Resource(), pod)
+	}
+	return cluster, pods
+}
+
+// changePods changes one pod after the other, and waits for what analyzers make of it.
+func changePods(b *testing.B, cluster *livetest.Cluster, pods []*corev1.Pod, change func(*corev1.Pod)) {
+	b.Helper()
+	engine := newEngine(b, 1)
+	livetest.Run(b, engine, cluster)
+	livetest.Settle(b, engine, cluster, inputs.StatefulSets)
+	livetest.Settle(b, engine, cluster, inputs.Pods)
+	version := func(pod *corev1.Pod) string {
+		stored, _ := live.Get(engine, inputs.Pods, live.Key{Namespace: pod.Namespace, Name: pod.Name})
+		return stored.ResourceVersion
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		pod := pods[i*7%len(pods)]
+		change(pod)
+		pod.Status.Conditions[0].LastTransitionTime.Time = time.Now().Add(time.Duration(i) * time.Second) // kept in whole seconds
+		before := version(pod)
+		cluster.Set(inputs.Pods.Ref().Resource(), pod)
+		for version(pod) == before || !engine.Settled() {
+			runtime.Gosched()
+		}
 	}
 }

@@ -35,6 +35,10 @@ const (
 
 	standardStable   = 10 * time.Minute
 	standardCritical = 10
+	// protectedGrace is how long a loop may last in a protected namespace before it is
+	// Critical: on a node that joins, containers crash until the network and others are
+	// there.
+	protectedGrace = 5 * time.Minute
 	// row names the condition that some container was restarted and has not run well
 	// since, which is when a loop began if it becomes one.
 	row = "restarts"
@@ -115,7 +119,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 // crashes returns the containers that are in a loop, by pod and in the order of
 // their pod, and whether a row of restarts has begun in any.
 func (a analyzer) crashes(view *live.View, w workloads.Workload) (all []crash, began bool) {
-	for _, pod := range w.Troubled(view) {
+	for _, pod := range w.Restarted(view) {
 		if inputs.Finished(pod) {
 			continue
 		}
@@ -136,7 +140,7 @@ func (a analyzer) crashes(view *live.View, w workloads.Workload) (all []crash, b
 
 func (a analyzer) finding(view *live.View, w workloads.Workload, crashes []crash, since time.Time) v1alpha1.FindingSpec {
 	severity := v1alpha1.SeverityWarning
-	if namespace, exists := inputs.Namespaces.Get(view, live.Key{Name: w.Meta.Namespace}); exists && a.protected(namespace) {
+	if namespace, exists := inputs.Namespaces.Get(view, live.Key{Name: w.Meta.Namespace}); exists && a.protected(namespace) && analyzers.Past(view, since.Add(protectedGrace)) {
 		severity = v1alpha1.SeverityCritical
 	}
 	var containers []string

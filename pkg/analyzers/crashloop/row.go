@@ -68,11 +68,31 @@ func (a analyzer) judge(pod *corev1.Pod, status *corev1.ContainerStatus, now tim
 			return well, time.Time{}
 		}
 		if status.RestartCount >= fewest && a.brief(last) && running.StartedAt.Sub(last.FinishedAt.Time) >= backedOff {
+			if longer := running.StartedAt.Add(outlasts(last, running)); longer.Before(until) {
+				if !now.Before(longer) {
+					return restarted, until
+				}
+				until = longer
+			}
 			return looping, until
 		}
 		return restarted, until
 	}
 	return well, time.Time{}
+}
+
+// longRun is how long a container must run at least to have got over its restarts.
+const longRun = 2 * time.Minute
+
+// outlasts is how long a run must be to be clearly longer than the turn of the loop
+// before it, of a run and the pause after that: then what it waited for has come. In a
+// loop that lasts the pauses are of minutes, so there it is as long as stable.
+func outlasts(last *corev1.ContainerStateTerminated, running *corev1.ContainerStateRunning) time.Duration {
+	began := last.StartedAt.Time
+	if began.Unix() <= 0 { // it never ran
+		began = last.FinishedAt.Time
+	}
+	return max(longRun, 2*running.StartedAt.Sub(began))
 }
 
 // over tells whether a container that ended is not started again.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -43,7 +44,7 @@ func (a analyzer) ingress(view *live.View, subject live.Key) ([]v1alpha1.Finding
 			add(&rule.HTTP.Paths[i].Backend)
 		}
 	}
-	return a.missing(view, reference("networking.k8s.io/v1", "Ingress", ingress), called), nil
+	return a.missing(view, caller{of: reference("networking.k8s.io/v1", "Ingress", ingress), called: called}), nil
 }
 
 func (a analyzer) route(kind string, routes live.Kind[*unstructured.Unstructured]) func(*live.View, live.Key) ([]v1alpha1.FindingSpec, error) {
@@ -56,7 +57,7 @@ func (a analyzer) route(kind string, routes live.Kind[*unstructured.Unstructured
 		for _, service := range inputs.RouteBackends(route) {
 			called[service] = false
 		}
-		return a.missing(view, routeReference(kind, route), called), nil
+		return a.missing(view, caller{of: routeReference(kind, route), called: called}), nil
 	}
 }
 
@@ -65,7 +66,12 @@ func (a analyzer) validating(view *live.View, subject live.Key) ([]v1alpha1.Find
 	if !exists || configuration.DeletionTimestamp != nil {
 		return nil, nil
 	}
-	return a.missing(view, reference("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", configuration), validatingCalls(configuration)), nil
+	var clients []admissionregistrationv1.WebhookClientConfig
+	for _, webhook := range configuration.Webhooks {
+		clients = append(clients, webhook.ClientConfig)
+	}
+	of := reference("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", configuration)
+	return a.missing(view, caller{of: of, called: validatingCalls(configuration), configuration: configuration, whole: orphaned(view, clients)}), nil
 }
 
 func (a analyzer) mutating(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
@@ -73,28 +79,55 @@ func (a analyzer) mutating(view *live.View, subject live.Key) ([]v1alpha1.Findin
 	if !exists || configuration.DeletionTimestamp != nil {
 		return nil, nil
 	}
-	return a.missing(view, reference("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", configuration), mutatingCalls(configuration)), nil
+	var clients []admissionregistrationv1.WebhookClientConfig
+	for _, webhook := range configuration.Webhooks {
+		clients = append(clients, webhook.ClientConfig)
+	}
+	of := reference("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", configuration)
+	return a.missing(view, caller{of: of, called: mutatingCalls(configuration), configuration: configuration, whole: orphaned(view, clients)}), nil
 }
 
-// missing tells which of the Services that an object leads to do not exist; called
-// tells of each whether requests are refused because of it.
-func (a analyzer) missing(view *live.View, of v1alpha1.ObjectReference, called map[live.Key]bool) []v1alpha1.FindingSpec {
+// caller is an object that leads to Services.
+type caller struct {
+	of v1alpha1.ObjectReference
+	// called tells of each Service whether requests are refused because of it.
+	called map[live.Key]bool
+	// configuration of webhooks that it is, or nil, and whether none of them has a
+	// Service.
+	configuration metav1.Object
+	whole         bool
+}
+
+// orphaned tells whether no webhook leads anywhere: what is left of the configuration is
+// of use to nobody.
+func orphaned(view *live.View, clients []admissionregistrationv1.WebhookClientConfig) bool {
+	return !slices.ContainsFunc(clients, func(client admissionregistrationv1.WebhookClientConfig) bool {
+		if client.Service == nil {
+			return true // a URL, of which nothing is known
+		}
+		_, exists := inputs.Services.Get(view, live.Key{Namespace: client.Service.Namespace, Name: client.Service.Name})
+		return exists
+	})
+}
+
+// missing tells which of the Services that an object leads to do not exist.
+func (a analyzer) missing(view *live.View, c caller) []v1alpha1.FindingSpec {
 	var found []v1alpha1.FindingSpec
-	for _, service := range slices.SortedFunc(maps.Keys(called), func(a, b live.Key) int { return strings.Compare(a.String(), b.String()) }) {
+	for _, service := range slices.SortedFunc(maps.Keys(c.called), func(a, b live.Key) int { return strings.Compare(a.String(), b.String()) }) {
 		if _, exists := inputs.Services.Get(view, service); exists || service.Name == "" {
 			continue
 		}
 		since := view.FirstObserved("no Service " + service.String())
-		if !after(view, since.Add(a.grace)) || of.Namespace != "" && closing(view, of.Namespace) {
+		if !after(view, since.Add(a.grace)) || c.of.Namespace != "" && closing(view, c.of.Namespace) {
 			continue
 		}
-		found = append(found, absent(of, service, called[service], metav1.NewTime(since)))
+		found = append(found, absent(c, service, metav1.NewTime(since)))
 	}
 	return found
 }
 
-func absent(of v1alpha1.ObjectReference, service live.Key, blocks bool, since metav1.Time) v1alpha1.FindingSpec {
-	name := service.Name
+func absent(c caller, service live.Key, since metav1.Time) v1alpha1.FindingSpec {
+	of, name := c.of, service.Name
 	if service.Namespace != of.Namespace {
 		name = service.String()
 	}
@@ -109,13 +142,19 @@ func absent(of v1alpha1.ObjectReference, service live.Key, blocks bool, since me
 			},
 		},
 	}
-	if blocks {
+	if c.called[service] {
 		spec.Severity = v1alpha1.SeverityCritical
 		spec.Message += " With failurePolicy Fail the API server refuses everything that it should ask about."
 	}
-	if of.Namespace == "" {
+	switch {
+	case c.configuration == nil:
+	case c.whole:
 		spec.Remediation.Text = "Bring what answered it back. If that was uninstalled, the configuration was left behind and can be deleted."
 		spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl delete %s", workloads.Argument(of)))
+	default:
+		instead, edit := workloads.Edit(of.Kind+" "+of.Name, workloads.Argument(of), c.configuration)
+		spec.Remediation.Text = "Bring what answered it back. If that was uninstalled, take the webhooks that call it out of the configuration, whose others are in use." + instead
+		spec.Remediation.Commands = append(spec.Remediation.Commands, edit...)
 	}
 	return spec
 }

@@ -132,7 +132,7 @@ func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingS
 	}
 	job, since, pods := workloads.LastFailure(view, jobs)
 	if job == nil || workloads.Outdone(view, job) {
-		return nil
+		return a.unseen(view, w, jobs)
 	}
 	if w.Reference.Kind == "CronJob" {
 		since = view.Began(JobPodsFailed, since) // the next failure is the same trouble, and has no grace of its own
@@ -141,6 +141,45 @@ func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingS
 		return nil
 	}
 	return []v1alpha1.FindingSpec{failure(w, job, pods, since)}
+}
+
+// unseen tells whether the last run of a CronJob did not succeed, and nothing is left of
+// it: Jobs that failed may be deleted at once, or after some seconds. It stays while the
+// next one runs.
+func (a analyzer) unseen(view *live.View, w workloads.Workload, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
+	if w.Reference.Kind != "CronJob" {
+		return nil
+	}
+	cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
+	if !exists || cronJob.Status.LastSuccessfulTime == nil {
+		return nil // StuckJobs tells that none ever did
+	}
+	at, before := view.Observed(JobPodsFailed)
+	succeeded := cronJob.Status.LastSuccessfulTime.After(at) || slices.ContainsFunc(jobs, func(job *batchv1.Job) bool {
+		ended, so := workloads.Ended(job, batchv1.JobComplete)
+		return so && ended.After(at)
+	})
+	runs := slices.ContainsFunc(jobs, func(job *batchv1.Job) bool { return !workloads.Over(job) })
+	if stays := before && runs && !succeeded; !stays && !workloads.Unsuccessful(cronJob, jobs) {
+		return nil
+	}
+	since := view.FirstObserved(JobPodsFailed)
+	if !analyzers.Past(view, since.Add(a.grace)) {
+		return nil
+	}
+	instead, edit := w.Edit()
+	return []v1alpha1.FindingSpec{{
+		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference,
+		Message: fmt.Sprintf("The last Job of %s that is over did not succeed, and nothing is left of it to tell why.", w),
+		Remediation: v1alpha1.Remediation{
+			Text: "What its pods wrote is where the cluster's logs are kept, if anywhere. To have the next failure leave them, raise failedJobsHistoryLimit or the jobTemplate's ttlSecondsAfterFinished." + instead,
+			Commands: append([]string{
+				"kubectl describe " + w.Argument(),
+				fmt.Sprintf("kubectl get events -n %s --field-selector involvedObject.kind=CronJob,involvedObject.name=%s", w.Meta.Namespace, w.Meta.Name),
+			}, edit...),
+		},
+		Since: metav1.NewTime(since),
+	}}
 }
 
 // clearedAway tells whether the pods that a failed Job had left are gone: somebody knows

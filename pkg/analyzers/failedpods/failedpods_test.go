@@ -146,3 +146,53 @@ func TestOnlyPodsOfTheReasonArePicked(t *testing.T) {
 		}
 	}
 }
+
+// A CronJob whose failed Jobs are deleted soon is found from the first night until a run
+// succeeds, though each night begins with a Job that runs.
+func TestACronJobWhoseJobsGoIsFoundUntilOneSucceeds(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-last-job-of-a-cron-job-did-not-succeed-and-is-gone.yaml")
+	cronJob := golden.Objects[0].(*batchv1.CronJob)
+	ran := analyzertest.Read(t, "testdata/found-last-job-of-a-cron-job-gave-up.yaml").Objects[1].(*batchv1.Job)
+	play := analyzertest.NewPlay(t, made(t), golden.Now, cronJob)
+	night := func(n int, how batchv1.JobConditionType, want int) {
+		t.Helper()
+		found := func(when string, want int) {
+			t.Helper()
+			if have := play.Found(); len(have) != want {
+				t.Fatalf("night %d, %s: found %+v, want %d", n, when, have, want)
+			}
+		}
+		job, begins := ran.DeepCopy(), metav1.NewTime(play.Clock.Now())
+		job.Name, job.UID, job.CreationTimestamp, job.Status = fmt.Sprintf("report-%d", n), types.UID(fmt.Sprintf("job-%d", n)), begins, batchv1.JobStatus{Active: 1}
+		cronJob.Status.LastScheduleTime = &begins
+		cronJob.Status.Active = []corev1.ObjectReference{{Kind: "Job", Name: job.Name, UID: job.UID}}
+		analyzertest.Set(play, inputs.Jobs, job)
+		analyzertest.Set(play, inputs.CronJobs, cronJob.DeepCopy())
+		before := min(n, 1)
+		found("while it runs", before)
+		play.Step(time.Minute)
+		ends := metav1.NewTime(play.Clock.Now())
+		job.Status = batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: how, Status: corev1.ConditionTrue, LastTransitionTime: ends}}}
+		cronJob.Status.Active = nil
+		if how == batchv1.JobComplete {
+			before, cronJob.Status.LastSuccessfulTime = 0, &ends
+		}
+		analyzertest.Set(play, inputs.Jobs, job)
+		analyzertest.Set(play, inputs.CronJobs, cronJob.DeepCopy())
+		found("when it ended", before)
+		play.Step(100 * time.Second)
+		analyzertest.Remove(t, play.Cluster, job)
+		livetest.Settle(t, play.Engine, play.Cluster, inputs.Jobs)
+		found("when it went", before)
+		play.Step(12 * time.Hour)
+		found("half a day later", want)
+	}
+	play.Step(time.Hour)
+	cronJob.Status.LastSuccessfulTime = &metav1.Time{Time: play.Clock.Now()}
+	analyzertest.Set(play, inputs.CronJobs, cronJob.DeepCopy())
+	play.Step(12 * time.Hour)
+	night(0, batchv1.JobFailed, 1)
+	night(1, batchv1.JobFailed, 1)
+	night(2, batchv1.JobFailed, 1)
+	night(3, batchv1.JobComplete, 0)
+}

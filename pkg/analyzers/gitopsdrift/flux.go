@@ -135,7 +135,8 @@ const (
 	waiting = "waiting"
 )
 
-// artifactFailed is the reason of what has no artifact of its source to apply.
+// artifactFailed is the reason of what could not get at what it is to apply: its source
+// has no artifact, or the artifact has no such path (kustomize-controller, reconcile).
 const artifactFailed = "ArtifactFailed"
 
 // fetching is how long an attempt may take to get at its artifact: the controllers try
@@ -174,7 +175,7 @@ func (a analyzer) notReady(view *live.View, object reconciled) []v1alpha1.Findin
 	// An attempt is under way.
 	if since, is := a.again(view, object); is {
 		return []v1alpha1.FindingSpec{object.finding(NotReady, object.failure(), since,
-			fmt.Sprintf("%s is not Ready: reconciling it has failed, and is being tried again.", object))}
+			fmt.Sprintf("%s is not Ready: reconciling it has failed, and is being tried again. Why is in its events while that runs.", object))}
 	}
 	return nil
 }

@@ -197,7 +197,11 @@ func finding(view *live.View, w workloads.Workload, p *pull, reason string) v1al
 	describe := fmt.Sprintf("kubectl describe pod %s -n %s", first.Name, first.Namespace)
 	text, commands := advice(w, p)
 	if p.cause.reason == AuthenticationFailed {
-		tried, secrets := pullSecrets(view, first)
+		var tried string
+		var secrets []v1alpha1.RelatedObject
+		if !view.Try(func() { tried, secrets = pullSecrets(view, first) }) {
+			tried, secrets = fmt.Sprintf("Which pull secrets of pod %s exist cannot be seen", first.Name), nil
+		}
 		message += ". " + tried
 		related = append(secrets, related...)
 		commands = append(commands, secretCommands(first)...)
@@ -213,8 +217,8 @@ func finding(view *live.View, w workloads.Workload, p *pull, reason string) v1al
 
 // advice is what to do about it, and where.
 func advice(w workloads.Workload, p *pull) (text string, commands []string) {
-	edit := "kubectl edit " + w.Argument()
-	undo := []string{edit}
+	instead, edit := w.Edit()
+	undo := slices.Clone(edit)
 	if slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, w.Reference.Kind) {
 		undo = append(undo, "kubectl rollout history "+w.Argument())
 	}
@@ -222,15 +226,15 @@ func advice(w workloads.Workload, p *pull) (text string, commands []string) {
 	case AuthenticationFailed:
 		return "See that the pull secret is there, is for this registry, and is not out of date. A pod takes the pull secrets over from its service account when it is made, so pods have to be made anew after that has changed.", nil
 	case NotFound:
-		return "See whether the name and the tag are right, and whether the image was pushed, for the architecture of the nodes too. Name one that exists, or go back to the revision before.", undo
+		return "See whether the name and the tag are right, and whether the image was pushed, for the architecture of the nodes too. Name one that exists, or go back to the revision before." + instead, undo
 	case RateLimited:
-		return "It heals when the limit allows more. Pull through a cache of one's own or with an account that has a higher limit, and do not use the pull policy Always where it is not needed.", []string{edit}
+		return "It heals when the limit allows more. Pull through a cache of one's own or with an account that has a higher limit, and do not use the pull policy Always where it is not needed." + instead, edit
 	case RegistryUnreachable:
 		return "See whether the node reaches the registry: its DNS, its proxy, its firewall, and the authorities that it trusts.", []string{"kubectl get nodes -o wide"}
 	case NameInvalid:
-		return "Write the name as REGISTRY/REPOSITORY:TAG, in lower case.", undo
+		return "Write the name as REGISTRY/REPOSITORY:TAG, in lower case." + instead, undo
 	case NeverPulled:
-		return "Put the image on the node, or change the pull policy to IfNotPresent.", undo
+		return "Put the image on the node, or change the pull policy to IfNotPresent." + instead, undo
 	}
 	return "Read what the runtime of the node says.", []string{fmt.Sprintf("kubectl get events -n %s --field-selector involvedObject.name=%s", p.pods[0].Namespace, p.pods[0].Name)}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 )
 
@@ -74,4 +75,17 @@ func TestTheReasonStaysWhileTheKubeletBacksOff(t *testing.T) {
 	waits(5*time.Minute, "ErrImagePull", lost)
 	waits(10*time.Minute, "ErrImagePull", lost)
 	is(RegistryUnreachable, "the registry cannot be reached")
+}
+
+// Secrets are read for one sentence, and a denied image is told of without it.
+func TestADeniedImageIsFoundWhileSecretsCannotBeListed(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-denied-with-a-pull-secret.yaml")
+	play := analyzertest.NewPlay(t, newAnalyzer(t), golden.Now, golden.Objects...)
+	play.Cluster.Forbid(inputs.Secrets.Ref().Resource())
+	play.Restart()
+	play.Step(golden.After)
+	found := play.Found()
+	if len(found) != 1 || found[0].Reason != AuthenticationFailed || !strings.Contains(found[0].Message, "exist cannot be seen") {
+		t.Fatalf("found %+v, want %s that says what cannot be seen", found, AuthenticationFailed)
+	}
 }

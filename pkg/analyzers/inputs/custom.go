@@ -5,6 +5,7 @@ package inputs
 
 import (
 	"maps"
+	"regexp"
 	"strings"
 	"time"
 
@@ -124,10 +125,22 @@ func TextsAt(object *unstructured.Unstructured, path ...string) []string {
 	return texts
 }
 
-// Sentence cuts a controller's own message to the length of one, between runes.
+// What is another one in each try of the same thing: the directory that a controller
+// works in, the port that it calls from, and the ID of its request.
+var (
+	temporary = regexp.MustCompile(`/tmp/[^/\s'":]+`)
+	calledBy  = regexp.MustCompile(`[^\s"'(]+:\d+->`)
+	requestID = regexp.MustCompile(`(?i)\b((?:request|host|trace|correlation|activity)[ _-]?id["']?[:= ]+["']?)[\w+/=-]{8,}`)
+)
+
+// Sentence cuts a controller's own message to the length of one, between runes, without
+// what is another one in each try.
 func Sentence(text string) string {
 	const most = 200
 	text = strings.Join(strings.Fields(text), " ")
+	text = temporary.ReplaceAllString(text, "/tmp/...")
+	text = calledBy.ReplaceAllString(text, "")
+	text = requestID.ReplaceAllString(text, "${1}...")
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most]) + "..."
 	}

@@ -18,6 +18,9 @@ import (
 const (
 	// ByTroubledController finds pods in trouble by the UID of their controller.
 	ByTroubledController = "troubledcontroller"
+	// ByRestartedController finds pods in trouble, and those with a container that was ever
+	// restarted, by the UID of their controller. In a large cluster the second are many.
+	ByRestartedController = "restartedcontroller"
 	// ByTroubledNamespace finds pods in trouble by their namespace.
 	ByTroubledNamespace = "troublednamespace"
 	// ByServiceAccount finds pods by "NAMESPACE/NAME" of their ServiceAccount.
@@ -36,6 +39,12 @@ var Pods = live.NewInput(corev1.SchemeGroupVersion.WithResource("pods"), live.In
 		ByController: controller[*corev1.Pod],
 		ByTroubledController: func(pod *corev1.Pod) []string {
 			if !Troubled(pod) {
+				return nil
+			}
+			return controller(pod)
+		},
+		ByRestartedController: func(pod *corev1.Pod) []string {
+			if !Restarted(pod) {
 				return nil
 			}
 			return controller(pod)
@@ -71,17 +80,27 @@ var Pods = live.NewInput(corev1.SchemeGroupVersion.WithResource("pods"), live.In
 	},
 })
 
-// Troubled tells whether a pod may be in trouble: it is failed, not yet started, or
-// one of its containers waits, has been restarted, or ended badly. Pods that
-// succeeded, or that run without any of that, are not.
+// Troubled tells whether a pod may be in trouble now: it is failed, not yet started, or
+// one of its containers waits or has ended. Pods that succeeded, or that run, are not,
+// however often their containers were restarted.
 func Troubled(pod *corev1.Pod) bool {
-	switch pod.Status.Phase {
-	case corev1.PodSucceeded:
-		return false
-	case corev1.PodRunning:
+	if pod.Status.Phase != corev1.PodRunning {
+		return pod.Status.Phase != corev1.PodSucceeded // Pending, Failed, Unknown, and what is not known
+	}
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.State.Waiting != nil || s.State.Terminated != nil
+	}) || slices.ContainsFunc(pod.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.State.Waiting != nil || s.State.Terminated != nil && s.State.Terminated.ExitCode != 0
+	})
+}
+
+// Restarted tells whether a pod may be in trouble, or runs and one of its containers was
+// restarted.
+func Restarted(pod *corev1.Pod) bool {
+	if pod.Status.Phase == corev1.PodRunning {
 		return len(pod.Status.InitContainerStatuses)+len(pod.Status.ContainerStatuses) > 0
 	}
-	return true // Pending, Failed, Unknown, and what is not known
+	return Troubled(pod)
 }
 
 // trimPod makes a new object of the few fields that are read.

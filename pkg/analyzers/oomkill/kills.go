@@ -6,6 +6,7 @@ package oomkill
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,6 +48,10 @@ func (a analyzer) kills(view *live.View, pod *corev1.Pod, status *corev1.Contain
 	case status.State.Waiting != nil:
 		number++
 	}
+	known := fmt.Sprintf("%s/%s was killed", pod.UID, status.Name)
+	if _, seen := view.Observed(known); !seen && !killed(last) && !killed(before) {
+		return nil // however often it was restarted
+	}
 	told := map[int32]*corev1.ContainerStateTerminated{number: last, number - 1: before}
 	var times []time.Time
 	farthest := a.farthest()
@@ -60,7 +65,21 @@ func (a analyzer) kills(view *live.View, pod *corev1.Pod, status *corev1.Contain
 			times = append(times, view.Began(id, at))
 		}
 	}
+	if len(times) > 0 {
+		view.FirstObserved(known)
+	}
 	return times
+}
+
+// anyKilled names the condition that some kill of a workload is remembered.
+const anyKilled = "some container was killed"
+
+// toldKilled tells whether a pod itself tells of a kill.
+func toldKilled(pod *corev1.Pod) bool {
+	told := func(s corev1.ContainerStatus) bool {
+		return killed(s.State.Terminated) || killed(s.LastTerminationState.Terminated)
+	}
+	return slices.ContainsFunc(pod.Status.InitContainerStatuses, told) || slices.ContainsFunc(pod.Status.ContainerStatuses, told)
 }
 
 func killed(end *corev1.ContainerStateTerminated) bool { return end != nil && end.Reason == reason }

@@ -88,12 +88,17 @@ type container struct {
 }
 
 func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
+	pods := w.Restarted(view)
+	if _, seen := view.Observed(anyKilled); !seen && !slices.ContainsFunc(pods, toldKilled) {
+		return nil, nil // however often they were restarted
+	}
 	var done *time.Time
 	all := map[string]*container{}
-	for _, pod := range w.Troubled(view) {
+	for _, pod := range pods {
 		for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 			for i := range statuses {
 				for _, at := range a.kills(view, pod, &statuses[i]) {
+					view.FirstObserved(anyKilled)
 					if done == nil {
 						succeeded := lastSuccess(view, w)
 						done = &succeeded
@@ -159,17 +164,17 @@ func (a analyzer) finding(w workloads.Workload, all map[string]*container, since
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod that was killed", ObjectReference: workloads.PodReference(pods[name])})
 	}
 	first := slices.MinFunc(all[names[0]].pods, func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) })
+	instead, edit := w.Edit()
 	return v1alpha1.FindingSpec{
 		Reason: Repeated, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related,
 		Message: fmt.Sprintf("The kernel killed %s of %s %d times or more within %s, because its memory was used up (OOMKilled): its limit, or all that its node has.",
 			listed(names), w, a.threshold, duration.HumanDuration(a.window)),
 		Remediation: v1alpha1.Remediation{
-			Text: "See which limit the container has and what it needs, and raise the limit or mend what takes the memory. If its use is below the limit, its node has too little: set a request that is what it uses.",
-			Commands: []string{
+			Text: "See which limit the container has and what it needs, and raise the limit or mend what takes the memory. If its use is below the limit, its node has too little: set a request that is what it uses." + instead,
+			Commands: append([]string{
 				fmt.Sprintf("kubectl describe pod %s -n %s", first.Name, first.Namespace),
 				fmt.Sprintf("kubectl logs %s -n %s -c %s --previous --tail=100", first.Name, first.Namespace, names[0]),
-				"kubectl edit " + w.Argument(),
-			},
+			}, edit...),
 		},
 		Since: metav1.NewTime(since),
 	}

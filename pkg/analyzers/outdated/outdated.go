@@ -165,11 +165,13 @@ func asksForTheSame(set *appsv1.StatefulSet, present string, pod *corev1.Pod, mi
 func Advise(view *live.View, pods []*corev1.Pod, hangsOn []inputs.TemplatePart, otherwise v1alpha1.Remediation, missing ...references.Item) v1alpha1.Remediation {
 	var kept *appsv1.StatefulSet
 	var stuck []string
+	claims := true
 	for _, pod := range pods {
 		var set *appsv1.StatefulSet
 		outdated := false
 		if view.Try(func() { set, outdated = Of(view, pod, hangsOn, missing...) }) && outdated {
 			kept, stuck = set, append(stuck, pod.Name)
+			claims = claims && workloads.HasClaim(pod)
 		}
 	}
 	if kept == nil {
@@ -184,8 +186,12 @@ func Advise(view *live.View, pods []*corev1.Pod, hangsOn []inputs.TemplatePart, 
 	slices.Sort(stuck)
 	stuck = stuck[:min(len(stuck), most)]
 	remove := fmt.Sprintf("kubectl delete pod %s -n %s", strings.Join(stuck, " "), kept.Namespace)
-	text := fmt.Sprintf("The template of StatefulSet %s was changed or set back since pod %s was made, and its controller waits for the pod to become Ready before it replaces it. Delete the pod: it is made anew, on the same volume, from the present template.",
-		kept.Name, workloads.Names(stuck))
+	anew := "from the present template, and what it keeps outside a claim is lost"
+	if claims {
+		anew = "on the same volume, from the present template"
+	}
+	text := fmt.Sprintf("The template of StatefulSet %s was changed or set back since pod %s was made, and its controller waits for the pod to become Ready before it replaces it. Delete the pod: it is made anew, %s.",
+		kept.Name, workloads.Names(stuck), anew)
 	return v1alpha1.Remediation{Text: otherwise.Text + " " + text, Commands: append(slices.Clone(otherwise.Commands), remove)}
 }
 

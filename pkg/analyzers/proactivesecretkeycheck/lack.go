@@ -26,6 +26,9 @@ type Lack struct {
 	metav1.ObjectMeta
 
 	Workload v1alpha1.ObjectReference
+	// Instead and Edit are how its template is changed, as workloads.Workload.Edit says.
+	Instead string
+	Edit    []string
 	// Needs are what its pods cannot start without, each sorted: of an object that is not
 	// there the whole, and keys of those that are. Mounts are those of Needs that
 	// volumes are to show.
@@ -38,6 +41,7 @@ type Lack struct {
 func (l *Lack) DeepCopyObject() runtime.Object {
 	out := *l
 	out.ObjectMeta = *l.ObjectMeta.DeepCopy()
+	out.Edit = slices.Clone(l.Edit)
 	out.Needs, out.Mounts, out.Pulls = slices.Clone(l.Needs), slices.Clone(l.Mounts), slices.Clone(l.Pulls)
 	return &out
 }
@@ -72,7 +76,9 @@ func lackRules() []live.Rule {
 
 func lackOf(view *live.View, w workloads.Workload) *Lack {
 	namespace, spec := w.Reference.Namespace, &w.Template.Spec
+	instead, edit := w.Edit()
 	return &Lack{
+		Instead: instead, Edit: edit,
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: strings.ToLower(w.Reference.Kind) + "." + w.Reference.Name},
 		Workload:   w.Reference,
 		Needs:      lacking(view, references.Required(namespace, spec)),

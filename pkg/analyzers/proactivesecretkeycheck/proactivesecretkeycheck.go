@@ -87,12 +87,12 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 		since, over := a.over(view, "needs", item)
 		needs := slices.DeleteFunc(required[item], func(lack *Lack) bool { return known.tells(lack, item) })
 		if over && len(needs) > 0 {
-			findings = append(findings, needed(view, item, workloadsOf(needs), since))
+			findings = append(findings, needed(view, item, needs, since))
 		}
 	}
 	for _, item := range slices.SortedFunc(maps.Keys(pulling), references.Compare) {
 		if since, over := a.over(view, "pulls with", item); over {
-			findings = append(findings, pulls(view, item, workloadsOf(pulling[item]), known.pulling[item.Name], since))
+			findings = append(findings, pulls(view, item, pulling[item], known.pulling[item.Name], since))
 		}
 	}
 	return findings, nil
@@ -112,11 +112,12 @@ func (a analyzer) over(view *live.View, how string, item references.Item) (time.
 	return since, analyzers.Past(view, since.Add(a.grace))
 }
 
-func needed(view *live.View, item references.Item, needs []workloads.Workload, since time.Time) v1alpha1.FindingSpec {
+func needed(view *live.View, item references.Item, lacking []*Lack, since time.Time) v1alpha1.FindingSpec {
+	needs := workloadsOf(lacking)
 	around := references.Surround(view, item, references.Look(view, item))
 	spec := v1alpha1.FindingSpec{
 		Reason: ReferencedKeyMissing, Severity: v1alpha1.SeverityWarning, Discriminator: item.Key, Since: metav1.NewTime(since),
-		Subject: item.Reference(around.State.UID), Remediation: around.Remedy(needs[0]),
+		Subject: item.Reference(around.State.UID), Remediation: around.Remedy(needs[0].Argument(), lacking[0].Instead, lacking[0].Edit),
 		Message: around.Sentences(fmt.Sprintf("There is no %s, which %s cannot start new pods without: the next restart fails.", item, workloads.NamesOf(needs))),
 		Related: relate(around.Origin.Related, "needs it", needs),
 	}
@@ -137,7 +138,8 @@ func relate(related []v1alpha1.RelatedObject, relation string, needs []workloads
 // pulls is about a Secret to pull images with. The kubelet tries without one, so that
 // it is missed only where an image is not there for everybody: it is a Warning while
 // pods that have it wait for an image.
-func pulls(view *live.View, item references.Item, needs []workloads.Workload, waits bool, since time.Time) v1alpha1.FindingSpec {
+func pulls(view *live.View, item references.Item, lacking []*Lack, waits bool, since time.Time) v1alpha1.FindingSpec {
+	needs := workloadsOf(lacking)
 	around := references.Surround(view, item, references.Look(view, item))
 	spec := v1alpha1.FindingSpec{
 		Reason: PullSecretMissing, Severity: v1alpha1.SeverityInfo, Discriminator: "pull", Since: metav1.NewTime(since),
@@ -148,8 +150,8 @@ func pulls(view *live.View, item references.Item, needs []workloads.Workload, wa
 	if waits {
 		spec.Severity = v1alpha1.SeverityWarning
 	}
-	spec.Remediation = around.Remedy(needs[0])
-	spec.Remediation.Text = "Make the Secret, or take its name out of imagePullSecrets if the images need none."
+	spec.Remediation = around.Remedy(needs[0].Argument(), lacking[0].Instead, lacking[0].Edit)
+	spec.Remediation.Text = "Make the Secret, or take its name out of imagePullSecrets if the images need none." + lacking[0].Instead
 	return spec
 }
 

@@ -11,17 +11,11 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
-	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
-
-// everybodys are the roles that Kubernetes gives to everybody who is authenticated,
-// or to all ServiceAccounts: to ask what there is, and what one may do. An account
-// that has no more than these has nothing that somebody gave it.
-var everybodys = []string{"system:basic-user", "system:discovery", publicInfoViewer, "system:service-account-issuer-discovery"}
 
 // identities are the annotations by which clouds give an identity of theirs to an
 // account: of IAM roles of AWS, of Google Cloud, and of Entra.
@@ -45,7 +39,7 @@ func (a analyzer) serviceAccount(view *live.View, subject live.Key) ([]v1alpha1.
 	}
 	spec := v1alpha1.FindingSpec{
 		Reason: Unbound, Severity: v1alpha1.SeverityWarning, Subject: reference("v1", "ServiceAccount", account),
-		Message: fmt.Sprintf("Pods mount the token of ServiceAccount %s, and no RoleBinding or ClusterRoleBinding gives it anything.", account.Name),
+		Message: fmt.Sprintf("Pods mount the token of ServiceAccount %s, and no RoleBinding or ClusterRoleBinding gives it anything beyond what every ServiceAccount has.", account.Name),
 		Remediation: v1alpha1.Remediation{
 			Text:     "If its pods use the API, give it what they need, as the first command does. If they do not, do not bind it, and do not mount its token: " + unmount(account),
 			Commands: commands(view, account),
@@ -54,29 +48,25 @@ func (a analyzer) serviceAccount(view *live.View, subject live.Key) ([]v1alpha1.
 	}
 	if slices.ContainsFunc(identities, func(key string) bool { return account.Annotations[key] != "" }) {
 		spec.Severity = v1alpha1.SeverityInfo
-		spec.Message = fmt.Sprintf("Pods mount the token of ServiceAccount %s, which a cloud knows, and no RoleBinding or ClusterRoleBinding gives it anything here.", account.Name)
+		spec.Message = fmt.Sprintf("Pods mount the token of ServiceAccount %s, which a cloud knows, and no RoleBinding or ClusterRoleBinding gives it anything here beyond what every ServiceAccount has.", account.Name)
 		spec.Remediation.Text = "If its pods use the API too, give it what they need, as the first command does. An account that is for the cloud alone needs nothing here: do not bind it, and do not mount its token: " + unmount(account)
 	}
 	return []v1alpha1.FindingSpec{spec}, nil
 }
 
-// bound tells whether some binding is about an account: by its name, by that of
-// its user, or by a group that it is in.
+// bound tells whether some binding is about an account: by its name, by that of its
+// user, or by the group of the accounts of its namespace. What every ServiceAccount has,
+// by the groups that all are in, tells nothing of this one: Kubernetes and srenix itself
+// have such bindings.
 func bound(view *live.View, account *corev1.ServiceAccount) bool {
 	namespace, name := account.Namespace, account.Name
 	for _, subject := range []rbacv1.Subject{
 		{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name},
 		{Kind: rbacv1.UserKind, Name: serviceaccount.MakeUsername(namespace, name)},
 		{Kind: rbacv1.GroupKind, Name: serviceaccount.MakeNamespaceGroupName(namespace)},
-		{Kind: rbacv1.GroupKind, Name: serviceaccount.AllServiceAccountsGroup},
-		{Kind: rbacv1.GroupKind, Name: user.AllAuthenticated},
 	} {
 		value := inputs.SubjectValue(subject, "")
-		gives := func(role rbacv1.RoleRef) bool {
-			return subject.Kind != rbacv1.GroupKind || role.Kind != "ClusterRole" || !slices.Contains(everybodys, role.Name)
-		}
-		if slices.ContainsFunc(inputs.RoleBindings.ByIndex(view, inputs.BySubject, value), func(b *rbacv1.RoleBinding) bool { return gives(b.RoleRef) }) ||
-			slices.ContainsFunc(inputs.ClusterRoleBindings.ByIndex(view, inputs.BySubject, value), func(b *rbacv1.ClusterRoleBinding) bool { return gives(b.RoleRef) }) {
+		if len(inputs.RoleBindings.ByIndex(view, inputs.BySubject, value)) > 0 || len(inputs.ClusterRoleBindings.ByIndex(view, inputs.BySubject, value)) > 0 {
 			return true
 		}
 	}

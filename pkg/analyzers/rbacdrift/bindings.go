@@ -73,9 +73,10 @@ func (a analyzer) clusterAdmin(view *live.View, b binding) []v1alpha1.FindingSpe
 	if b.kind == "RoleBinding" {
 		what = "everything in the namespace " + b.GetNamespace()
 	}
+	out, change := b.out(who)
 	return []v1alpha1.FindingSpec{b.finding(ClusterAdminGranted, v1alpha1.SeverityCritical, view.Began(ClusterAdminGranted, inputs.Changed(b).Time),
 		fmt.Sprintf("%s %s lets %s do %s: so can whoever gets hold of its token, or may run a pod as it.", b.kind, b.GetName(), workloads.Names(who), what),
-		"Give it a role with the verbs that it needs, and delete the binding. Where it is meant, list the account in the analyzer's allowedServiceAccounts.")}
+		fmt.Sprintf("Give it a role with the verbs that it needs, and %s. Where it is meant, list the account in the analyzer's allowedServiceAccounts.", out), change)}
 }
 
 // anonymousAccess judges what is given to who is not authenticated.
@@ -93,9 +94,10 @@ func (a analyzer) anonymousAccess(view *live.View, b binding) []v1alpha1.Finding
 	if len(who) == 0 {
 		return nil
 	}
+	out, change := b.out(who)
 	return []v1alpha1.FindingSpec{b.finding(AnonymousGranted, v1alpha1.SeverityCritical, view.Began(AnonymousGranted, inputs.Changed(b).Time),
 		fmt.Sprintf("%s %s gives %s %s to %s: to everybody who reaches the API server.", b.kind, b.GetName(), b.role.Kind, b.role.Name, workloads.Names(who)),
-		"Find out who uses it without authenticating, give them an identity, and take the subject out of the binding.")}
+		fmt.Sprintf("Find out who uses it without authenticating, give them an identity, and %s.", out), change)}
 }
 
 // missing judges whether there is what a binding is about. Kubernetes' own are for
@@ -109,14 +111,19 @@ func (a analyzer) missing(view *live.View, b binding) []v1alpha1.FindingSpec {
 		if since := view.FirstObserved(BoundRoleMissing); a.past(view, since) {
 			specs = append(specs, b.finding(BoundRoleMissing, v1alpha1.SeverityWarning, since,
 				fmt.Sprintf("%s %s gives %s %s, which does not exist: it gives nothing, until somebody makes a role of that name.", b.kind, b.GetName(), b.role.Kind, b.role.Name),
-				"Make the role, or delete the binding. The role that a binding gives cannot be changed."))
+				"Make the role, or delete the binding. The role that a binding gives cannot be changed.", toDelete))
 		}
 	}
 	if accounts := a.missingAccounts(view, b); len(accounts) > 0 && !b.vanishing(view) {
 		if since := view.FirstObserved(BoundAccountMissing); a.past(view, since) {
+			out, change := b.out(accounts)
+			text, changes := fmt.Sprintf("Make the account, correct its name or namespace in the binding, or %s.", out), []string{toEdit}
+			if change == toDelete {
+				changes = append(changes, toDelete)
+			}
 			specs = append(specs, b.finding(BoundAccountMissing, v1alpha1.SeverityWarning, since,
 				fmt.Sprintf("%s %s gives %s %s to ServiceAccount %s, which does not exist: whoever makes it has these rights.", b.kind, b.GetName(), b.role.Kind, b.role.Name, workloads.Names(accounts)),
-				"Make the account, correct its name or namespace in the binding, or take it out."))
+				text, changes...))
 		}
 	}
 	return specs
@@ -193,17 +200,36 @@ func everyAccount(group string) bool {
 		strings.HasPrefix(group, serviceaccount.ServiceAccountGroupPrefix)
 }
 
-func (b binding) finding(reason string, severity v1alpha1.Severity, since time.Time, message, text string) v1alpha1.FindingSpec {
+// What may be done about a binding, as kubectl calls it.
+const (
+	toEdit   = "edit"
+	toDelete = "delete"
+)
+
+// out is what is done about a binding of which some subjects are wrong: it goes if that
+// are all of them, and keeps the others else.
+func (b binding) out(wrong []string) (text, change string) {
+	if len(wrong) == len(b.subjects) {
+		return "delete the binding", toDelete
+	}
+	return fmt.Sprintf("take %s out of the binding, whose other subjects stay", workloads.Names(wrong)), toEdit
+}
+
+func (b binding) finding(reason string, severity v1alpha1.Severity, since time.Time, message, text string, changes ...string) v1alpha1.FindingSpec {
+	commands := []string{"kubectl describe " + argument(b.kind, b.Object)}
+	if instead := workloads.Elsewhere(b.kind+" "+b.GetName(), b.Object); instead != "" {
+		text += instead
+		changes = nil
+	}
+	for _, verb := range changes {
+		commands = append(commands, fmt.Sprintf("kubectl %s %s", verb, argument(b.kind, b.Object)))
+	}
+	if len(changes) > 1 {
+		text += " The last two commands are alternatives."
+	}
 	return v1alpha1.FindingSpec{
 		Reason: reason, Severity: severity, Subject: reference("rbac.authorization.k8s.io/v1", b.kind, b.Object), Message: message,
-		Remediation: v1alpha1.Remediation{
-			Text: text,
-			Commands: []string{
-				"kubectl describe " + argument(b.kind, b.Object),
-				"kubectl edit " + argument(b.kind, b.Object),
-				"kubectl delete " + argument(b.kind, b.Object),
-			},
-		},
-		Since: metav1.NewTime(since),
+		Remediation: v1alpha1.Remediation{Text: text, Commands: commands},
+		Since:       metav1.NewTime(since),
 	}
 }

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -87,13 +88,13 @@ func remediation(kind string, role metav1.Object) v1alpha1.Remediation {
 	if kind == "Role" {
 		bindings = "rolebindings -n " + role.GetNamespace()
 	}
+	instead, edit := workloads.Edit(kind+" "+role.GetName(), argument(kind, role), role)
 	return v1alpha1.Remediation{
-		Text: "See what the role allows and who is bound to it, and name the verbs that they need.",
-		Commands: []string{
+		Text: "See what the role allows and who is bound to it, and name the verbs that they need." + instead,
+		Commands: append([]string{
 			"kubectl describe " + argument(kind, role),
 			fmt.Sprintf("kubectl get %s -o wide", bindings),
-			"kubectl edit " + argument(kind, role),
-		},
+		}, edit...),
 	}
 }
 

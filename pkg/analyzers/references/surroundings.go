@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -51,8 +50,9 @@ func (s Surroundings) Sentences(message string) string {
 	return strings.Join(all, " ")
 }
 
-// Remedy says what to do about an item that a workload lacks.
-func (s Surroundings) Remedy(lacks workloads.Workload) v1alpha1.Remediation {
+// Remedy says what to do about an item that a workload lacks which kubectl names as
+// argument. How its template is changed is as workloads.Workload.Edit says.
+func (s Surroundings) Remedy(argument, instead string, edit []string) v1alpha1.Remediation {
 	kind := strings.ToLower(s.Item.Kind)
 	text := fmt.Sprintf("Make the %s, or correct its name in the template of what needs it.", s.Item.Kind)
 	look := fmt.Sprintf("kubectl get %ss -n %s", kind, s.Item.Namespace)
@@ -69,10 +69,6 @@ func (s Surroundings) Remedy(lacks workloads.Workload) v1alpha1.Remediation {
 		text += " The ExternalSecret decides what is written: change it there, and not in what it writes."
 	}
 	commands := append([]string{look}, s.Origin.Commands...)
-	commands = append(commands, "kubectl describe "+lacks.Argument())
-	// What a pod or a Job refers to cannot be changed.
-	if kind := lacks.Reference.Kind; kind != "Pod" && kind != "Job" {
-		commands = append(commands, "kubectl edit "+lacks.Argument())
-	}
-	return v1alpha1.Remediation{Text: text, Commands: commands}
+	commands = append(commands, "kubectl describe "+argument)
+	return v1alpha1.Remediation{Text: text + instead, Commands: append(commands, edit...)}
 }

@@ -168,10 +168,11 @@ func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
 	case slices.Contains(around.State.Keys, t.item.Key):
 		message += " It has the key by now, though env takes nothing from binaryData."
 	}
+	instead, edit := t.needs[0].Edit()
 	spec := v1alpha1.FindingSpec{
 		Reason: KeyMissing, Severity: v1alpha1.SeverityCritical, Discriminator: t.item.Key, Since: metav1.NewTime(t.since),
 		Subject: t.item.Reference(""), Message: around.Sentences(message),
-		Related: around.Origin.Related, Remediation: around.Remedy(t.needs[0]),
+		Related: around.Origin.Related, Remediation: around.Remedy(t.needs[0].Argument(), instead, edit),
 	}
 	if t.item.Key == "" {
 		spec.Reason = ObjectMissing

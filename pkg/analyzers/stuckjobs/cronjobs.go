@@ -51,7 +51,8 @@ func (a analyzer) neverSucceeded(view *live.View, cronJob *batchv1.CronJob, jobs
 		_, so := workloads.Ended(job, batchv1.JobFailed)
 		failed = failed || so
 	}
-	if !failed {
+	// Of those that are gone the status tells, and the next that runs changes nothing yet.
+	if _, before := view.Observed(NeverSucceeded); !failed && !before && !workloads.Unsuccessful(cronJob, jobs) {
 		return nil
 	}
 	since := view.FirstObserved(NeverSucceeded)

@@ -107,7 +107,7 @@ func left(namespace *corev1.Namespace, text string) v1alpha1.Remediation {
 	remediation := v1alpha1.Remediation{Text: text}
 	condition, _ := failing(namespace, corev1.NamespaceContentRemaining)
 	for _, resource := range found(remaining, condition.Message) {
-		remediation.Commands = append(remediation.Commands, fmt.Sprintf("kubectl get %s -n %s -o yaml", resource, namespace.Name))
+		remediation.Commands = append(remediation.Commands, fmt.Sprintf("kubectl get %s -n %s -o custom-columns=NAME:.metadata.name,DELETED:.metadata.deletionTimestamp,FINALIZERS:.metadata.finalizers", resource, namespace.Name))
 	}
 	return remediation
 }

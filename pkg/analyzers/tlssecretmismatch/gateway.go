@@ -26,7 +26,7 @@ func (a analyzer) gateway(view *live.View, subject live.Key) ([]v1alpha1.Finding
 // with one Secret of its namespace. Of several Secrets a Gateway serves the one that
 // fits, and another namespace's Certificates are not compared with.
 func ofGateway(gateway *unstructured.Unstructured) server {
-	s := server{subject: v1alpha1.ObjectReference{
+	s := server{object: gateway, subject: v1alpha1.ObjectReference{
 		APIVersion: gateway.GetAPIVersion(), Kind: "Gateway", Namespace: gateway.GetNamespace(), Name: gateway.GetName(), UID: gateway.GetUID(),
 	}}
 	listeners, _, err := unstructured.NestedSlice(gateway.Object, "spec", "listeners")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/certificates"
 	"github.com/srenix/srenix/pkg/hostname"
@@ -62,6 +63,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 
 // server is what serves certificates: an Ingress, or a Gateway.
 type server struct {
+	object  metav1.Object
 	subject v1alpha1.ObjectReference
 	entries []networkingv1.IngressTLS
 	// path is that of the Secret's name of an entry, in JSON.
@@ -125,6 +127,7 @@ func (a analyzer) ingress(view *live.View, subject live.Key) ([]v1alpha1.Finding
 
 func ofIngress(ingress *networkingv1.Ingress) server {
 	return server{
+		object:  ingress,
 		subject: v1alpha1.ObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Namespace: ingress.Namespace, Name: ingress.Name, UID: ingress.UID},
 		entries: ingress.Spec.TLS,
 		path:    func(index int) string { return fmt.Sprintf("/spec/tls/%d/secretName", index) },
@@ -146,6 +149,14 @@ func betterSecret(view *live.View, s server, m Mismatch) v1alpha1.FindingSpec {
 		severity, what, since = v1alpha1.SeverityCritical, "over", m.Ends
 	}
 	entry := s.entries[m.Index]
+	text := "Point the entry at the better Secret, or mend the Certificate that is served."
+	commands := []string{fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", m.Served.GetName(), s.subject.Namespace)}
+	if instead := workloads.Elsewhere(s.subject.Kind+" "+s.subject.Name, s.object); instead != "" {
+		text += instead
+	} else {
+		commands = append(commands, fmt.Sprintf("kubectl patch %s %s -n %s --type=json -p %s", s.resource(), s.subject.Name, s.subject.Namespace,
+			analyzers.Quote(fmt.Sprintf(`[{"op":"test","path":%q,"value":%q},{"op":"replace","path":%q,"value":%q}]`, s.path(m.Index), served, s.path(m.Index), better))))
+	}
 	return v1alpha1.FindingSpec{
 		Reason: BetterSecret, Severity: severity, Subject: s.subject, Discriminator: discriminator(entry),
 		Related: []v1alpha1.RelatedObject{
@@ -154,15 +165,8 @@ func betterSecret(view *live.View, s server, m Mismatch) v1alpha1.FindingSpec {
 		},
 		Message: fmt.Sprintf("%s %s serves %s with Secret %s, whose certificate is %s (%s). Certificate %s is Ready, of the same issuer, covers the same hosts and is valid longer; it is in Secret %s.",
 			s.subject.Kind, s.subject.Name, list(entry.Hosts), served, what, m.Ends.UTC().Format(time.RFC3339), m.Better.GetName(), better),
-		Remediation: v1alpha1.Remediation{
-			Text: "Point the entry at the better Secret, or mend the Certificate that is served.",
-			Commands: []string{
-				fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", m.Served.GetName(), s.subject.Namespace),
-				fmt.Sprintf("kubectl patch %s %s -n %s --type=json -p %s", s.resource(), s.subject.Name, s.subject.Namespace,
-					analyzers.Quote(fmt.Sprintf(`[{"op":"test","path":%q,"value":%q},{"op":"replace","path":%q,"value":%q}]`, s.path(m.Index), served, s.path(m.Index), better))),
-			},
-		},
-		Since: metav1.NewTime(since),
+		Remediation: v1alpha1.Remediation{Text: text, Commands: commands},
+		Since:       metav1.NewTime(since),
 	}
 }
 
@@ -203,16 +207,15 @@ func (a analyzer) notCovered(view *live.View, s server) []v1alpha1.FindingSpec {
 			view.RecheckAt(end)
 			continue
 		}
+		named := fmt.Sprintf("certificate.cert-manager.io %s -n %s", served.GetName(), s.subject.Namespace)
+		instead, edit := workloads.Edit("Certificate "+served.GetName(), named, served)
 		found = append(found, v1alpha1.FindingSpec{
 			Reason: HostNotCovered, Severity: v1alpha1.SeverityWarning, Subject: s.subject, Discriminator: discriminator(entry),
 			Related: []v1alpha1.RelatedObject{{Relation: "certificate served", ObjectReference: certificate(served)}},
 			Message: fmt.Sprintf("%s %s serves %s with Secret %s, and Certificate %s, which writes it, does not cover that.", s.subject.Kind, s.subject.Name, list(missing), entry.SecretName, served.GetName()),
 			Remediation: v1alpha1.Remediation{
-				Text: "Add the hosts to the Certificate, or name a Secret that covers them.",
-				Commands: []string{
-					fmt.Sprintf("kubectl edit certificate.cert-manager.io %s -n %s", served.GetName(), s.subject.Namespace),
-					fmt.Sprintf("kubectl get certificates.cert-manager.io -n %s", s.subject.Namespace),
-				},
+				Text:     "Add the hosts to the Certificate, or name a Secret that covers them." + instead,
+				Commands: append([]string{fmt.Sprintf("kubectl get certificates.cert-manager.io -n %s", s.subject.Namespace)}, edit...),
 			},
 			Since: metav1.NewTime(since),
 		})

@@ -82,6 +82,21 @@ func Outdone(view *live.View, job *batchv1.Job) bool {
 	})
 }
 
+// briefest is the ttlSecondsAfterFinished below which a Job may be gone before the
+// controller of CronJobs has noted that it succeeded.
+const briefest = 10
+
+// Unsuccessful tells whether the last scheduled run of a CronJob is over, did not succeed,
+// and has left no Job: its status is all that tells. The controller notes a success some
+// time after it, so this may be wrong for a moment.
+func Unsuccessful(cronJob *batchv1.CronJob, jobs []*batchv1.Job) bool {
+	scheduled, succeeded, ttl := cronJob.Status.LastScheduleTime, cronJob.Status.LastSuccessfulTime, cronJob.Spec.JobTemplate.Spec.TTLSecondsAfterFinished
+	if scheduled.IsZero() || len(cronJob.Status.Active) > 0 || succeeded != nil && !succeeded.Before(scheduled) || ttl != nil && *ttl < briefest {
+		return false
+	}
+	return !slices.ContainsFunc(jobs, func(job *batchv1.Job) bool { return !Over(job) || !job.CreationTimestamp.Before(scheduled) })
+}
+
 // began is when a Job began, or last went on after it was suspended.
 func began(job *batchv1.Job) time.Time {
 	if job.Status.StartTime != nil {

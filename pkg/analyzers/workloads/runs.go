@@ -38,6 +38,12 @@ func Runs(view *live.View, pod *corev1.Pod) bool {
 	return !OnLostNode(view, pod)
 }
 
+// HasClaim tells whether a pod has a PersistentVolumeClaim. In a StatefulSet the next pod
+// of its name has the same ones; what a pod keeps elsewhere goes with it.
+func HasClaim(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil })
+}
+
 // OnLostNode tells whether a pod is on a node that is not Ready.
 func OnLostNode(view *live.View, pod *corev1.Pod) bool {
 	if pod.Spec.NodeName == "" {

@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/live"
@@ -20,7 +21,7 @@ type Starter struct {
 	Kind live.KindRef
 	// Find returns a workload, if it makes pods: not one that is being deleted, over,
 	// paused or suspended, or has no pods to run, nor a Job of a CronJob. There are
-	// Reference and Template of it only.
+	// Reference and Template of it only, and of Meta what tells who makes it.
 	Find func(view *live.View, key live.Key) (Workload, bool)
 }
 
@@ -52,7 +53,8 @@ func starter[T live.Object](of live.Kind[T], apiVersion, kind string, template f
 			return Workload{}, false
 		}
 		made, starts := template(object)
-		return Workload{Reference: reference(apiVersion, kind, object), Template: made}, starts
+		meta := &metav1.ObjectMeta{Labels: object.GetLabels(), Annotations: object.GetAnnotations(), OwnerReferences: object.GetOwnerReferences()}
+		return Workload{Reference: reference(apiVersion, kind, object), Meta: meta, Template: made}, starts
 	}}
 }
 

@@ -46,8 +46,19 @@ func (w Workload) Pods(view *live.View) []*corev1.Pod { return w.by(view, inputs
 // Troubled returns the pods of the workload that may be in trouble (inputs.Troubled)
 // and are not being deleted. To ask for them costs nothing while there are none.
 func (w Workload) Troubled(view *live.View) []*corev1.Pod {
-	pods := slices.Clone(w.by(view, inputs.ByTroubledController))
-	return slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp != nil || !inputs.Troubled(pod) })
+	return w.those(view, inputs.ByTroubledController, inputs.Troubled)
+}
+
+// Restarted returns those pods, and with them the ones that run and of which a container
+// was restarted ever (inputs.Restarted). They may be many, and a change of each has them
+// all looked at again: it is for who counts restarts.
+func (w Workload) Restarted(view *live.View) []*corev1.Pod {
+	return w.those(view, inputs.ByRestartedController, inputs.Restarted)
+}
+
+func (w Workload) those(view *live.View, index string, are func(*corev1.Pod) bool) []*corev1.Pod {
+	pods := slices.Clone(w.by(view, index))
+	return slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp != nil || !are(pod) })
 }
 
 func (w Workload) by(view *live.View, index string) []*corev1.Pod {

@@ -34,6 +34,8 @@ const (
 	OrdinalZeroNotReady = "OrdinalZeroNotReady"
 	// NoPodReady means that all pods of a workload that has rolled out run, and none is Ready.
 	NoPodReady = "NoPodReady"
+	// PodsNotReady means that some pods of a workload that has rolled out run, and have not been Ready for long.
+	PodsNotReady = "PodsNotReady"
 	// ClusterNotHealthy means that a PostgreSQL cluster is in a phase that it does not get out of.
 	ClusterNotHealthy = "PostgresClusterNotHealthy"
 	// InstancesNotReady means that a PostgreSQL cluster is said to be healthy with fewer instances than it should have.
@@ -58,6 +60,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: OrdinalZeroMissing, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A StatefulSet has no pod of its first ordinal while higher ones run."},
 			{Name: OrdinalZeroNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A StatefulSet's pod of the first ordinal is not Ready while higher ones are."},
 			{Name: NoPodReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Deployment, StatefulSet or DaemonSet has rolled out, its pods run, and none of them is Ready."},
+			{Name: PodsNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "Some pods of a StatefulSet or a DaemonSet that has rolled out, or of a Deployment that is not Available, run and have not been Ready for long."},
 			{Name: ClusterNotHealthy, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical, v1alpha1.SeverityWarning}, Summary: "A PostgreSQL cluster is in a phase that is not healthy; Critical where that is a failure."},
 			{Name: InstancesNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A healthy PostgreSQL cluster has fewer ready instances than it should have."},
 			{Name: SwitchoverStuck, Severities: []v1alpha1.Severity{v1alpha1.SeverityCritical}, Summary: "A PostgreSQL cluster has another primary than it should have."},
@@ -95,11 +98,18 @@ func (a analyzer) statefulSet(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	case zero == nil && higherRunning:
 		return a.missing(view, set, first), nil
 	case zero != nil && higherReady:
-		return a.notReady(view, set, zero), nil
-	case settled(set):
-		return a.noneReady(view, reference("StatefulSet", set), pods), nil
+		if found := a.notReady(view, set, zero); len(found) > 0 {
+			return found, nil
+		}
 	}
-	return nil, nil
+	if !settled(set) {
+		return nil, nil
+	}
+	// Where all are made at once, those that never were Ready may be meant to stand by.
+	counts := func(pod *corev1.Pod) bool {
+		return set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement || !workloads.NeverReady(pod)
+	}
+	return append(a.noneReady(view, reference("StatefulSet", set), pods), a.someNotReady(view, reference("StatefulSet", set), pods, counts)...), nil
 }
 
 func (a analyzer) missing(view *live.View, set *appsv1.StatefulSet, first int) []v1alpha1.FindingSpec {
@@ -147,7 +157,11 @@ func (a analyzer) notReady(view *live.View, set *appsv1.StatefulSet, zero *corev
 		},
 	}
 	if workloads.Runs(view, zero) && !workloads.NeverReady(zero) {
-		remediation.Text = "Read what the pod says. If nothing it depends on is broken, a fresh pod may work; its volume stays."
+		stays := "what it keeps outside a claim is lost"
+		if workloads.HasClaim(zero) {
+			stays = "its volume stays"
+		}
+		remediation.Text = "Read what the pod says. If nothing it depends on is broken, a fresh pod may work; " + stays + "."
 		remediation.Commands = append(remediation.Commands, fmt.Sprintf("kubectl delete pod %s -n %s", zero.Name, zero.Namespace))
 	}
 	return []v1alpha1.FindingSpec{{
