@@ -14,6 +14,10 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
+// Proposing is the group of the rules that compute proposals. It is no analyzer, and
+// cannot be switched off.
+const Proposing = "proposals"
+
 // DegradedRule makes a clusterfinding of every analyzer that is degraded, one for
 // all of its rules that lack the same. reader is the service account as which the
 // cluster is read, "NAMESPACE:NAME".
@@ -66,6 +70,9 @@ func remedy(status *live.Status, reader string) v1alpha1.Remediation {
 		}
 	}
 	remedy := v1alpha1.Remediation{Text: "Grant what is missing, or switch the analyzer off in the configuration. It heals by itself afterwards."}
+	if status.Group == Proposing {
+		remedy.Text = "Grant what is missing. This is no analyzer: it computes what is proposed. It heals by itself afterwards."
+	}
 	for _, rule := range status.Missing {
 		resource := schema.GroupResource{Group: rule.APIGroups[0], Resource: rule.Resources[0]}.String()
 		name := "srenix-reads-" + resource

@@ -120,6 +120,9 @@ func newEngine(ctx context.Context, extra *ExtraConfig, memory live.Memory) (*li
 		Clock: extra.clock(), Logger: klog.FromContext(ctx).WithName("live"),
 		Registerer: legacyregistry.Registerer(), Memory: memory,
 	})
+	if err := catalog.CheckVariables(os.Environ()); err != nil {
+		return nil, nil, err
+	}
 	detecting, err := catalog.Build(extra.Configuration, extra.Namespace, os.Getenv)
 	if err != nil {
 		return nil, nil, fmt.Errorf("building the analyzers: %w", err)

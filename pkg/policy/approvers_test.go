@@ -45,7 +45,7 @@ func TestDualApproval(t *testing.T) {
 		"a record of an unknown decision":      {kind: pod, others: []ApprovalRecord{{Approver: "bob", Time: start}}, want: v1alpha1.VerdictDenied},
 		"a standing runbook":                   {kind: runbook, stage: StageStanding, want: v1alpha1.VerdictPending, message: "0 of 2 distinct approvers so far"},
 		"a standing runbook with two":          {kind: runbook, stage: StageStanding, others: []ApprovalRecord{yes("bob", 2*time.Hour), yes("carol", time.Hour)}, want: v1alpha1.VerdictAllowed},
-		"the first of a runbook":               {kind: runbook, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far"},
+		"the first of a runbook":               {kind: runbook, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far; that holds while the proposal stays as it is, and another person can approve from 2026-03-01T12:30:00Z on"},
 		"the second after 30 minutes":          {kind: runbook, others: []ApprovalRecord{yes("bob", 30*time.Minute)}, want: v1alpha1.VerdictAllowed, message: "2 distinct approvers"},
 		"the second before 30 minutes":         {kind: runbook, others: []ApprovalRecord{yes("bob", 30*time.Minute-time.Second)}, want: v1alpha1.VerdictDenied, message: "approvals must be at least 30m0s apart, and bob approved at 2026-03-01T11:30:01Z"},
 		"the same person again":                {kind: runbook, others: []ApprovalRecord{yes("alice", time.Hour)}, want: v1alpha1.VerdictDenied, message: "alice approved already (Approval approval-of-alice), and nobody counts twice"},
@@ -60,11 +60,11 @@ func TestDualApproval(t *testing.T) {
 			kind: pod, configure: three, others: []ApprovalRecord{yes("bob", 2*time.Hour), yes("carol", time.Hour)}, want: v1alpha1.VerdictAllowed, message: "3 distinct approvers",
 		},
 		"three, of whom two raced": {
-			kind: pod, configure: three, others: []ApprovalRecord{yes("bob", time.Hour), yes("carol", time.Hour-time.Second)}, want: v1alpha1.VerdictPending, message: "2 of 3 distinct approvers so far",
+			kind: pod, configure: three, others: []ApprovalRecord{yes("bob", time.Hour), yes("carol", time.Hour-time.Second)}, want: v1alpha1.VerdictPending, message: "2 of 3 distinct approvers so far; that holds while the proposal stays as it is, and another person can approve from 2026-03-01T12:30:00Z on",
 		},
-		"a ServiceAccount as the first of two":         {kind: runbook, others: []ApprovalRecord{yes(robot, time.Hour)}, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far"},
+		"a ServiceAccount as the first of two":         {kind: runbook, others: []ApprovalRecord{yes(robot, time.Hour)}, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far; that holds while the proposal stays as it is, and another person can approve from 2026-03-01T12:30:00Z on"},
 		"execution with a ServiceAccount as the other": {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes(robot, time.Hour)}, want: v1alpha1.VerdictPending},
-		"a standing one with a ServiceAccount's":       {kind: runbook, stage: StageStanding, others: []ApprovalRecord{yes("bob", 2*time.Hour), yes(robot, time.Hour)}, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far"},
+		"a standing one with a ServiceAccount's":       {kind: runbook, stage: StageStanding, others: []ApprovalRecord{yes("bob", 2*time.Hour), yes(robot, time.Hour)}, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far; that holds while the proposal stays as it is, and another person can approve from 2026-03-01T10:30:00Z on"},
 		"a ServiceAccount's no":                        {kind: runbook, others: []ApprovalRecord{no(robot)}, want: v1alpha1.VerdictDenied},
 		"a configuration that asks for fewer": {
 			kind: runbook, want: v1alpha1.VerdictPending,

@@ -46,6 +46,9 @@ func signedToken(f *facts) v1alpha1.Verdict {
 		return denied(fmt.Sprintf("the Approval is named %q, and its token needs the name %q", f.ApprovalName, want), "leave the name as kubectl create approval writes it")
 	}
 	if err := f.digestProblem(); err != nil {
+		if f.CurrentDigest == "" {
+			return denied(err.Error(), fmt.Sprintf("one that has its name by now is another proposal: see kubectl get proposals.srenix.io -n %s, and decide anew", f.Proposal.Namespace))
+		}
 		return denied(err.Error(), fmt.Sprintf("look at it again: kubectl describe proposal.srenix.io %s -n %s", f.Proposal.Name, f.Proposal.Namespace))
 	}
 	if err := bindingProblem(f.claims, f.Decision, f.Reason, &f.Proposal); err != nil {

@@ -84,19 +84,19 @@ func Rules(configuration *config.SrenixConfiguration, ownNamespace string) []liv
 	p := &proposer{policy: &configuration.Policy, ownNamespace: ownNamespace}
 	return []live.Rule{
 		{
-			Name: "proposals", Group: "proposals", Subject: analyzers.DetectedFindings.Ref(),
+			Name: "proposals", Group: analyzers.Proposing, Subject: analyzers.DetectedFindings.Ref(),
 			Reads: reads(), Outputs: []live.KindRef{Proposals.Ref()}, Evaluate: p.evaluate,
 		},
 		{
-			Name: "findings", Group: "proposals", Subject: analyzers.DetectedFindings.Ref(),
+			Name: "findings", Group: analyzers.Proposing, Subject: analyzers.DetectedFindings.Ref(),
 			Reads: []live.KindRef{Proposals.Ref(), silences.Silences.Ref(), Investigations.Ref()}, Outputs: []live.KindRef{Findings.Ref()}, Evaluate: completeFinding,
 		},
 		{
-			Name: "silencereports", Group: "proposals", Subject: silences.Reports.Ref(),
+			Name: "silencereports", Group: analyzers.Proposing, Subject: silences.Reports.Ref(),
 			Outputs: []live.KindRef{Findings.Ref()}, Evaluate: completeReport,
 		},
 		{
-			Name: "clusterfindings", Group: "proposals", Subject: analyzers.DetectedClusterFindings.Ref(),
+			Name: "clusterfindings", Group: analyzers.Proposing, Subject: analyzers.DetectedClusterFindings.Ref(),
 			Outputs: []live.KindRef{ClusterFindings.Ref()}, Evaluate: completeClusterFinding,
 		},
 	}

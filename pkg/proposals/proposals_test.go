@@ -6,6 +6,7 @@ package proposals
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -264,6 +265,51 @@ func TestAnApprovedProposalSaysWhatItWaitsFor(t *testing.T) {
 				t.Errorf("condition %v, want %q", approvable, test.want)
 			}
 		})
+	}
+}
+
+// Nobody has to look elsewhere for why a yes came to nothing.
+func TestAProposalSaysWhyNothingWasDoneForItsLastApproval(t *testing.T) {
+	standing, _ := newWorld().run(t)
+	for phase, why := range map[opsv1alpha1.ApprovalPhase]string{
+		opsv1alpha1.PhaseDenied: "pods are not deleted here", opsv1alpha1.PhaseFailed: "pods are not deleted here",
+		opsv1alpha1.PhaseSucceeded: "", opsv1alpha1.PhasePending: "",
+	} {
+		w := newWorld()
+		w.approvals = []*opsv1alpha1.Approval{{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "approval-1", CreationTimestamp: metav1.NewTime(now)},
+			Spec: opsv1alpha1.ApprovalSpec{
+				Decision: v1alpha1.DecisionApprove,
+				Proposal: opsv1alpha1.ProposalReference{Name: standing.Name, UID: standing.UID, Digest: standing.Spec.Digest},
+			},
+			Status: opsv1alpha1.ApprovalStatus{Phase: phase, Approver: "alice", Message: "pods are not deleted here"},
+		}}
+		proposal, _ := w.run(t)
+		if have := proposal.Status.Approvals[0].Message; have != why {
+			t.Errorf("%s: the decision says %q, want %q", phase, have, why)
+		}
+		said := proposal.Status.Conditions[0].Message
+		if told := strings.HasSuffix(said, "nothing was done for the last one, approval-1: pods are not deleted here"); told != (why != "") {
+			t.Errorf("%s: the condition says %q", phase, said)
+		}
+	}
+}
+
+func TestAProposalThatNeedsAnotherPersonSaysFromWhen(t *testing.T) {
+	standing, _ := newRunbookWorld(t).run(t)
+	w := newRunbookWorld(t)
+	w.approvals = []*opsv1alpha1.Approval{{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "approval-1", CreationTimestamp: metav1.NewTime(now)},
+		Spec: opsv1alpha1.ApprovalSpec{
+			Decision: v1alpha1.DecisionApprove,
+			Proposal: opsv1alpha1.ProposalReference{Name: standing.Name, UID: standing.UID, Digest: standing.Spec.Digest},
+		},
+		Status: opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseAwaitingSecondApproval, Approver: "alice"},
+	}}
+	proposal, _ := w.run(t)
+	want := "another person can approve from " + now.Add(config.DefaultApprovalInterval).UTC().Format(time.RFC3339) + " on"
+	if said := proposal.Status.Conditions[0].Message; proposal.Status.Phase != v1alpha1.ProposalAwaitingApproval || !strings.Contains(said, want) {
+		t.Errorf("the proposal is %s: %s", proposal.Status.Phase, said)
 	}
 }
 

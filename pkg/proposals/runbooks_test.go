@@ -4,6 +4,7 @@
 package proposals
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -83,6 +84,13 @@ func TestARunbookIsReleasedByTheAuditChainAlone(t *testing.T) {
 				runbook, exists := RunbookOf(engine, proposal)
 				if !exists || runbook.Spec.Released != test.want {
 					t.Errorf("released %t, want %t; the proposal is %s", exists && runbook.Spec.Released, test.want, proposal.Status.Phase)
+				}
+				said := proposal.Status.Conditions[0].Message
+				if is := proposal.Status.Phase == v1alpha1.ProposalReleased && strings.Contains(said, "nothing was executed"); is != test.want {
+					t.Errorf("the proposal is %s: %s", proposal.Status.Phase, said)
+				}
+				if proposal.Spec.Source != v1alpha1.SourceInvestigation {
+					t.Errorf("the runbook is from %s", proposal.Spec.Source)
 				}
 			}
 		})

@@ -50,6 +50,41 @@ func (a analyzer) unknown(match *opsv1alpha1.SilenceMatch) string {
 	return fmt.Sprintf("no analyzer reports %s. %s%s", quoted(match.Reasons), near, whereNamesAre)
 }
 
+// mistyped tells which names a match asks for in vain, beside others that exist; or
+// nothing.
+func (a analyzer) mistyped(match *opsv1alpha1.SilenceMatch) string {
+	if a.known == nil {
+		return ""
+	}
+	var reasons []string
+	for _, of := range a.known {
+		for _, reason := range of {
+			reasons = append(reasons, reason.Name)
+		}
+	}
+	var told []string
+	for _, field := range []struct {
+		what         string
+		given, exist []string
+	}{{"there is no analyzer", match.Analyzers, slices.Collect(maps.Keys(a.known))}, {"no analyzer reports", match.Reasons, reasons}} {
+		var vain []string
+		for _, name := range field.given {
+			if !slices.Contains(field.exist, name) {
+				vain = append(vain, name)
+			}
+		}
+		if len(vain) == 0 {
+			continue
+		}
+		near := ""
+		if names := alike(vain, field.exist); len(names) > 0 {
+			near = ". Alike are " + strings.Join(names, ", ")
+		}
+		told = append(told, fmt.Sprintf("%s %s%s. %s", field.what, quoted(vain), near, whereNamesAre))
+	}
+	return strings.Join(told, " And ")
+}
+
 // missing tells whether names are given and none of them exists.
 func missing(given, exist []string) bool {
 	return len(given) > 0 && !slices.ContainsFunc(given, func(name string) bool { return slices.Contains(exist, name) })

@@ -11,6 +11,28 @@ import (
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 )
 
+func TestOneMistypedNameBesideOthersIsTold(t *testing.T) {
+	a := analyzer{known: map[string][]analyzers.Reason{"SecretKeyMissing": {{Name: "KeyMissing"}}, "ConfigDrift": {{Name: "ReferencedKeyMissing"}}}}
+	for name, test := range map[string]struct {
+		analyzers, reasons []string
+		want               string
+	}{
+		"none":        {},
+		"all exist":   {[]string{"ConfigDrift"}, []string{"KeyMissing", "ReferencedKeyMissing"}, ""},
+		"a reason":    {nil, []string{"KeyMissing", "MissingReferencedKey"}, `no analyzer reports "MissingReferencedKey". Alike are ReferencedKeyMissing. docs/analyzers/README.md lists them all.`},
+		"an analyzer": {[]string{"ConfigDrift", "Quux"}, nil, `there is no analyzer "Quux". docs/analyzers/README.md lists them all.`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if have := a.mistyped(&opsv1alpha1.SilenceMatch{Analyzers: test.analyzers, Reasons: test.reasons}); have != test.want {
+				t.Errorf("%q, want %q", have, test.want)
+			}
+			if have := (analyzer{}).mistyped(&opsv1alpha1.SilenceMatch{Analyzers: test.analyzers, Reasons: test.reasons}); have != "" {
+				t.Errorf("though nobody said what exists: %q", have)
+			}
+		})
+	}
+}
+
 func TestNamesThatDoNotExist(t *testing.T) {
 	reasons := func(names ...string) (all []analyzers.Reason) {
 		for _, name := range names {

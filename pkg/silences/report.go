@@ -24,7 +24,8 @@ const (
 	Expired = "SilenceExpired"
 	// OverBroad means that a silence hides what nobody can have meant by it.
 	OverBroad = "SilenceOverBroad"
-	// Inert means that a silence has matched nothing for a day.
+	// Inert means that a silence has matched nothing for a day, or names something
+	// that does not exist.
 	Inert = "SilenceInert"
 	// Invalid means that a silence cannot be read, so that it silences nothing.
 	Invalid = "SilenceInvalid"
@@ -71,7 +72,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Reasons: []analyzers.Reason{
 			{Name: Expired, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A silence is over and still there."},
 			{Name: OverBroad, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A silence hides what nobody can have meant by it."},
-			{Name: Inert, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A silence matches no finding."},
+			{Name: Inert, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A silence, or a name in it, matches no finding."},
 			{Name: Invalid, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A silence cannot be read, so it silences nothing."},
 		},
 		Rules: []analyzers.Rule{{Subject: Silences.Ref(), Reads: []live.KindRef{analyzers.DetectedFindings.Ref()}, Analyze: a.silence}},
@@ -146,6 +147,8 @@ func (a analyzer) report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha
 	case matching > a.most:
 		return about(silence, OverBroad, v1alpha1.SeverityWarning, metav1.NewTime(view.FirstObserved(OverBroad)),
 			fmt.Sprintf("hides more than %d findings at once. Name the analyzers, reasons or subjects that are meant.", a.most)), true
+	case a.mistyped(match) != "":
+		return about(silence, Inert, v1alpha1.SeverityInfo, silence.CreationTimestamp, "names something in vain: "+a.mistyped(match)), true
 	case matching > 0:
 		return v1alpha1.FindingSpec{}, false
 	}

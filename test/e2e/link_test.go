@@ -200,11 +200,15 @@ func TestLinkSaysNo(t *testing.T) {
 	lina := approver(t, ns, "lina")
 	proposal := stuckStatefulSet(t, ns, "db")
 	client := browser(t)
+	_, approving := link(t, lina, proposal)
 	_, fragment := link(t, lina, proposal, "--deny", "--reason", "sale")
 	if code, answer := press(t, client, "decide", fragment); code != http.StatusOK {
 		t.Fatalf("%d %v", code, answer)
 	}
-	_, approving := link(t, lina, proposal)
+	refused := kubectlFails(t, lina, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--link", srenix.PageURL)
+	if !strings.Contains(refused, "no link is made") || !strings.Contains(refused, "nobody can take that back") {
+		t.Errorf("a link for what would be refused: %s", refused)
+	}
 	code, review := press(t, client, "review", approving)
 	if refusal, _ := review["refusal"].(string); code != http.StatusOK || !strings.Contains(refusal, "lina") {
 		t.Errorf("an approval after a no: %d %v", code, review)

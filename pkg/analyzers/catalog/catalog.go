@@ -83,9 +83,22 @@ func All() []Entry {
 // SRENIX_ANALYZER_GITOPS_DRIFT for GitOpsDrift.
 func Variable(name string) string { return "SRENIX_ANALYZER_" + analyzers.UpperSnake(name) }
 
-// Build returns the rules of every analyzer that is on, and the one that reports
+// CheckVariables reports the variables of an environment, as os.Environ has it, that
+// look like those of analyzers and are of none.
+func CheckVariables(environment []string) error {
+	var errs []error
+	for _, entry := range environment {
+		variable, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(variable, Variable("")) && !slices.ContainsFunc(All(), func(e Entry) bool { return Variable(e.Name) == variable }) {
+			errs = append(errs, fmt.Errorf("environment variable %s is of no analyzer; these exist: %s", variable, names(All())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Build returns the rules of every analyzer that is on, and those that report
 // degraded analyzers, with how to grant its namespace's service account what is
-// missing. The environment wins over the configuration.
+// missing, and those that are off. The environment wins over the configuration.
 func Build(configuration *config.SrenixConfiguration, namespace string, getenv func(string) string) ([]live.Rule, error) {
 	entries := All()
 	var errs []error
@@ -99,7 +112,7 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 		return so
 	}
 	rules := []live.Rule{analyzers.DegradedRule(namespace + ":" + serviceAccount)}
-	known := map[string][]analyzers.Reason{}
+	known, off := map[string][]analyzers.Reason{}, map[string]string{}
 	// What reads what others found comes last: it is told what they can report.
 	slices.SortStableFunc(entries, func(a, b Entry) int {
 		switch {
@@ -112,11 +125,11 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 	})
 	for _, entry := range entries {
 		own := configuration.Analyzers[entry.Name]
-		on := own.Enabled == nil || *own.Enabled
+		on, by := own.Enabled == nil || *own.Enabled, "the configuration"
 		switch value := getenv(Variable(entry.Name)); value {
 		case "":
 		case "on", "off":
-			on = value == "on"
+			on, by = value == "on", "the environment variable "+Variable(entry.Name)
 		default:
 			errs = append(errs, fmt.Errorf("environment variable %s is %q: must be on or off", Variable(entry.Name), value))
 		}
@@ -128,7 +141,12 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 		known[analyzer.Name] = analyzer.Reasons
 		if on {
 			rules = append(rules, liveRules(analyzer)...)
+		} else {
+			off[entry.Name] = by
 		}
+	}
+	if len(off) > 0 {
+		rules = append(rules, analyzers.OffRule(off))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)

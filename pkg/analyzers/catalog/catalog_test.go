@@ -4,6 +4,7 @@
 package catalog
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -11,10 +12,12 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/vaultpathmissing"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
 	"github.com/srenix/srenix/pkg/silences"
@@ -66,6 +69,50 @@ func TestAnalyzersAreSwitchedOff(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What is not looked for is not taken for healthy.
+func TestAnalyzersThatAreOffAreReported(t *testing.T) {
+	rules, err := Build(decode(t, "analyzers: {WorkloadStateDrift: {enabled: false}, ConfigDrift: {enabled: false}}"), "srenix-system", func(variable string) string {
+		return map[string]string{"SRENIX_ANALYZER_RBAC_DRIFT": "off", "SRENIX_ANALYZER_CONFIG_DRIFT": "on"}[variable]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, cluster := live.New(live.Options{}), &livetest.Cluster{}
+	for _, rule := range rules {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	livetest.Run(t, engine, cluster)
+	livetest.Eventually(t, "everything is evaluated", engine.Settled)
+	have := map[string]string{}
+	for _, report := range live.List(engine, analyzers.DetectedClusterFindings) {
+		if report.Spec.Reason == v1alpha1.ReasonAnalyzerOff && report.Spec.Severity == v1alpha1.SeverityInfo && !report.Spec.Since.IsZero() {
+			have[report.Spec.Subject.Name] = report.Spec.Message
+		}
+	}
+	want := map[string]string{
+		"RBACDrift":          "RBACDrift is switched off, by the environment variable SRENIX_ANALYZER_RBAC_DRIFT. What it would find is not looked for.",
+		"WorkloadStateDrift": "WorkloadStateDrift is switched off, by the configuration. What it would find is not looked for.",
+	}
+	if !maps.Equal(want, have) {
+		t.Errorf("reported are %v, want %v", have, want)
+	}
+}
+
+func TestVariablesOfNoAnalyzerAreNamed(t *testing.T) {
+	fine := []string{"HOME=/", "SRENIX_ANALYZER_RBAC_DRIFT=off", "SRENIX_ANALYZER_OOM_KILL=on"}
+	if err := CheckVariables(fine); err != nil {
+		t.Error(err)
+	}
+	err := CheckVariables(append(fine, "SRENIX_ANALYZER_RBAC_DRFT=off", "SRENIX_ANALYZER_BOGUS="))
+	for _, word := range []string{"SRENIX_ANALYZER_RBAC_DRFT", "SRENIX_ANALYZER_BOGUS", "RBACDrift"} {
+		if err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("the error does not name %s: %v", word, err)
+		}
 	}
 }
 

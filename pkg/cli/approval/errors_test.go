@@ -19,9 +19,10 @@ func TestServersErrors(t *testing.T) {
 		return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: message}}
 	}
 	for name, test := range map[string]struct {
-		proposal string
-		arrange  func(*server)
-		stderr   []string
+		proposal  string
+		arguments []string
+		arrange   func(*server)
+		stderr    []string
 	}{
 		"a proposal that is gone": {
 			proposal: "cleared",
@@ -62,6 +63,20 @@ func TestServersErrors(t *testing.T) {
 			},
 			stderr: []string{"Access: carol may not delete pods", "\nA proposal does not say what you yourself may do", "--proposal " + pod + " -n shop --dry-run=server"},
 		},
+		"what the approver may not do, asked by a dry run": {
+			arguments: []string{"--dry-run=server"},
+			arrange: func(s *server) {
+				s.fail["POST "+podPath+"/approve"] = forbidden(`Access: carol may not delete pods`)
+			},
+			stderr: []string{"Access: carol may not delete pods", "\nSee what you may do yourself: kubectl auth can-i --list -n shop\n"},
+		},
+		"what the approver may not do, asked for a link": {
+			arguments: []string{"--link", "https://srenix.example.com"},
+			arrange: func(s *server) {
+				s.fail["POST "+podPath+"/approve"] = forbidden(`Access: carol may not delete pods`)
+			},
+			stderr: []string{"no link is made, because it would not work now", "Access: carol may not delete pods", "kubectl auth can-i --list -n shop"},
+		},
 		"nobody known": {
 			arrange: func(s *server) { s.fail["GET "+podPath] = apierrors.NewUnauthorized("who are you?") },
 			stderr:  []string{"Error from server (Unauthorized): ", "kubectl auth whoami"},
@@ -99,7 +114,7 @@ func TestServersErrors(t *testing.T) {
 			if test.proposal == "" {
 				test.proposal = pod
 			}
-			have := run(t, s, nil, "--proposal", test.proposal, "--yes")
+			have := run(t, s, nil, append([]string{"--proposal", test.proposal, "--yes"}, test.arguments...)...)
 			if have.Code != 1 || have.Stdout != "" {
 				t.Errorf("exit code %d and output %q, want 1 and none", have.Code, have.Stdout)
 			}

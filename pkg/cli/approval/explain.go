@@ -17,7 +17,10 @@ import (
 const accessVerdict = "Access: "
 
 // explain adds to a server's error what to do next.
-func (p *proposals) explain(err error, name string) error {
+func (p *proposals) explain(err error, name string) error { return p.explainDecision(err, name, false) }
+
+// explainDecision is explain for a decision, which a dry run posts to ask what would become of it.
+func (p *proposals) explainDecision(err error, name string, dryRun bool) error {
 	next := ""
 	switch {
 	case apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) && apierrors.IsNotFound(err),
@@ -31,6 +34,8 @@ func (p *proposals) explain(err error, name string) error {
 		next = "Log in to the cluster again, and check who you are with: kubectl auth whoami"
 	case isLackOfRights(err):
 		next = fmt.Sprintf("ClusterRole srenix-approver gives these rights, where somebody binds it to you in namespace %[1]s. See what you may: kubectl auth can-i --list -n %[1]s", p.namespace)
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), accessVerdict) && dryRun:
+		next = fmt.Sprintf("See what you may do yourself: kubectl auth can-i --list -n %s", p.namespace)
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), accessVerdict):
 		next = fmt.Sprintf("A proposal does not say what you yourself may do. Ask before you approve: kubectl create approval --proposal %s -n %s --dry-run=server", name, p.namespace)
 	case apierrors.IsForbidden(err):

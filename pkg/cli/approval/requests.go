@@ -75,7 +75,7 @@ func (p *proposals) approve(ctx context.Context, name string, decision v1alpha1.
 			// The answer was lost, and not necessarily the request.
 			return nil, p.lookFirst(err)
 		}
-		return nil, p.explain(err, name)
+		return nil, p.explainDecision(err, name, dryRun)
 	}
 	if answer.Status.ApprovalName == "" {
 		return nil, fmt.Errorf("deciding on proposal %q: %w", name, errors.New("the server answered without the name of an Approval: see kubectl get approvals -n "+p.namespace))

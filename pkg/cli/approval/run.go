@@ -148,11 +148,7 @@ func (o *Options) post(ctx context.Context, proposal *v1alpha1.Proposal) error {
 	if err != nil {
 		return err
 	}
-	answer, err := during(o, "the policy to decide", func() (*v1alpha1.ProposalApproval, error) {
-		return o.proposals.approve(ctx, o.name, v1alpha1.ProposalApprovalSpec{
-			Decision: o.decision, Digest: proposal.Spec.Digest, Token: token.Token, Reason: o.Reason,
-		}, dryRun)
-	})
+	answer, err := o.decide(ctx, proposal, token.Token, dryRun)
 	if err != nil {
 		return err
 	}
@@ -213,11 +209,24 @@ func (o *Options) printManifest(ctx context.Context, proposal *v1alpha1.Proposal
 	return o.print(approval)
 }
 
-// printLink mints a token and prints the address at which it can be used.
+// decide posts the decision, or asks what would become of it.
+func (o *Options) decide(ctx context.Context, proposal *v1alpha1.Proposal, token string, dryRun bool) (*v1alpha1.ProposalApproval, error) {
+	return during(o, "the policy to decide", func() (*v1alpha1.ProposalApproval, error) {
+		return o.proposals.approve(ctx, o.name, v1alpha1.ProposalApprovalSpec{
+			Decision: o.decision, Digest: proposal.Spec.Digest, Token: token, Reason: o.Reason,
+		}, dryRun)
+	})
+}
+
+// printLink mints a token and prints the address at which it can be used, unless the
+// decision would be refused now.
 func (o *Options) printLink(ctx context.Context, proposal *v1alpha1.Proposal) error {
 	token, err := o.mint(ctx, proposal, o.TokenLifetime)
 	if err != nil {
 		return err
+	}
+	if _, err := o.decide(ctx, proposal, token.Token, true); err != nil {
+		return fmt.Errorf("no link is made, because it would not work now: %w", err)
 	}
 	fmt.Fprintf(o.ErrOut, "Warning: the link holds a token, a credential in your name for this one decision (%s), valid until %s. Whoever has it until then can confirm it.\n",
 		token.ApprovalName, token.ExpirationTimestamp.UTC().Format(time.RFC3339))

@@ -83,7 +83,7 @@ func TestDeciding(t *testing.T) {
 		"a denial": {
 			arguments: []string{"prop/" + pod, "--deny"}, typed: types("y\n"),
 			requests: []string{getRequest, tokenRequest, approveRequest},
-			stdout:   created + "\n", stderr: []string{"Deny? [y/N] ", "kubectl get approval/" + testApproval + " -n shop\n"},
+			stdout:   created + "\n", stderr: []string{"Nobody can take a denial back.", "Deny? [y/N] ", "kubectl get approval/" + testApproval + " -n shop\n"},
 			decision: v1alpha1.DecisionDeny, lifetime: 900,
 		},
 		"only the name": {
@@ -287,7 +287,7 @@ func TestLinkHoldsTokenAndReasonInItsFragment(t *testing.T) {
 		if have.Code != 0 {
 			t.Fatalf("exit code %d: %s", have.Code, have.Stderr)
 		}
-		if diff := cmp.Diff([]string{getRequest, tokenRequest}, s.requests); diff != "" {
+		if diff := cmp.Diff([]string{getRequest, tokenRequest, "POST " + podPath + "/approve?dryRun=All&fieldValidation=Strict"}, s.requests); diff != "" {
 			t.Errorf("requests (-want +have)\n%s", diff)
 		}
 		address, fragment, _ := strings.Cut(strings.TrimSpace(have.Stdout), "#")

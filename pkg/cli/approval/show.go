@@ -85,7 +85,11 @@ func toldByCondition(phase v1alpha1.ProposalPhase) bool {
 
 // source tells who chose the action, and of a runbook where its text is from.
 func source(spec *v1alpha1.ProposalSpec) string {
-	if spec.Source == v1alpha1.SourceInvestigation && spec.Runbook != nil {
+	switch {
+	case spec.Source != v1alpha1.SourceInvestigation:
+	case spec.Runbook == nil:
+		return "from an Investigation"
+	default:
 		return "written in Investigation " + spec.Runbook.Investigation
 	}
 	return fmt.Sprintf("chosen by %s", spec.Source)

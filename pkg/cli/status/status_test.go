@@ -71,6 +71,10 @@ func objects() []runtime.Object {
 			ObjectMeta: metav1.ObjectMeta{Name: "degraded"},
 			Spec:       v1alpha1.FindingSpec{Reason: v1alpha1.ReasonAnalyzerDegraded, Severity: v1alpha1.SeverityWarning, Message: "Nodes cannot see all that it needs."},
 		},
+		&v1alpha1.ClusterFinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "off"},
+			Spec:       v1alpha1.FindingSpec{Reason: v1alpha1.ReasonAnalyzerOff, Severity: v1alpha1.SeverityInfo, Message: "RBACDrift is switched off."},
+		},
 		proposal("bank", "fix", v1alpha1.ProposalOpen, ""), proposal("bank", "other", v1alpha1.ProposalBlocked, "GitOpsManaged: Flux has it"),
 		proposal("shop", "third", v1alpha1.ProposalOpen, ""),
 		approval("a", opsv1alpha1.PhasePending, "the breaker is open"), approval("b", opsv1alpha1.PhaseSucceeded, ""), approval("c", "", ""),
@@ -127,8 +131,9 @@ func TestText(t *testing.T) {
             It is broken.
   Warning   shop/slow Broken, since 2026-02-03T04:05:06Z
             It is broken.
-Blind spots 1
+Blind spots 2
   Nodes cannot see all that it needs.
+  RBACDrift is switched off.
 Proposals   1 Blocked, 2 Open
   kubectl create approval --proposal third -n shop
 Approvals   2 under way, 1 not verified in the last day
@@ -138,8 +143,9 @@ Approvals   2 under way, 1 not verified in the last day
 Audit       checkpoint of 12 events, signed 2026-02-03T04:05:06Z
 `},
 		"one without trouble, by somebody who may not see all": {namespace: "quiet", refused: []string{"approvals"}, want: `Findings    none
-Blind spots 1
+Blind spots 2
   Nodes cannot see all that it needs.
+  RBACDrift is switched off.
 Proposals   none
 Not read    approvals: approvals.srenix.io is forbidden: no
 `},

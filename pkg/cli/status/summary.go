@@ -45,7 +45,7 @@ type summary struct {
 	// Worst are the first of Findings, by severity and age.
 	Worst []trouble `json:"worst,omitempty"`
 	// Blind are the messages of analyzers that cannot see all that they need, anywhere
-	// in the cluster.
+	// in the cluster, or are switched off.
 	Blind []string `json:"blind,omitempty"`
 	// Proposals are counted by phase.
 	Proposals map[v1alpha1.ProposalPhase]int `json:"proposals,omitempty"`
@@ -135,7 +135,7 @@ func (r *reader) read(ctx context.Context, namespace string) (*summary, error) {
 		return r.client.SrenixV1alpha1().ClusterFindings().List(ctx, options)
 	}, func(finding *v1alpha1.ClusterFinding) {
 		switch {
-		case finding.Spec.Reason == v1alpha1.ReasonAnalyzerDegraded:
+		case finding.Spec.Reason == v1alpha1.ReasonAnalyzerDegraded, finding.Spec.Reason == v1alpha1.ReasonAnalyzerOff:
 			s.Blind = append(s.Blind, finding.Spec.Message)
 		case namespace == "":
 			add(finding, &finding.Spec, &finding.Status)

@@ -24,32 +24,32 @@ type SilencedSubject struct {
 // SilenceMatch says which findings of the silence's namespace are silenced. All
 // fields that are given must match, each by any of its values.
 type SilenceMatch struct {
-	// analyzers by name, as "WorkloadStateDrift".
+	// analyzers by name; every one if empty. As "WorkloadStateDrift".
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
 	Analyzers []string `json:"analyzers,omitempty"`
-	// reasons by name, as "OrdinalZeroNotReady".
+	// reasons by name; every one if empty. As "OrdinalZeroNotReady".
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
 	Reasons []string `json:"reasons,omitempty"`
-	// severities, as "Info".
+	// severities; every one if empty. As "Info".
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=3
 	// +kubebuilder:validation:items:Enum=Critical;Warning;Info
 	Severities []srenix.Severity `json:"severities,omitempty"`
-	// subjects by kind and full name.
+	// subjects by kind and full name; every one if empty.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Subjects []SilencedSubject `json:"subjects,omitempty"`
-	// selector over the labels of findings.
+	// selector over the labels of findings; every one if empty.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
@@ -68,7 +68,9 @@ type SilenceSpec struct {
 	Reason string `json:"reason"`
 	// expires is when the silence ends. Every silence does.
 	Expires metav1.Time `json:"expires"`
-	// match says which findings of this namespace are silenced.
+	// match says which findings of this namespace are silenced: those that match every
+	// field that is given, each by any of its values. A field that is left out or empty
+	// matches every finding, and so does an empty match.
 	Match SilenceMatch `json:"match"`
 }
 

@@ -59,6 +59,9 @@ type Remediation struct {
 // see what it needs: unknown is not healthy.
 const ReasonAnalyzerDegraded = "AnalyzerDegraded"
 
+// ReasonAnalyzerOff is that of a clusterfinding about an analyzer that is switched off.
+const ReasonAnalyzerOff = "AnalyzerOff"
+
 // FindingSpec is what is wrong.
 type FindingSpec struct {
 	// analyzer is the name of the analyzer that found it, as "WorkloadStateDrift".
