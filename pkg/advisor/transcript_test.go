@@ -43,7 +43,8 @@ func TestTheTranscriptIsThatOfItsPage(t *testing.T) {
 	n.server.Reply(func(request openai.ChatCompletionRequest) string {
 		answer := `{"fixer":"none"}`
 		if asked := request.Messages[1].Content; !strings.Contains(asked, "\nfixers:\n") {
-			subject := strings.Fields(asked[strings.Index(asked, "- Deployment "):])[2]
+			_, after, _ := strings.Cut(asked, "- Deployment ")
+			subject, _, _ := strings.Cut(after, " ")
 			answer = `{"narrative":"The pods of ` + subject + ` end as soon as they look for their database, for the Service that they ask for does not exist. Nobody is served meanwhile. The Service was likely deleted or renamed.","related":["` + subject + `"]}`
 		}
 		answers = append(answers, answer)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/token"
@@ -49,7 +51,7 @@ func sayRows() []row {
 				decided(spec)
 				spec.Type = kind
 				if kind == opsv1alpha1.AuditModelCalled { // or its schema refuses it first
-					spec.ModelCall = &opsv1alpha1.ModelCall{ID: "5f0c6f3e-8a43-4b7e-9d55-0c0c6a1f2b3d", By: "alice", Model: "m", Prompt: "narrate/1", Outcome: "OK"}
+					spec.ModelCall = &opsv1alpha1.ModelCall{ID: "5f0c6f3e-8a43-4b7e-9d55-0c0c6a1f2b3d", By: "alice", At: metav1.NewTime(spec.Time.Time), Model: "m", Prompt: "narrate/1", Outcome: "OK"}
 				}
 			}))}
 			if !own {
