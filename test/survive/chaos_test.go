@@ -351,11 +351,11 @@ func (t *team) repair(ctx context.Context, pod string) (repaired bool, detail st
 	t.accepted = append(t.accepted, name)
 	err = wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
 		approval, err := t.client.OpsV1alpha1().Approvals(t.namespace).Get(ctx, name, metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err):
+		if apierrors.IsNotFound(err) {
 			return false, fmt.Errorf("approval %s was accepted, and is lost", name)
-		case err != nil:
-			return false, nil
+		}
+		if err != nil {
+			return false, nil //nolint:nilerr // as requests do in chaos
 		}
 		detail = fmt.Sprintf("approval %s is %s: %s", name, approval.Status.Phase, approval.Status.Message)
 		return approval.Status.Phase.Finished(), nil
