@@ -31,6 +31,10 @@ const (
 	// callsTaken is how old a call may be that is appended. An Investigation may tell of
 	// one for longer than the chain keeps its event.
 	callsTaken = 24 * time.Hour
+	// callsPerHour is how many calls a replica appends within an hour, and as many at
+	// once: more than budgets of tokens allow, and few enough for the chain. What the
+	// advisor notes beyond that waits, and beyond callsRemembered is left out.
+	callsPerHour = 600
 	// callRetry and longestCallRetry are how soon it is tried again to append one.
 	callRetry        = time.Second
 	longestCallRetry = time.Minute
@@ -45,6 +49,7 @@ type modelCalls struct {
 	reader client.Reader
 	clock  clock.PassiveClock
 	queue  workqueue.TypedRateLimitingInterface[string]
+	limit  *audit.Limiter
 
 	mu sync.Mutex
 	// waiting are entries by the ID of their call.
@@ -56,6 +61,7 @@ type modelCalls struct {
 func newModelCalls(chain *audit.Chain, reader client.Reader, clock clock.PassiveClock) *modelCalls {
 	return &modelCalls{
 		chain: chain, reader: reader, clock: clock, waiting: map[string]audit.Entry{}, recorded: lru.New(callsRemembered),
+		limit: audit.NewLimiter(callsPerHour, clock),
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](callRetry, longestCallRetry)),
 	}
 }
@@ -90,7 +96,7 @@ func (m *modelCalls) take(investigation *opsv1alpha1.Investigation, gone bool) {
 		m.mu.Lock()
 		_, recorded := m.recorded.Get(call.ID)
 		_, waits := m.waiting[call.ID]
-		if !recorded && !waits {
+		if !recorded && !waits && len(m.waiting) < callsRemembered {
 			m.waiting[call.ID] = entryOf(investigation, call)
 			m.queue.Add(call.ID)
 		}
@@ -127,7 +133,9 @@ func (m *modelCalls) run(ctx context.Context) error {
 		if ended {
 			return nil
 		}
-		if err := m.record(ctx, id); err != nil {
+		if wait := m.limit.Take("advisor"); wait > 0 {
+			m.queue.AddAfter(id, wait)
+		} else if err := m.record(ctx, id); err != nil {
 			if ctx.Err() == nil {
 				klog.FromContext(ctx).Error(err, "A call of a model is not in the audit chain yet", "call", id)
 			}

@@ -122,3 +122,30 @@ func TestEachCallOfAModelIsInTheChainOnce(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An advisor that was taken over may note any number of calls.
+func TestCallsOfModelsAreBoundedInTheChain(t *testing.T) {
+	scheme, err := newClientScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kube := fake.NewClientBuilder().WithScheme(scheme).Build()
+	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	m := newModelCalls(audit.NewChain(kube, "apiserver/a", clock, nil), kube, clock)
+	m.limit = audit.NewLimiter(3, clock)
+	for n := range 10 {
+		m.take(investigationWith(modelCall(n, "OK")), false)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = m.run(ctx) })
+	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		return m.queue.Len() == 0, nil
+	})
+	stop()
+	running.Wait()
+	events := &opsv1alpha1.AuditEventList{}
+	if err := errors.Join(err, kube.List(t.Context(), events, client.MatchingLabels{audit.LabelType: string(opsv1alpha1.AuditModelCalled)})); err != nil || len(events.Items) != 3 {
+		t.Errorf("%d calls are in the chain (%v), want 3 within the hour", len(events.Items), err)
+	}
+}
