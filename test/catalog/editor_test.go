@@ -81,7 +81,8 @@ func mendContainers(spec map[string]any) error {
 	}
 	for _, container := range containers {
 		fields, _ := container.(map[string]any)
-		fields["image"] = "registry.example.com/mended:1"
+		// Another one each time: several findings may have the same object edited.
+		fields["image"] = fmt.Sprintf("registry.example.com/mended:%d", time.Now().UnixNano())
 		fields["resources"] = map[string]any{"limits": map[string]any{"memory": "1Gi"}}
 		delete(fields, "env")
 		delete(fields, "envFrom")
