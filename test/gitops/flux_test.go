@@ -245,7 +245,7 @@ spec: {interval: 10m, url: "https://git.example.com/shop"}
 	// Deleted by hand, it is applied again, and its token is worth nothing any more.
 	c.kubectl("delete", "approval", approval.GetName(), "-n", "shop")
 	c.kubectl("annotate", "kustomizations.kustomize.toolkit.fluxcd.io", "approvals", "-n", "shop", "reconcile.fluxcd.io/requestedAt=now")
-	told := "layer SignedToken: the token was used already, by Approval"
+	told := "SignedToken: the token was used already, by Approval"
 	c.ready("shop", "approvals", "False", told)
 	if !slices.ContainsFunc(blocks(t), func(block docs.Block) bool { return strings.HasPrefix(block.Text, told) }) {
 		t.Errorf("the page does not say: %s", told)
