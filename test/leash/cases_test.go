@@ -35,7 +35,8 @@ type row struct {
 	target func(namespace, name string) client.Object
 	// is changes the target before it is stored, and status what is stored of its status.
 	is, status func(client.Object)
-	// deleted has the target being deleted. It takes a finalizer to stay.
+	// deleted has the target being deleted, within an hour if it is a Pod. It takes a
+	// finalizer to stay.
 	deleted bool
 	// propose changes the proposal.
 	propose func(*v1alpha1.ProposalSpec)
@@ -126,15 +127,18 @@ func allowedRows() []row {
 	)
 }
 
-// namespaceRows are the protected namespaces, with an action of each sort.
+// namespaceRows are the protected namespaces and what is being deleted, with an action of
+// each sort.
 func namespaceRows() []row {
+	// A Pod that is being deleted is not asked about unless it would be gone sooner.
+	shortens := map[v1alpha1.ActionKind]request{pod: deletion(func(o *client.DeleteOptions) { o.GracePeriodSeconds = ptr.To(int64(30)) })}
 	var rows []row
 	for _, kind := range theFive() {
 		for _, name := range append(protected(), labeled) {
 			rows = append(rows, row{name: string(kind) + " in " + name, kind: kind, in: name, want: policy.NamespaceProtection})
 		}
 		rows = append(rows,
-			row{name: string(kind) + " of what is being deleted", kind: kind, deleted: true, want: policy.TargetScope,
+			row{name: string(kind) + " of what is being deleted", kind: kind, deleted: true, want: policy.TargetScope, send: shortens[kind],
 				is: func(object client.Object) { object.SetFinalizers([]string{"example.com/hold"}) }},
 			row{name: string(kind) + " in a terminating namespace", kind: kind, in: terminating, want: policy.NamespaceProtection},
 			row{name: string(kind) + " in a namespace that the configuration protects", kind: kind, in: byConfigured, want: policy.NamespaceProtection,

@@ -102,7 +102,7 @@ func prepare(t *testing.T, of row, name string) *question {
 		}
 	}
 	if of.deleted {
-		if err := cluster.admin.Delete(t.Context(), object); err != nil {
+		if err := cluster.admin.Delete(t.Context(), object, client.GracePeriodSeconds(3600)); err != nil {
 			t.Fatalf("%s: deleting the target: %v", of.name, err)
 		}
 		if err := cluster.admin.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
