@@ -96,7 +96,7 @@ SHORT = -short
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no control plane, with fewer random histories
-	go test -timeout 30m $(SHORT) ./cmd/... ./pkg/... ./hack/...
+	go test -timeout 45m $(SHORT) ./cmd/... ./pkg/... ./hack/...
 	cd hack/image && go test -timeout 30m $(SHORT) .
 	cd test/chart && go test .
 
