@@ -68,10 +68,10 @@ $(BIN)/vaultdev: hack/crds/go.mod hack/vault/build.sh hack/vault/main.go $(shell
 
 .PHONY: image
 image: ## Write the container image of the servers as an OCI layout into _output/image, and its bill of materials beside
-	@rm -rf _output/root
+	@rm -rf _output/rootfs
 	@# What is not stamped with the state of a repository is the same from an archive of the sources.
-	@for command in advisor apiserver executor; do CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o _output/root/$$command ./cmd/$$command || exit 1; done
-	cd hack/image && go run . --root ../../_output/root --output ../../_output/image --sbom ../../_output/sbom.cdx.json --version '$(VERSION)'
+	@for command in advisor apiserver executor; do CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o _output/rootfs/$$command ./cmd/$$command || exit 1; done
+	cd hack/image && go run . --root ../../_output/rootfs --output ../../_output/image --sbom ../../_output/sbom.cdx.json --version '$(VERSION)'
 
 ## Check
 

@@ -15,6 +15,18 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+// RESTConfig is what the connection flags describe, as the caller's own copy. Warnings
+// of the server are written to warnings, each once.
+func RESTConfig(getter genericclioptions.RESTClientGetter, warnings io.Writer) (*rest.Config, error) {
+	config, err := getter.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.WarningHandler = rest.NewWarningWriter(warnings, rest.WarningWriterOptions{Deduplicate: true})
+	return config, nil
+}
+
 // Client sends requests to the paths of one group and version.
 type Client struct {
 	rest.Interface
@@ -26,21 +38,19 @@ type Client struct {
 // registers. It needs no discovery, so each request is the only one that is
 // made. Warnings of the server are written to warnings.
 func NewClient(getter genericclioptions.RESTClientGetter, version schema.GroupVersion, add func(*runtime.Scheme) error, warnings io.Writer) (*Client, error) {
-	config, err := getter.ToRESTConfig()
+	config, err := RESTConfig(getter, warnings)
 	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+		return nil, err
 	}
 	scheme := runtime.NewScheme()
 	if err := add(scheme); err != nil {
 		return nil, fmt.Errorf("registering the kinds of %s: %w", version, err)
 	}
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"}) // Status
-	config = rest.CopyConfig(config)
 	config.GroupVersion = &version
 	config.APIPath = "/apis"
 	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	config.UserAgent = rest.DefaultKubernetesUserAgent()
-	config.WarningHandler = rest.NewWarningWriter(warnings, rest.WarningWriterOptions{Deduplicate: true})
 	client, err := rest.RESTClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("making a client of %s: %w", version, err)

@@ -35,9 +35,6 @@ var unneeded = map[string]string{
 // && and ||, and each string of a list in turn: some case must be decided
 // otherwise then. A part that no case needs is a hole that no test would see.
 func TestEveryPartOfTheLeashIsNeeded(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it waits a second for each part, until kube-apiserver has taken note")
-	}
 	all := questions(t)
 	whole := &admissionregistrationv1.ValidatingAdmissionPolicy{}
 	if err := cluster.admin.Get(t.Context(), client.ObjectKey{Name: leashName}, whole); err != nil {

@@ -29,9 +29,6 @@ const (
 )
 
 func TestTheSuitesNotice(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it compiles a package for each mutation")
-	}
 	for name, m := range map[string]mutation{
 		"a read by key that is forgotten":                    {dependents, "if set := d.byKey[ch.key]; set != nil {", "if set := d.byKey[ch.key]; set != nil && len(indexes) < 0 {", "./pkg/live", oracle},
 		"a read by index of what leaves it":                  {dependents, "[2]Object{ch.old, ch.new}", "[2]Object{ch.new, ch.new}", "./pkg/live", oracle},

@@ -20,7 +20,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/rest"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
@@ -123,12 +122,10 @@ func (o *Options) Complete() error {
 	if o.FailOn != "" && !slices.Contains(severityNames(), o.FailOn) {
 		return fmt.Errorf("--fail-on is %q: it must be one of %s", o.FailOn, strings.Join(severityNames(), ", "))
 	}
-	config, err := o.ToRESTConfig()
+	config, err := cli.RESTConfig(o, o.ErrOut)
 	if err != nil {
-		return fmt.Errorf("reading the kubeconfig: %w", err)
+		return err
 	}
-	config = rest.CopyConfig(config)
-	config.WarningHandler = rest.NewWarningWriter(o.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 	if o.client, err = versioned.NewForConfig(config); err != nil {
 		return fmt.Errorf("making a client of srenix.io: %w", err)
 	}

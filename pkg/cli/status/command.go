@@ -17,7 +17,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/srenix/srenix/pkg/cli"
@@ -82,12 +81,10 @@ func (o *Options) Complete() error {
 	if !slices.Contains(outputs(), o.Output) {
 		return fmt.Errorf("unknown output format %q: it must be one of %s", o.Output, strings.Join(outputs(), ", "))
 	}
-	config, err := o.ToRESTConfig()
+	config, err := cli.RESTConfig(o, o.ErrOut)
 	if err != nil {
-		return fmt.Errorf("reading the kubeconfig: %w", err)
+		return err
 	}
-	config = rest.CopyConfig(config)
-	config.WarningHandler = rest.NewWarningWriter(o.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 	if o.reader.client, err = versioned.NewForConfig(config); err != nil {
 		return fmt.Errorf("making a client of srenix.io: %w", err)
 	}

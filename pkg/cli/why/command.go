@@ -17,7 +17,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/srenix/srenix/pkg/cli"
@@ -103,12 +102,10 @@ func (o *Options) connect() error {
 	if o.namespace, _, err = o.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return fmt.Errorf("reading the namespace from the kubeconfig: %w", err)
 	}
-	config, err := o.ToRESTConfig()
+	config, err := cli.RESTConfig(o, o.ErrOut)
 	if err != nil {
-		return fmt.Errorf("reading the kubeconfig: %w", err)
+		return err
 	}
-	config = rest.CopyConfig(config)
-	config.WarningHandler = rest.NewWarningWriter(o.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 	if o.client, err = versioned.NewForConfig(config); err != nil {
 		return fmt.Errorf("making a client of srenix.io: %w", err)
 	}
