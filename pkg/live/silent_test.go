@@ -8,6 +8,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,7 +19,8 @@ import (
 	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
-// onOpenWatch runs an engine whose config maps are watched on a watch of the test's own.
+// onOpenWatch runs an engine whose config maps are watched on a watch of the test's own,
+// in a bubble: what is sent on it is worked off when all wait.
 func onOpenWatch(t *testing.T) (*fixture, *scripted, *watch.FakeWatcher) {
 	t.Helper()
 	f := newFixture(t, readsConfig("rule"))
@@ -34,6 +36,8 @@ func onOpenWatch(t *testing.T) (*fixture, *scripted, *watch.FakeWatcher) {
 	})
 	livetest.Run(t, f.engine, source)
 	f.settle()
+	bookmark(open) // taken once the watch is open
+	synctest.Wait()
 	return f, source, open
 }
 
@@ -41,34 +45,30 @@ func bookmark(w *watch.FakeWatcher) {
 	w.Action(watch.Bookmark, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "1"}})
 }
 
-// taken waits until what was sent on a watch before this is worked off: the watch
-// has no buffer, and the Reflector takes one after the other.
-func taken(w *watch.FakeWatcher) { bookmark(w) }
-
 func TestAnOpenWatchThatFallsSilentIsNotHealthy(t *testing.T) {
-	f, source, open := onOpenWatch(t)
-	bookmark(open)
-	taken(open)
-	f.cluster.Set(configResource, text("ns", "a", "missed"))
-	refused := errors.New("the way there is gone")
-	source.script(func(context.Context) error { return refused }, noStreams)
-	f.pass(2 * time.Minute)
-	if status := f.status("rule"); status.State != live.Healthy {
-		t.Errorf("%s after two minutes: %s", status.Reason, status.Message)
-	}
-	f.pass(2 * time.Minute)
-	status := f.eventuallyStatus("rule", live.ReasonInputFailing)
-	if want := "its watch is open, and for more than 3m0s brought neither an event nor a bookmark"; !strings.Contains(status.Message, want) {
-		t.Errorf("got message %q, want %q", status.Message, want)
-	}
-	noted(t, f, map[string]string{"ns/a": "x"}) // nothing is resolved meanwhile
-	source.script(nil, nil)
-	f.eventuallyStatus("rule", "")
-	f.settle()
-	noted(t, f, map[string]string{"ns/a": "missed"})
-	if !open.IsStopped() {
-		t.Error("the silent watch is kept open")
-	}
+	inBubble(t, func(t *testing.T) {
+		f, source, open := onOpenWatch(t)
+		f.cluster.Set(configResource, text("ns", "a", "missed"))
+		refused := errors.New("the way there is gone")
+		source.script(func(context.Context) error { return refused }, noStreams)
+		f.pass(2 * time.Minute)
+		if status := f.status("rule"); status.State != live.Healthy {
+			t.Errorf("%s after two minutes: %s", status.Reason, status.Message)
+		}
+		f.pass(time.Minute)
+		status := f.eventuallyStatus("rule", live.ReasonInputFailing)
+		if want := "its watch is open, and for more than 3m0s brought neither an event nor a bookmark"; !strings.Contains(status.Message, want) {
+			t.Errorf("got message %q, want %q", status.Message, want)
+		}
+		noted(t, f, map[string]string{"ns/a": "x"}) // nothing is resolved meanwhile
+		source.script(nil, nil)
+		f.eventuallyStatus("rule", "")
+		f.settle()
+		noted(t, f, map[string]string{"ns/a": "missed"})
+		if !open.IsStopped() {
+			t.Error("the silent watch is kept open")
+		}
+	})
 }
 
 func TestAWatchOnWhichThereIsSomethingNowAndThenIsHealthy(t *testing.T) {
@@ -78,20 +78,21 @@ func TestAWatchOnWhichThereIsSomethingNowAndThenIsHealthy(t *testing.T) {
 		"deletions": func(w *watch.FakeWatcher) { w.Delete(text("ns", "other", "")) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, source, open := onOpenWatch(t)
-			source.script(func(context.Context) error {
-				t.Error("it is listed again")
-				return nil
-			}, nil)
-			bookmark(open)
-			for range 5 {
-				say(open)
-				say(open) // the one before is worked off
-				f.pass(2 * time.Minute)
-				if status := f.status("rule"); status.State != live.Healthy {
-					t.Errorf("%s: %s", status.Reason, status.Message)
+			inBubble(t, func(t *testing.T) {
+				f, source, open := onOpenWatch(t)
+				source.script(func(context.Context) error {
+					t.Error("it is listed again")
+					return nil
+				}, nil)
+				for range 5 {
+					say(open)
+					synctest.Wait()
+					f.pass(2 * time.Minute)
+					if status := f.status("rule"); status.State != live.Healthy {
+						t.Errorf("%s: %s", status.Reason, status.Message)
+					}
 				}
-			}
+			})
 		})
 	}
 }
