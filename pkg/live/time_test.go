@@ -6,6 +6,7 @@ package live_test
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,25 +47,31 @@ func (f *fixture) step(d time.Duration) {
 }
 
 func TestASubjectIsEvaluatedAgainWhenItAskedFor(t *testing.T) {
-	var c counter
-	f := newFixture(t, c.count(overdue()))
-	f.cluster.Set(podResource, pod("ns", "a", nil))
-	f.run()
-	f.settle()
-	f.step(30 * time.Second)
-	f.cluster.Set(podResource, pod("ns", "b", nil))
-	f.settle()
-	evaluated(t, &c, map[string]int{"a": 1, "b": 1})
-	f.step(30*time.Second - time.Nanosecond)
-	evaluated(t, &c, nil)
-	f.step(time.Nanosecond)
-	evaluated(t, &c, map[string]int{"a": 1})
-	noted(t, f, map[string]string{"ns/a": "00:00:00"})
-	f.step(time.Hour)
-	evaluated(t, &c, map[string]int{"b": 1})
-	noted(t, f, map[string]string{"ns/a": "00:00:00", "ns/b": "00:00:30"})
-	f.step(24 * time.Hour)
-	evaluated(t, &c, nil) // no polling
+	inBubble(t, func(t *testing.T) {
+		var c counter
+		f := newFixture(t, c.count(overdue()))
+		step := func(d time.Duration) {
+			synctest.Wait() // nobody is about to act on the time of before
+			f.step(d)
+		}
+		f.cluster.Set(podResource, pod("ns", "a", nil))
+		f.run()
+		f.settle()
+		step(30 * time.Second)
+		f.cluster.Set(podResource, pod("ns", "b", nil))
+		f.settle()
+		evaluated(t, &c, map[string]int{"a": 1, "b": 1})
+		step(30*time.Second - time.Nanosecond)
+		evaluated(t, &c, nil)
+		step(time.Nanosecond)
+		evaluated(t, &c, map[string]int{"a": 1})
+		noted(t, f, map[string]string{"ns/a": "00:00:00"})
+		step(time.Hour)
+		evaluated(t, &c, map[string]int{"b": 1})
+		noted(t, f, map[string]string{"ns/a": "00:00:00", "ns/b": "00:00:30"})
+		step(24 * time.Hour)
+		evaluated(t, &c, nil) // no polling
+	})
 }
 
 func TestATimerGoesWithItsReason(t *testing.T) {
