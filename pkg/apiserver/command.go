@@ -11,6 +11,8 @@ import (
 	"k8s.io/component-base/version/verflag"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 // NewCommand returns the command that runs the server until ctx ends.
@@ -37,6 +39,12 @@ admission reviews that decide whether an approval counts.`,
 			if err != nil {
 				return err
 			}
+			tracer, err := tracing.New(ctx, "srenix-apiserver")
+			if err != nil {
+				return err
+			}
+			defer tracer.Close(ctx)
+			config.Extra.Tracer = tracer
 			server, err := config.Complete(ctx)
 			if err != nil {
 				return err

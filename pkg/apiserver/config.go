@@ -21,6 +21,7 @@ import (
 
 	configv1alpha1 "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/observations"
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 // Config is what a server is made of.
@@ -58,6 +59,8 @@ type ExtraConfig struct {
 	authorities *authorities
 	// Clock is the real one unless a test sets it.
 	Clock clock.WithTicker
+	// Tracer traces approvals; nil traces none.
+	Tracer *tracing.Tracer
 }
 
 func (e *ExtraConfig) clock() clock.WithTicker {

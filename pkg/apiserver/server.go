@@ -217,7 +217,7 @@ func (s *Server) install(ctx context.Context) error {
 			Config: &s.extra.Configuration.Policy, OwnNamespace: s.extra.Namespace, Clock: s.extra.clock(), Concurrent: true,
 		}),
 		Chain: chain, Proposals: standing{s.engine}, Verifier: verifier, Clock: s.extra.clock(), Scheme: scheme,
-		PathSecret: pathSecret, Server: "system:serviceaccount:" + s.extra.Namespace + ":srenix-apiserver",
+		PathSecret: pathSecret, Server: "system:serviceaccount:" + s.extra.Namespace + ":srenix-apiserver", Tracer: s.extra.Tracer,
 	})
 	handlers.Register(s.webhook)
 	if err := legacyregistry.Registerer().Register(handlers); err != nil {

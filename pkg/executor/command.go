@@ -12,6 +12,8 @@ import (
 	"k8s.io/component-base/version/verflag"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 // NewCommand returns the command that runs the executor until ctx ends.
@@ -45,6 +47,10 @@ audit events that it appends, one JSON object a line; logs go to standard error.
 			if err != nil {
 				return err
 			}
+			if config.Tracer, err = tracing.New(ctx, controllerName); err != nil {
+				return err
+			}
+			defer config.Tracer.Close(ctx)
 			return config.Run(ctx)
 		},
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/token"
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 // dryRunAttempts bounds how often a target that changes between its dry run and
@@ -124,7 +125,9 @@ func (r *reconciler) judge(ctx context.Context, approval *opsv1alpha1.Approval, 
 // decide judges an approval right before acting: it asks the API server what the
 // action would do, and the policy whether that may be done. Intended means that
 // the intent was recorded by the caller.
-func (r *reconciler) decide(ctx context.Context, approval *opsv1alpha1.Approval, claims *token.Claims, digest string, intended bool) (*ruling, error) {
+func (r *reconciler) decide(ctx context.Context, approval *opsv1alpha1.Approval, claims *token.Claims, digest string, intended bool) (_ *ruling, err error) {
+	ctx, span := r.span(ctx, approval, spanJudge)
+	defer func() { tracing.End(span, err) }()
 	snapshot := &approval.Spec.Snapshot
 	act := r.actions[snapshot.ActionKind]
 	for range dryRunAttempts {

@@ -15,6 +15,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/token"
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 const (
@@ -81,13 +82,14 @@ func (r *reconciler) execute(ctx context.Context, approval *opsv1alpha1.Approval
 // act records the intent, and acts if by then nobody denied it, its token had
 // not expired and it was recorded for nobody else. Whatever goes wrong from here
 // on is settled by looking, never by acting again.
-func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, past *history, ruling *ruling) (ctrl.Result, error) {
+func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, past *history, ruling *ruling) (_ ctrl.Result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
 	defer cancel()
+	ctx, span := r.span(ctx, approval, spanAct)
+	defer func() { tracing.End(span, err) }()
 	approver, kind := ruling.claims.Subject, approval.Spec.Snapshot.ActionKind
 	entry := r.entry(approval, opsv1alpha1.AuditActionIntended, fmt.Sprintf("%s is about to be carried out by %s", kind, r.identity), verdictsOf(ruling.Decision), approver)
 	entry.Intent = &opsv1alpha1.AuditIntent{Generation: ruling.order.object.GetGeneration(), Value: ruling.order.value}
-	var err error
 	if entry.Hashes, err = hashesOf(r.actions[kind], ruling.order, ruling.order.object); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -95,6 +97,7 @@ func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, pa
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	span.SetAttributes(tracing.AuditEvent.String(intent.Name))
 	past.events = append(past.events, *intent)
 	past.intend(intent)
 	contest, err := r.contest(ctx, approval)

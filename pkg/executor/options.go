@@ -22,6 +22,7 @@ import (
 	"k8s.io/utils/clock"
 
 	configv1alpha1 "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 // disabled is the address that serves nothing, as controller-runtime has it.
@@ -123,6 +124,8 @@ type Config struct {
 	AuditLog io.Writer
 	// Clock is the real one unless a test sets it.
 	Clock clock.PassiveClock
+	// Tracer traces approvals; nil traces none.
+	Tracer *tracing.Tracer
 }
 
 // Config loads what the options name. It talks to nobody.
@@ -136,6 +139,7 @@ func (o *Options) Config() (*Config, error) {
 		return nil, fmt.Errorf("finding out how to reach kube-apiserver (set --kubeconfig outside of a cluster): %w", err)
 	}
 	client.QPS = -1 // kube-apiserver has priority and fairness, and few executions go on at a time
+	client.Wrap(tracing.Wrap)
 	client.UserAgent = "srenix-executor/" + version.Get().GitVersion
 	pod := os.Getenv("POD_NAME")
 	if pod == "" {

@@ -25,6 +25,7 @@ import (
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/token"
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 const (
@@ -84,6 +85,7 @@ type reconciler struct {
 	clock    clock.PassiveClock
 	recorder events.EventRecorder
 	metrics  *metrics
+	tracer   *tracing.Tracer
 	targets  targets
 	seen     sightings
 }
@@ -109,10 +111,14 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: busyRetry}, nil
 	}
 	defer release()
+	before := completed(approval)
 	result, err := r.advance(ctx, approval)
 	if errors.Is(err, errOvertaken) {
 		klog.FromContext(ctx).V(2).Info("Another executor works on the approval")
 		return ctrl.Result{RequeueAfter: busyRetry}, nil
+	}
+	if err == nil && !before && completed(approval) {
+		r.concludeTrace(ctx, approval)
 	}
 	if err != nil && ctx.Err() == nil {
 		r.announce(approval, false, warning, "Retrying", string(approval.Spec.Snapshot.ActionKind), err.Error())

@@ -162,7 +162,7 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 		actions:  newActions(),
 		leash:    second,
 		config:   c.Configuration.Executor, identity: c.Identity, clock: c.Clock,
-		recorder: mgr.GetEventRecorder(controllerName), metrics: metrics,
+		recorder: mgr.GetEventRecorder(controllerName), metrics: metrics, tracer: c.Tracer,
 	}, nil
 }
 

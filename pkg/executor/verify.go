@@ -13,6 +13,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 // Bounds of how often the finding is looked at while an action is verified.
@@ -75,19 +76,21 @@ func (r *reconciler) settleTime(ctx context.Context, approval *opsv1alpha1.Appro
 	return r.recordVerified(ctx, approval, past, true, "FindingCleared", "the finding has cleared, and stayed so for "+r.config.SettleTime.Duration.String())
 }
 
-func (r *reconciler) recordVerified(ctx context.Context, approval *opsv1alpha1.Approval, past *history, verified bool, reason, message string) (ctrl.Result, error) {
+func (r *reconciler) recordVerified(ctx context.Context, approval *opsv1alpha1.Approval, past *history, verified bool, reason, message string) (_ ctrl.Result, err error) {
+	_, span := r.span(ctx, approval, spanVerify, startedAt(approval)...)
+	span.SetAttributes(tracing.Outcome.String(reason))
+	defer func() { tracing.End(span, err) }()
 	value, kind, severity := metav1.ConditionTrue, opsv1alpha1.AuditVerified, normal
 	if !verified {
 		value, kind, severity = metav1.ConditionFalse, opsv1alpha1.AuditNotVerified, warning
 	}
 	event := past.own(kind)
 	if event == nil {
-		var err error
 		if event, err = r.chain.Append(ctx, r.entry(approval, kind, message, nil, approverOf(approval, past))); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
+	err = r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 		status.CompletedAt = wholeSecond(r.clock.Now())
 		addAuditEvent(status, event.Name)
 		r.setCondition(status, approval.Generation, opsv1alpha1.ConditionVerified, value, reason, message)

@@ -18,6 +18,7 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 // proposalApproval judges what was posted to proposals/approve. The registry
@@ -76,7 +77,7 @@ func (h *Handlers) approval(ctx context.Context, request admission.Request) admi
 	if err != nil {
 		return refused(http.StatusUnprocessableEntity, err.Error())
 	}
-	return h.decide(ctx, decision{
+	return h.traced(ctx, decision{
 		request: evidence.Request{
 			Stage: policy.StageApproval, Decision: stored.Spec.Decision, Proposal: proposal,
 			Token: stored.Spec.Token, Reason: stored.Spec.Reason, ApprovalName: stored.Name,
@@ -84,6 +85,24 @@ func (h *Handlers) approval(ctx context.Context, request admission.Request) admi
 		user: request.UserInfo.Username, dryRun: ptr.Deref(request.DryRun, false), final: true, uid: stored.UID,
 		byLink: h.byLink(request),
 	})
+}
+
+// traced is decide as a part of the trace of the Approval, unless nothing comes of it.
+func (h *Handlers) traced(ctx context.Context, d decision) admission.Response {
+	if d.dryRun {
+		return h.decide(ctx, d)
+	}
+	approval := tracing.Approval{Namespace: d.request.Proposal.Namespace, Name: d.request.ApprovalName}
+	ctx, span := h.tracer.Start(ctx, approval, "admit")
+	defer span.End()
+	response := h.decide(ctx, d)
+	span.SetAttributes(
+		tracing.Decision.String(string(d.request.Decision)),
+		tracing.ActionKind.String(string(d.request.Proposal.Spec.ActionKind)),
+		tracing.Outcome.String(map[bool]string{true: outcomeAccepted, false: outcomeRefused}[response.Allowed]),
+		tracing.Reason.String(response.Result.Message),
+	)
+	return response
 }
 
 // byLink tells whether the server stores what somebody confirmed on the approval page.

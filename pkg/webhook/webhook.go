@@ -30,6 +30,7 @@ import (
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/pkg/token"
+	"github.com/srenix/srenix/pkg/tracing"
 )
 
 const (
@@ -64,7 +65,7 @@ type Appender interface {
 	Append(ctx context.Context, entry audit.Entry) (*opsv1alpha1.AuditEvent, error)
 }
 
-// Options are what the handlers need. All are required but PathSecret.
+// Options are what the handlers need. All are required but PathSecret and Tracer.
 type Options struct {
 	Gatherer  Gatherer
 	Chain     Appender
@@ -81,6 +82,8 @@ type Options struct {
 	// Server is the user in whose name this server stores Approvals. What it says of
 	// where a decision came from is believed, and nobody else.
 	Server string
+	// Tracer traces the admission of Approvals; nil traces none.
+	Tracer *tracing.Tracer
 }
 
 // PageManager is the field manager of Approvals that were decided on by a link.
@@ -98,13 +101,14 @@ type Handlers struct {
 	strict    runtime.Decoder
 	secret    string
 	server    string
+	tracer    *tracing.Tracer
 }
 
 // New returns the handlers.
 func New(options Options) *Handlers {
 	return &Handlers{
 		gatherer: options.Gatherer, chain: options.Chain, proposals: options.Proposals,
-		verifier: options.Verifier, clock: options.Clock, limits: newLimits(options.Clock), metrics: newMetrics(), secret: options.PathSecret, server: options.Server,
+		verifier: options.Verifier, clock: options.Clock, limits: newLimits(options.Clock), metrics: newMetrics(), secret: options.PathSecret, server: options.Server, tracer: options.Tracer,
 		strict: serializer.NewCodecFactory(options.Scheme, serializer.EnableStrict).UniversalDeserializer(),
 	}
 }

@@ -129,6 +129,8 @@ var toggles = []toggle{
 	{path: "networkPolicy.metricsFrom", to: "[{podSelector: {matchLabels: {app: prometheus}}}]", with: "networkPolicy: {enabled: true}", gains: "app: prometheus"},
 	{path: "networkPolicy.egress", to: "[{ports: [{port: 6443}]}]", with: "networkPolicy: {enabled: true}", gains: `"Egress"`},
 
+	{path: "tracing.endpoint", to: "http://collector.example:4317", gains: `name: OTEL_EXPORTER_OTLP_ENDPOINT\n *value: "http://collector.example:4317"`},
+
 	{path: "metrics.serviceMonitor.enabled", to: "true", gains: "kind: ServiceMonitor"},
 	{path: "metrics.serviceMonitor.interval", to: "15s", with: "metrics: {serviceMonitor: {enabled: true}}", gains: "interval: 15s"},
 	{path: "metrics.serviceMonitor.labels", to: "{team: sre}", with: "metrics: {serviceMonitor: {enabled: true}}", gains: "team: sre"},

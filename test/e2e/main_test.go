@@ -62,6 +62,12 @@ func run(m *testing.M) (code int) {
 		}
 		_ = os.RemoveAll(dir)
 	}()
+	stop, err := traces.start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer stop()
 	srenix, err = harness.Install(ctx, p, harness.Options{Configuration: configuration, ApprovalPage: true})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -77,6 +77,14 @@ capabilities:
       fieldPath: metadata.name
 {{- end }}
 
+{{/* What the programs that take part in an approval have besides. */}}
+{{- define "srenix.tracing" -}}
+{{- with .Values.tracing.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+
 {{/* The programs beside the API server, which serve metrics and probes and nothing else. */}}
 {{- define "srenix.workers" -}}
 - srenix-executor
