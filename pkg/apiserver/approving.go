@@ -56,7 +56,7 @@ func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal
 	}
 	if wait := m.limit.Take(audit.Source(caller.GetName())); wait > 0 {
 		return proposal.Minted{}, apierrors.NewTooManyRequests(
-			fmt.Sprintf("%s was given %d tokens within an hour, and that is the most: try again in %s", caller.GetName(), tokensPerHour, wait.Round(time.Second)),
+			fmt.Sprintf("%s was given %d tokens within an hour, and that is the most: try again in %s", audit.Source(caller.GetName()), tokensPerHour, wait.Round(time.Second)),
 			int(wait.Seconds())+1)
 	}
 	binding := token.Binding{

@@ -181,3 +181,22 @@ func TestARequestMeetsTheAdvisor(t *testing.T) {
 		t.Errorf("have %+v", have)
 	}
 }
+
+func TestRequestsOfTheFutureLockNobodyOut(t *testing.T) {
+	a := newAskers(t, interceptor.Funcs{})
+	of := askedAbout("shop", "pull", "ImagePull")
+	if err := a.ask("ben", of); err != nil {
+		t.Fatal(err)
+	}
+	forged := a.stored(of)
+	for n := range requestsPerHour {
+		at := metav1.NewMicroTime(a.clock.Now().Add(time.Duration(n+1) * 24 * time.Hour))
+		forged.Spec.Requests = append(forged.Spec.Requests, opsv1alpha1.InvestigationRequest{By: "anna", At: at})
+	}
+	if err := a.client.Update(t.Context(), forged); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.ask("anna", askedAbout("shop", "other", "ImagePull")); err != nil {
+		t.Error(err)
+	}
+}

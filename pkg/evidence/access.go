@@ -16,13 +16,9 @@ import (
 	"github.com/srenix/srenix/pkg/token"
 )
 
-// reviewAccess asks whether the approver may do what is approved. That it cannot be told
-// holds up no no.
+// reviewAccess asks whether whoever decides may, and may do what is approved.
 func (g *gathering) reviewAccess(ctx context.Context, claims *token.Claims) {
 	refusal, err := g.accessRefusal(ctx, claims)
-	if err != nil && g.in.Decision == v1alpha1.DecisionDeny {
-		return
-	}
 	if err != nil {
 		g.unknown(err, policy.Access)
 		return

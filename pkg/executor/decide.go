@@ -86,7 +86,11 @@ func (r *reconciler) asOf(approval *opsv1alpha1.Approval) time.Time {
 }
 
 func (r *reconciler) verifyToken(approval *opsv1alpha1.Approval) (*token.Claims, error) {
-	claims, err := r.verifier.VerifyAt(approval.Spec.Token, r.asOf(approval))
+	return r.verifyTokenAt(approval, r.asOf(approval))
+}
+
+func (r *reconciler) verifyTokenAt(approval *opsv1alpha1.Approval, at time.Time) (*token.Claims, error) {
+	claims, err := r.verifier.VerifyAt(approval.Spec.Token, at)
 	switch {
 	case errors.Is(err, token.ErrUnknownKey) && r.keys.Err() != nil:
 		return nil, fmt.Errorf("reading the keys that tokens are verified with: %w", r.keys.Err())

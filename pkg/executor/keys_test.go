@@ -72,3 +72,52 @@ func TestATokenOfAKeyThatIsBeingPublishedIsWaitedFor(t *testing.T) {
 		})
 	}
 }
+
+// rotatedKeys lack a key from when it is retired on, and then have another one.
+type rotatedKeys struct {
+	*world
+	retired bool
+}
+
+func (k *rotatedKeys) Key(kid string) (ed25519.PublicKey, bool) {
+	if k.retired {
+		return nil, false
+	}
+	return k.keys.Key(kid)
+}
+
+func (k *rotatedKeys) Err() error        { return nil }
+func (k *rotatedKeys) ReadAt() time.Time { return k.clock.Now() }
+
+// What waits for another person for longer than its key is published must not go on
+// saying that it counts: nobody could tell why the other one's approval does nothing.
+func TestAnApprovalWhoseKeyIsGoneDoesNotWaitForAnother(t *testing.T) {
+	w := newWorld(t, srenix.ActionRunbook)
+	keys := &rotatedKeys{world: w}
+	p := w.newProcess("executor-0")
+	p.keys, p.verifier = keys, token.NewVerifier(keys, clusterUID, w.clock)
+	jane := w.approve(approver)
+	p.run(jane)
+	w.pass(48 * time.Hour)
+	p.run(jane)
+	if phase := w.get(jane).Status.Phase; phase != opsv1alpha1.PhaseAwaitingSecondApproval {
+		t.Fatalf("with its key it is %s", phase)
+	}
+	keys.retired = true
+	p.run(jane)
+	if got := w.get(jane).Status; got.Phase != opsv1alpha1.PhaseDenied || !strings.Contains(got.Message, approver+" can approve anew") {
+		t.Errorf("without its key it is %s: %s", got.Phase, got.Message)
+	}
+	keys.retired = false
+	again := w.approve(approver)
+	p.run(again)
+	w.pass(interval)
+	joe := w.approve("joe@example.com")
+	p.run(joe)
+	p.run(again)
+	for _, approval := range []*opsv1alpha1.Approval{again, joe} {
+		if got := w.get(approval).Status; got.Phase != opsv1alpha1.PhaseReleased {
+			t.Errorf("approved anew, %s is %s: %s", approval.Name, got.Phase, got.Message)
+		}
+	}
+}

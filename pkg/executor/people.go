@@ -5,6 +5,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -125,7 +126,7 @@ func (r *reconciler) awaitAnother(ctx context.Context, approval *opsv1alpha1.App
 
 // await looks what became of an approval that counts and waits for another one.
 // That one carries the action out, if there is one. The audit chain tells, and no
-// status. The token is not looked at: it was in time when it counted.
+// status. The token was in time when it counted, and need not be now.
 func (r *reconciler) await(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
 	digest, err := r.currentDigest(ctx, approval)
 	if err != nil {
@@ -146,6 +147,15 @@ func (r *reconciler) await(ctx context.Context, approval *opsv1alpha1.Approval, 
 	}
 	if denial := contest.denial(math.MaxInt64); denial != nil {
 		return r.conclude(ctx, approval, past, deniedByPerson(denial.References.Approver, denial.References.Approval))
+	}
+	if accepted := past.accepted(approval); accepted != nil {
+		// Keys rotate, and what cannot be verified any more does not count for another.
+		if _, err := r.verifyTokenAt(approval, accepted.Spec.Time.Time); errors.Is(err, errTokenRefused) {
+			return r.conclude(ctx, approval, past, refused("CountsNoLonger",
+				fmt.Sprintf("it counted, and does not any more: %v. %s can approve anew, while the proposal is the same", err, approverOf(approval, past))))
+		} else if err != nil {
+			return ctrl.Result{}, err
+		}
 	}
 	return ctrl.Result{RequeueAfter: waitRetry}, nil
 }

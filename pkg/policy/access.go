@@ -8,13 +8,12 @@ import "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 // access is the check on top of the layers: whoever decides must be allowed to, however
 // the decision comes in. And srenix is nobody's deputy, so that an approver must be
 // allowed to do the action themselves, too, and to approve its kind. A no that was
-// accepted stands, and one of which it cannot be told holds: it acts on nothing.
+// accepted stands.
 func access(f *facts) v1alpha1.Verdict {
 	if f.Stage == StageStanding {
 		return pending("the approver's own rights are checked when one approves")
 	}
-	refused := f.AccessDenied != nil && *f.AccessDenied != ""
-	if f.actsOnNothing() && (f.Stage == StageExecution || !refused) {
+	if f.actsOnNothing() && f.Stage == StageExecution {
 		return noAction()
 	}
 	if f.claims == nil {
@@ -23,8 +22,11 @@ func access(f *facts) v1alpha1.Verdict {
 	if f.AccessDenied == nil {
 		return unread("whether the approver may do this")
 	}
-	if refused {
+	if *f.AccessDenied != "" {
 		return denied(*f.AccessDenied, "ask somebody who has these rights to decide")
+	}
+	if f.actsOnNothing() {
+		return allowed(f.claims.Subject + " may decide about this")
 	}
 	return allowed(f.claims.Subject + " may do this, and may approve it")
 }

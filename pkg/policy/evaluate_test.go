@@ -127,7 +127,7 @@ func TestEveryFieldOfAnInputIsNeeded(t *testing.T) {
 		}},
 		"a person's denial": {StageApproval, v1alpha1.DecisionDeny, map[string]string{
 			"Target": nothing, "Certificates": nothing, "DryRun": nothing, "Owners": nothing, "Namespace": nothing, "OwnNamespace": nothing,
-			"Approvals": nothing, "Spent": nothing, "AccessDenied": nothing,
+			"Approvals": nothing, "Spent": nothing,
 			"Caller": stored, "AcceptedAt": before, "Unknown": fine,
 		}},
 		"a person's denial that was accepted": {StageExecution, v1alpha1.DecisionDeny, map[string]string{
@@ -458,16 +458,32 @@ func TestStandingProposalsKnowNoDecisionAndNoToken(t *testing.T) {
 	expectDenied(t, Evaluate(in), "does not exist any more", TargetScope, GitOpsManaged)
 }
 
-func TestDenialByAPersonNeedsOnlyTokenAndAudit(t *testing.T) {
+func TestTheVerdictOfALayerIsTheOneOfTheDecision(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+	in.Target = nil
+	decision := Evaluate(in)
+	for _, verdict := range decision.Verdicts {
+		if diff := cmp.Diff(verdict, decision.Verdict(Layer(verdict.Layer))); diff != "" {
+			t.Errorf("-decided +verdict:\n%s", diff)
+		}
+	}
+	if verdict := decision.Verdict("none"); verdict != (v1alpha1.Verdict{}) {
+		t.Errorf("of no layer it is %v", verdict)
+	}
+}
+
+func TestDenialByAPersonNeedsOnlyTokenAuditAndTheRight(t *testing.T) {
 	in := good(t, StageApproval, v1alpha1.ActionDeletePod)
 	deny(t, &in)
-	in.Target, in.Namespace, in.AccessDenied = nil, nil, nil
+	in.Target, in.Namespace = nil, nil
 	in.Config.AllowedActionKinds = []v1alpha1.ActionKind{v1alpha1.ActionDeleteJob}
 	if decision := Evaluate(in); !decision.Allowed || decision.Awaiting {
 		t.Errorf("a no is refused: %s", decision.Message())
 	}
+	in.AccessDenied = nil
+	expectDenied(t, Evaluate(in), "whether the approver may do this", Access)
 	in.Token = ""
-	expectDenied(t, Evaluate(in), "there is no token", SignedToken)
+	expectDenied(t, Evaluate(in), "there is no token", SignedToken, Access)
 }
 
 // TestADenialTakesTheRightToDecide: a token alone is worth no more than its owner.

@@ -283,6 +283,8 @@ func readOwner(view *live.View, namespace string, controller *metav1.OwnerRefere
 		owner, exists = found(inputs.CronJobs.Get(view, key))
 	case "Certificate.cert-manager.io":
 		owner, exists = found(inputs.Certificates.Get(view, key))
+	case "Ingress.networking.k8s.io": // of a Certificate that cert-manager makes for its annotations
+		owner, exists = found(inputs.Ingresses.Get(view, key))
 	default:
 		return nil, false, fmt.Errorf("controller %s %s is of a kind that srenix does not watch", controller.Kind, controller.Name)
 	}

@@ -83,6 +83,10 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 		}
 		d.in.Unknown[policy.SignedToken] = fmt.Errorf("reading the proposal as it stands: %w", d.viewErr)
 	}
+	if err := d.in.Unknown[policy.Access]; err != nil && d.request.Decision == v1alpha1.DecisionDeny {
+		// A no is not lost by a cluster that cannot answer just now.
+		return refused(http.StatusServiceUnavailable, d.prefix()+fmt.Sprintf("%s: %v (try again)", policy.Access, err))
+	}
 	d.outcome = h.metrics.verdicts.Evaluate(d.in)
 	if !d.outcome.Allowed {
 		h.metrics.decided(&d, outcomeRefused)

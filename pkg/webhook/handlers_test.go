@@ -289,6 +289,9 @@ func TestNoIsRecordedAndHolds(t *testing.T) {
 	w.undecided = true
 	expectRefused(t, w.review(t, "bob", no), http.StatusForbidden, "Access: bob may not create proposals/approve")
 	w.undecided = false
+	w.reviewErr = errors.New("kube-apiserver is away")
+	expectRefused(t, w.review(t, "bob", no), http.StatusServiceUnavailable, "Access: asking whether bob may create proposals/approve", "is away (try again)")
+	w.reviewErr = nil
 	if response := w.review(t, "bob", no); !response.Allowed {
 		t.Fatal(response.Result.Message)
 	}

@@ -24,8 +24,8 @@ const (
 	// tokenRefusalsPerHour is how many refusals of one token are recorded within an
 	// hour, and refusalsPerHour of one person's tokens together. More than that is
 	// nobody at work, and the audit chain is not theirs to fill.
-	tokenRefusalsPerHour = 20
-	refusalsPerHour      = 100
+	tokenRefusalsPerHour = 10
+	refusalsPerHour      = 20
 	// linesPerHour is how many requests that leave no record are logged within an
 	// hour, whatever the reason; those without proof are all counted in a metric.
 	linesPerHour = 600

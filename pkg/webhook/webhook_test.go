@@ -60,6 +60,8 @@ type world struct {
 	gone      bool
 	forbidden bool // to approve the kind, and to act
 	undecided bool // whether who asks may decide: they may not
+	// reviewErr is the answer to who may do what.
+	reviewErr error
 	createErr error
 	panics    bool
 }
@@ -110,6 +112,9 @@ func newWorld(t *testing.T) *world {
 		Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
 			w.calls++
 			if review, ok := object.(*authorizationv1.SubjectAccessReview); ok {
+				if w.reviewErr != nil {
+					return w.reviewErr
+				}
 				decides := review.Spec.ResourceAttributes.Subresource == "approve"
 				review.Status.Allowed = decides && !w.undecided || !decides && !w.forbidden
 				return nil

@@ -27,6 +27,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/token"
 )
 
@@ -342,6 +343,48 @@ func TestAttackTokenOfSomebodyWhoMayNotDecideAnyMore(t *testing.T) {
 		})
 	}
 	untouched(t, proposal)
+}
+
+// TestAttackAnInvestigationWrittenByATeam has every verb on Investigations in one
+// namespace, as its administrators often do.
+func TestAttackAnInvestigationWrittenByATeam(t *testing.T) {
+	ns := namespace(t)
+	kubectl(t, "create", "role", "team", "-n", ns, "--verb=*", "--resource=investigations.ops.srenix.io,investigations.ops.srenix.io/status")
+	kubectl(t, "create", "rolebinding", "team", "-n", ns, "--role=team", "--user=mallory")
+	mallory := userKubeconfig(t, "mallory")
+	as := func(input string, arguments ...string) (string, error) {
+		command := srenix.Plane.KubectlCommand(t.Context(), mallory, append(arguments, "-n", ns)...)
+		command.Stdin = strings.NewReader(input)
+		output, err := command.CombinedOutput()
+		return string(output), err
+	}
+	const own = `{"apiVersion": "ops.srenix.io/v1alpha1", "kind": "Investigation", "metadata": {"name": "forged"}, "spec": {"finding": {"name": "f", "uid": "u"}%s}}`
+	const asked = `"requests": [{"by": "anna", "at": "2126-01-01T00:00:00.000000Z"}]`
+	if output, err := as(fmt.Sprintf(own, ", "+asked), "create", "-f", "-"); err == nil || !strings.Contains(output, "who asked for an Investigation is written by srenix's server") {
+		t.Errorf("creating one with a request answers %s", output)
+	}
+	if output, err := as(fmt.Sprintf(own, ""), "create", "-f", "-"); err != nil {
+		t.Fatalf("creating one without is refused: %s", output)
+	}
+	if output, err := as("", "patch", "investigation", "forged", "--type=merge", "-p", `{"spec": {`+asked+`}}`); err == nil || !strings.Contains(output, "srenix-investigations") {
+		t.Errorf("adding a request answers %s", output)
+	}
+	const call = `{"status": {"calls": [{"id": "00000000-0000-4000-8000-000000000001", "by": "alice", "at": "2026-03-01T12:00:00Z", "model": "m", "prompt": "narrate/1",
+		"promptHash": "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "attempts": 1, "outcome": "OK"}]}}`
+	for who, patch := range map[string]func(...string) (string, error){
+		"the team": func(arguments ...string) (string, error) { return as("", arguments...) },
+		"an administrator": func(arguments ...string) (string, error) {
+			stdout, stderr, err := srenix.Plane.Kubectl(t.Context(), append(arguments, "-n", ns)...)
+			return stdout + stderr, err
+		},
+	} {
+		if output, err := patch("patch", "investigation", "forged", "--subresource=status", "--type=merge", "-p", call); err == nil || !strings.Contains(output, "what a model was asked is written by srenix's advisor") {
+			t.Errorf("noting a call by %s answers %s", who, output)
+		}
+	}
+	if called := kubectl(t, "get", "auditevents", "-l", audit.LabelType+"="+string(opsv1alpha1.AuditModelCalled), "-o", "name"); called != "" {
+		t.Errorf("in the audit chain is %s", called)
+	}
 }
 
 // TestAttackAnotherVerbThanPOST has a token in the address and in the body, and
