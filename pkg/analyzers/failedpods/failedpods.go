@@ -65,16 +65,20 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	}
 	rules := workloads.Rules(a.workload, inputs.Jobs.Ref())
 	rules = slices.DeleteFunc(rules, func(rule analyzers.Rule) bool {
-		return !slices.Contains([]live.KindRef{inputs.Pods.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref()}, rule.Subject)
+		return !slices.Contains([]live.KindRef{inputs.Pods.Ref(), inputs.CronJobs.Ref()}, rule.Subject)
 	})
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
 			{Name: PodFailed, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A pod without a controller failed, and nobody makes another."},
-			{Name: JobPodsFailed, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Job, or the last one of a CronJob, failed for good."},
+			{Name: JobPodsFailed, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Job, the last one of a CronJob, or Jobs of another owner failed for good."},
 			{Name: EvictedPods, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "Pods that their nodes ended, and others replaced, pile up in a namespace."},
 		},
-		Rules: append(rules, analyzers.Rule{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.namespace}),
+		Derivations: []live.Rule{attemptRule()},
+		Rules: append(rules,
+			analyzers.Rule{Subject: attempts.Ref(), Reads: []live.KindRef{inputs.Jobs.Ref(), inputs.Pods.Ref()}, Analyze: a.lone},
+			analyzers.Rule{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{attempts.Ref(), inputs.Jobs.Ref(), inputs.Pods.Ref()}, Analyze: a.namespace},
+		),
 	}, nil
 }
 
@@ -82,8 +86,8 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	switch w.Reference.Kind {
 	case "Pod":
 		return a.bare(view, w), nil
-	case "Job", "CronJob":
-		return a.job(view, w), nil
+	case "CronJob":
+		return a.cronJob(view, w), nil
 	}
 	return nil, nil
 }
@@ -117,39 +121,37 @@ func (a analyzer) bare(view *live.View, w workloads.Workload) []v1alpha1.Finding
 	}}
 }
 
-// job tells whether a Job, or the last one of a CronJob that ended, failed for good.
-func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
+// cronJob tells whether the last Job of a CronJob that ended failed for good.
+func (a analyzer) cronJob(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
 	if !w.Settled {
 		return nil // while it is suspended it is not tried again
 	}
 	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(w.Meta.UID))
-	if w.Reference.Kind == "Job" {
-		own, exists := inputs.Jobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
-		if !exists {
-			return nil
-		}
-		jobs = []*batchv1.Job{own}
-	}
 	job, since, pods := workloads.LastFailure(view, jobs)
 	if job == nil || workloads.Outdone(view, job) {
 		return a.unseen(view, w, jobs)
 	}
-	if w.Reference.Kind == "CronJob" {
-		since = view.Began(JobPodsFailed, since) // the next failure is the same trouble, and has no grace of its own
-	}
+	since = view.Began(JobPodsFailed, since) // the next failure is the same trouble, and has no grace of its own
 	if clearedAway(view, job, pods) || len(pods) == 0 && leftToStuckJobs(view, w, job) || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
-	return []v1alpha1.FindingSpec{failure(w, job, pods, since)}
+	how, remediation := failure(job, pods)
+	if len(pods) > 0 {
+		how = "Of its pods: " + why(pods[0]) // the next Job has others, in the same trouble
+	}
+	remediation.Commands = append(remediation.Commands, "kubectl describe "+w.Argument())
+	return []v1alpha1.FindingSpec{{
+		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: failedPods(pods),
+		Message:     fmt.Sprintf("The last Job of %s failed, and is not tried again. %s.", w, how),
+		Remediation: remediation,
+		Since:       metav1.NewTime(since),
+	}}
 }
 
 // unseen tells whether the last run of a CronJob did not succeed, and nothing is left of
 // it: Jobs that failed may be deleted at once, or after some seconds. It stays while the
 // next one runs.
 func (a analyzer) unseen(view *live.View, w workloads.Workload, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
-	if w.Reference.Kind != "CronJob" {
-		return nil
-	}
 	cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
 	if !exists || cronJob.Status.LastSuccessfulTime == nil {
 		return nil // StuckJobs tells that none ever did
@@ -196,24 +198,17 @@ func clearedAway(view *live.View, job *batchv1.Job, pods []*corev1.Pod) bool {
 // leftToStuckJobs tells whether there is nothing to say of a Job but that its CronJob
 // never succeeded, which StuckJobs says.
 func leftToStuckJobs(view *live.View, w workloads.Workload, job *batchv1.Job) bool {
-	if w.Reference.Kind != "CronJob" || workloads.DeletesItsPods(job) {
+	if workloads.DeletesItsPods(job) {
 		return false
 	}
 	cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
 	return exists && cronJob.Status.LastSuccessfulTime == nil
 }
 
-func failure(w workloads.Workload, job *batchv1.Job, pods []*corev1.Pod, since time.Time) v1alpha1.FindingSpec {
-	var related []v1alpha1.RelatedObject
-	for _, pod := range pods {
-		related = append(related, v1alpha1.RelatedObject{Relation: "failed pod", ObjectReference: workloads.PodReference(pod)})
-	}
-	who := w.String()
-	if w.Reference.Kind == "CronJob" {
-		who = "The last Job of " + who
-	}
-	how := whyOfJob(job)
-	remediation := v1alpha1.Remediation{
+// failure tells how a Job failed that has left some pods, and what to do about it.
+func failure(job *batchv1.Job, pods []*corev1.Pod) (how string, remediation v1alpha1.Remediation) {
+	how = whyOfJob(job)
+	remediation = v1alpha1.Remediation{
 		Text: "Its pods are gone, and what they wrote is where the cluster's logs are kept, if anywhere. Mend why it failed. A Job that failed is not started again: make another.",
 		Commands: []string{
 			fmt.Sprintf("kubectl get events -n %s --field-selector involvedObject.kind=Job,involvedObject.name=%s", job.Namespace, job.Name),
@@ -221,32 +216,33 @@ func failure(w workloads.Workload, job *batchv1.Job, pods []*corev1.Pod, since t
 	}
 	if len(pods) > 0 {
 		how = "Of its pod " + pods[0].Name + ": " + why(pods[0])
-		if w.Reference.Kind == "CronJob" {
-			how = "Of its pods: " + why(pods[0]) // the next Job has others, in the same trouble
-		}
 		remediation = v1alpha1.Remediation{
 			Text:     "Read what its pods wrote and mend that. A Job that failed is not started again: make another.",
 			Commands: []string{fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", pods[0].Name, pods[0].Namespace)},
 		}
 	}
 	remediation.Commands = append(remediation.Commands, fmt.Sprintf("kubectl describe job %s -n %s", job.Name, job.Namespace))
-	if w.Reference.Kind == "CronJob" {
-		remediation.Commands = append(remediation.Commands, "kubectl describe "+w.Argument())
-	}
-	return v1alpha1.FindingSpec{
-		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related,
-		Message:     fmt.Sprintf("%s failed, and is not tried again. %s.", who, how),
-		Remediation: remediation,
-		Since:       metav1.NewTime(since),
-	}
+	return how, remediation
 }
 
-// namespace tells whether pods that their nodes ended, and others replaced, pile up.
+func failedPods(pods []*corev1.Pod) (related []v1alpha1.RelatedObject) {
+	for _, pod := range pods {
+		related = append(related, v1alpha1.RelatedObject{Relation: "failed pod", ObjectReference: workloads.PodReference(pod)})
+	}
+	return related
+}
+
+// namespace tells what is wrong with several of the namespace's pods or Jobs together.
 func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	namespace, exists := inputs.Namespaces.Get(view, subject)
 	if !exists || namespace.DeletionTimestamp != nil {
 		return nil, nil
 	}
+	return append(a.piled(view, namespace), a.owned(view, namespace.Name)...), nil
+}
+
+// piled tells whether pods that their nodes ended, and others replaced, pile up.
+func (a analyzer) piled(view *live.View, namespace *corev1.Namespace) []v1alpha1.FindingSpec {
 	replaced := 0
 	var reasons []string
 	for _, pod := range failedOf(inputs.Pods.ByIndex(view, inputs.ByTroubledNamespace, namespace.Name)) {
@@ -256,7 +252,7 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 		}
 	}
 	if replaced < a.pile {
-		return nil, nil
+		return nil
 	}
 	commands := []string{
 		fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o wide", namespace.Name),
@@ -278,7 +274,7 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 			Commands: commands,
 		},
 		Since: metav1.NewTime(view.FirstObserved(EvictedPods)),
-	}}, nil
+	}}
 }
 
 // namesOf is the template that picks, of a list of pods, those that failed for a

@@ -196,3 +196,51 @@ func TestACronJobWhoseJobsGoIsFoundUntilOneSucceeds(t *testing.T) {
 	night(2, batchv1.JobFailed, 1)
 	night(3, batchv1.JobComplete, 0)
 }
+
+// What an owner's later Job has made good stays so when that one is cleared away first, and
+// the next failure is a trouble of its own.
+func TestAFailureThatWasMadeGoodIsNotFoundAgain(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/miss-a-later-job-of-another-projects-controller-succeeded.yaml")
+	var jobs []*batchv1.Job
+	for _, object := range golden.Objects {
+		if job, is := object.(*batchv1.Job); is {
+			jobs = append(jobs, job)
+		}
+	}
+	play := analyzertest.NewPlay(t, made(t), golden.Now, golden.Objects...)
+	analyzertest.Remove(t, play.Cluster, jobs[1])
+	livetest.Settle(t, play.Engine, play.Cluster, inputs.Jobs)
+	play.Step(time.Hour)
+	play.Restart()
+	if found := play.Found(); len(found) != 0 {
+		t.Fatalf("found once the Job that succeeded is gone: %+v", found)
+	}
+
+	next := jobs[0].DeepCopy()
+	next.Name, next.UID = "import-3", "import-3"
+	next.Status.Conditions[0].LastTransitionTime = metav1.NewTime(play.Clock.Now())
+	analyzertest.Set(play, inputs.Jobs, next)
+	if found := play.Found(); len(found) != 0 {
+		t.Fatalf("found within the grace of the next failure: %+v", found)
+	}
+	play.Step(standardGrace)
+	found := play.Found()
+	if len(found) != 1 || found[0].Subject.Kind != "ScaledJob" || !found[0].Since.Time.Equal(next.Status.Conditions[0].LastTransitionTime.Time) {
+		t.Fatalf("after the next failure found %+v, want one of the owner since then", found)
+	}
+
+	// One more is the same trouble, at once and since the first.
+	more := next.DeepCopy()
+	more.Name, more.UID = "import-4", "import-4"
+	more.Status.Conditions[0].LastTransitionTime = metav1.NewTime(play.Clock.Now())
+	analyzertest.Set(play, inputs.Jobs, more)
+	after := play.Found()
+	if len(after) != 1 || !after[0].Since.Equal(&found[0].Since) || !strings.Contains(after[0].Message, "2 Jobs of ScaledJob import failed, import-4 last") {
+		t.Fatalf("after one more failed found %+v, want the same finding of two", after)
+	}
+	analyzertest.Remove(t, play.Cluster, next)
+	livetest.Settle(t, play.Engine, play.Cluster, inputs.Jobs)
+	if left := play.Found(); len(left) != 1 || !left[0].Since.Equal(&found[0].Since) {
+		t.Fatalf("once the first is cleared away found %+v, want it to stay since the first", left)
+	}
+}
