@@ -110,10 +110,11 @@ func (a analyzer) bare(view *live.View, w workloads.Workload) []v1alpha1.Finding
 		Reason: PodFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference,
 		Message: fmt.Sprintf("Pod %s failed: %s. It has no controller, so nobody makes another.", pod.Name, why(pod)),
 		Remediation: v1alpha1.Remediation{
-			Text: "Read what it wrote, and make it again if it is still needed, better through a Job or a Deployment. Delete what is left of it.",
+			Text: "Read what it wrote. Keep what it is made of, which the third command prints, unless you have that elsewhere: nobody makes it again. If it is still needed, make it again, better through a Job or a Deployment. Then delete what is left of it.",
 			Commands: []string{
 				fmt.Sprintf("kubectl describe pod %s -n %s", pod.Name, pod.Namespace),
 				fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", pod.Name, pod.Namespace),
+				fmt.Sprintf("kubectl get pod %s -n %s -o yaml", pod.Name, pod.Namespace),
 				fmt.Sprintf("kubectl delete pod %s -n %s", pod.Name, pod.Namespace),
 			},
 		},
@@ -261,8 +262,8 @@ func (a analyzer) piled(view *live.View, namespace *corev1.Namespace) []v1alpha1
 	slices.Sort(reasons)
 	reasons = slices.Compact(reasons)
 	for _, reason := range reasons {
-		commands = append(commands, fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o %s | xargs -r kubectl delete -n %s",
-			namespace.Name, analyzers.Quote("jsonpath="+namesOf(reason)), namespace.Name))
+		commands = append(commands, fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o %s | awk %s | xargs -r kubectl delete -n %s",
+			namespace.Name, analyzers.Quote("jsonpath="+withController), analyzers.Quote(namesOf(reason)), namespace.Name))
 	}
 	return []v1alpha1.FindingSpec{{
 		Reason: EvictedPods, Severity: v1alpha1.SeverityInfo,
@@ -270,18 +271,20 @@ func (a analyzer) piled(view *live.View, namespace *corev1.Namespace) []v1alpha1
 		Message: fmt.Sprintf("Pods that their nodes ended (%s) pile up in namespace %s. Their controllers have made others; these are left over, and tell that nodes run short or go away.",
 			workloads.Names(reasons), namespace.Name),
 		Remediation: v1alpha1.Remediation{
-			Text:     "See why the nodes ended them: too little memory or disk, or nodes that are shut down. Set requests that are what the pods use. What is left over can be deleted, reason by reason; other failed pods of the namespace stay.",
+			Text:     "See why the nodes ended them: too little memory or disk, or nodes that are shut down. Set requests that are what the pods use. What is left over can be deleted, reason by reason; other failed pods of the namespace stay, and those without a controller, which nobody makes again.",
 			Commands: commands,
 		},
 		Since: metav1.NewTime(view.FirstObserved(EvictedPods)),
 	}}
 }
 
-// namesOf is the template that picks, of a list of pods, those that failed for a
-// reason, which no field selector knows.
-func namesOf(reason string) string {
-	return fmt.Sprintf(`{range .items[?(@.status.reason==%q)]}pod/{.metadata.name}{"\n"}{end}`, reason)
-}
+// withController is the template that prints of each pod of a list its name, its reason
+// and the kind of its controller, which is empty of a pod that nobody makes again.
+const withController = `{range .items[*]}pod/{.metadata.name}{" "}{.status.reason}{" "}{range .metadata.ownerReferences[?(@.controller==true)]}{.kind}{end}{"\n"}{end}`
+
+// namesOf is the program for awk that picks, of that, the pods with a controller that
+// failed for a reason, which no field selector knows.
+func namesOf(reason string) string { return fmt.Sprintf(`$2==%q && $3 {print $1}`, reason) }
 
 // failedOf returns those of the pods that failed, by name.
 func failedOf(pods []*corev1.Pod) []*corev1.Pod {
