@@ -46,8 +46,9 @@ type Options struct {
 }
 
 type analyzer struct {
-	grace time.Duration
-	pile  int
+	grace   time.Duration
+	pile    int
+	managed workloads.ManagedBy
 }
 
 // New makes the analyzer.
@@ -56,7 +57,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&options); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace), pile: standardPile}
+	a := analyzer{grace: settings.Grace(standardGrace), pile: standardPile, managed: settings.ManagedBy}
 	if options.Pile != nil {
 		a.pile = *options.Pile
 	}
@@ -170,7 +171,7 @@ func (a analyzer) unseen(view *live.View, w workloads.Workload, jobs []*batchv1.
 	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
-	instead, edit := w.Edit()
+	instead, edit := a.managed.Template(w)
 	return []v1alpha1.FindingSpec{{
 		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference,
 		Message: fmt.Sprintf("The last Job of %s that is over did not succeed, and nothing is left of it to tell why.", w),
