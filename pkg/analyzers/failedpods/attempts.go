@@ -170,7 +170,6 @@ func together(failed []*Attempt, job *batchv1.Job, pods []*corev1.Pod, since tim
 	}
 	if len(failed) > 1 {
 		spec.Message = fmt.Sprintf("%d Jobs of %s %s failed, %s last, and are not tried again. %s.", len(failed), owner.Kind, owner.Name, job.Name, how)
-		spec.Related = nil
 		for _, attempt := range failed {
 			spec.Related = append(spec.Related, v1alpha1.RelatedObject{Relation: "failed Job", ObjectReference: attempt.reference()})
 		}

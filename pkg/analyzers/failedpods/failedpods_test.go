@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -257,5 +258,22 @@ func TestAFailureThatWasMadeGoodIsNotFoundAgain(t *testing.T) {
 	livetest.Settle(t, play.Engine, play.Cluster, inputs.Jobs)
 	if left := play.Found(); len(left) != 1 || !left[0].Since.Equal(&found[0].Since) {
 		t.Fatalf("once the first is cleared away found %+v, want it to stay since the first", left)
+	}
+}
+
+// The pods of the Job that failed last are where whoever looks into it begins.
+func TestRelatedArePodsOfTheLastAndThenTheJobs(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-jobs-of-another-projects-controller-failed.yaml")
+	found := analyzertest.Analyze(t, made(t), golden.Now, golden.After, golden.Objects)
+	if len(found) != 1 {
+		t.Fatalf("found %+v, want one", found)
+	}
+	var related []string
+	for _, object := range found[0].Related {
+		related = append(related, object.Relation+" "+object.Name)
+	}
+	want := []string{"failed pod import-3-a", "failed Job import-3", "failed Job import-1"}
+	if diff := cmp.Diff(want, related); diff != "" {
+		t.Errorf("related (-want +have):\n%s", diff)
 	}
 }
