@@ -88,7 +88,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: VolumeMountFailed, Severities: warning, Summary: "Pods cannot start, because a volume could not be mounted on their node."},
 			{Name: SandboxFailed, Severities: warning, Summary: "Pods cannot start, because their node cannot make their sandbox: its network or its runtime fails."},
 		},
-		Rules: workloads.Rules(a.workload, slices.Concat(outdated.Reads(), references.Reads(), []live.KindRef{inputs.Events.Ref()})...),
+		Rules: workloads.Rules(a.workload, append(outdated.Reads(), inputs.Events.Ref(), inputs.ExternalSecrets.Ref())...),
 	}, nil
 }
 
@@ -239,7 +239,7 @@ func finding(view *live.View, w workloads.Workload, all []stuck, reason string) 
 // trouble that then is; nothing where there is none, or none may be looked at.
 func writerOf(view *live.View, missing references.Item) (origin references.Origin) {
 	view.Try(func() {
-		if writer := references.Writer(view, missing); writer != nil {
+		if writer := references.Targeting(view, missing); writer != nil {
 			origin = references.OriginOf(missing, writer)
 		}
 	})
