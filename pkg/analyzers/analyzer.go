@@ -16,10 +16,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/policy"
 )
 
 // Analyzer detects one family of trouble.
@@ -59,6 +61,7 @@ type Rule struct {
 type Settings struct {
 	config    config.AnalyzerConfiguration
 	protected func(*corev1.Namespace) bool
+	policy    *config.PolicyConfiguration
 	known     map[string][]Reason
 }
 
@@ -78,6 +81,18 @@ func (s Settings) Protecting(protected func(*corev1.Namespace) bool) Settings {
 // there matters to the whole cluster.
 func (s Settings) Protected(namespace *corev1.Namespace) bool {
 	return s.protected != nil && s.protected(namespace)
+}
+
+// Under returns the settings with the configuration of the policy, so that an analyzer
+// takes for managed what the policy does.
+func (s Settings) Under(policy *config.PolicyConfiguration) Settings {
+	s.policy = policy
+	return s
+}
+
+// ManagedBy is policy.ManagedBy of an object, with the markers of the policy's configuration.
+func (s Settings) ManagedBy(object metav1.Object) string {
+	return policy.ManagedBy(object.GetLabels(), object.GetAnnotations(), s.policy)
 }
 
 // Knowing returns the settings with every analyzer that there is, by name, on or

@@ -20,7 +20,6 @@ var byFixer = map[string]matcher{
 	fixers.ReplaceCrashingPod:       freshCrashed,
 	fixers.RestartDeployment:        restartDeployment,
 	fixers.RestartStuckRollout:      restartRollout,
-	fixers.RemoveFailedPod:          leftBare,
 	fixers.RemoveFailedPodOfJob:     leftOfJob,
 	fixers.RenewCertificateRequest:  freshRequest,
 	fixers.ServeCoveringCertificate: betterSecret,

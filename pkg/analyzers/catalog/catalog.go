@@ -133,7 +133,7 @@ func Build(configuration *config.SrenixConfiguration, namespace string, getenv f
 		default:
 			errs = append(errs, fmt.Errorf("environment variable %s is %q: must be on or off", Variable(entry.Name), value))
 		}
-		analyzer, err := entry.New(analyzers.NewSettings(own).Protecting(protected).Knowing(known))
+		analyzer, err := entry.New(analyzers.NewSettings(own).Protecting(protected).Under(&configuration.Policy).Knowing(known))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("analyzers[%s]: %w", entry.Name, err))
 			continue

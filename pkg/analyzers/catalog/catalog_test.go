@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/vaultpathmissing"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
@@ -181,5 +184,42 @@ func TestVariables(t *testing.T) {
 		if have := Variable(name); have != want {
 			t.Errorf("%s: have %s, want %s", name, have, want)
 		}
+	}
+}
+
+// What the site's markers show to be managed from a source elsewhere, no analyzer tells to
+// edit in the cluster: the policy would refuse that too.
+func TestAnalyzersKnowTheMarkersOfTheSite(t *testing.T) {
+	configuration := decode(t, "policy: {gitOpsMarkers: {labels: [example.com/source]}}")
+	rules, err := Build(configuration, "srenix-system", func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := live.New(live.Options{})
+	for _, rule := range rules {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cluster := &livetest.Cluster{}
+	for name, labels := range map[string]map[string]string{"marked": {"example.com/source": "fleet"}, "own": nil} {
+		cluster.Set(inputs.ClusterRoles.Ref().Resource(), &rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: labels},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"*"}}},
+		})
+	}
+	livetest.Run(t, engine, cluster)
+	livetest.Settle(t, engine, cluster, inputs.ClusterRoles)
+	have := map[string]v1alpha1.Remediation{}
+	for _, finding := range live.List(engine, analyzers.DetectedClusterFindings) {
+		if finding.Spec.Subject.Kind == "ClusterRole" {
+			have[finding.Spec.Subject.Name] = finding.Spec.Remediation
+		}
+	}
+	if !slices.Contains(have["own"].Commands, "kubectl edit clusterrole/own") {
+		t.Errorf("of a role that is nobody's the remediation is %+v", have["own"])
+	}
+	if marked := have["marked"]; !strings.Contains(marked.Text, "managed from a source elsewhere (label example.com/source=fleet)") || slices.Contains(marked.Commands, "kubectl edit clusterrole/marked") {
+		t.Errorf("of a role with the site's marker the remediation is %+v", marked)
 	}
 }

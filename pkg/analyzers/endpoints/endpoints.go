@@ -18,6 +18,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -36,14 +37,17 @@ const (
 	rollingGrace = 10 * time.Minute
 )
 
-type analyzer struct{ grace time.Duration }
+type analyzer struct {
+	grace   time.Duration
+	managed workloads.ManagedBy
+}
 
 // New makes the analyzer. It has no options of its own.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&struct{}{}); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace)}
+	a := analyzer{grace: settings.Grace(standardGrace), managed: settings.ManagedBy}
 	critical, warning, info := v1alpha1.SeverityCritical, v1alpha1.SeverityWarning, v1alpha1.SeverityInfo
 	absent := []live.KindRef{inputs.Services.Ref(), inputs.Namespaces.Ref()}
 	return analyzers.Analyzer{

@@ -121,12 +121,12 @@ func (a analyzer) missing(view *live.View, c caller) []v1alpha1.FindingSpec {
 		if !after(view, since.Add(a.grace)) || c.of.Namespace != "" && closing(view, c.of.Namespace) {
 			continue
 		}
-		found = append(found, absent(c, service, metav1.NewTime(since)))
+		found = append(found, a.absent(c, service, metav1.NewTime(since)))
 	}
 	return found
 }
 
-func absent(c caller, service live.Key, since metav1.Time) v1alpha1.FindingSpec {
+func (a analyzer) absent(c caller, service live.Key, since metav1.Time) v1alpha1.FindingSpec {
 	of, name := c.of, service.Name
 	if service.Namespace != of.Namespace {
 		name = service.String()
@@ -152,7 +152,7 @@ func absent(c caller, service live.Key, since metav1.Time) v1alpha1.FindingSpec 
 		spec.Remediation.Text = "Bring what answered it back. If that was uninstalled, the configuration was left behind and can be deleted."
 		spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl delete %s", workloads.Argument(of)))
 	default:
-		instead, edit := workloads.Edit(of.Kind+" "+of.Name, workloads.Argument(of), c.configuration)
+		instead, edit := a.managed.Edit(of.Kind+" "+of.Name, workloads.Argument(of), c.configuration)
 		spec.Remediation.Text = "Bring what answered it back. If that was uninstalled, take the webhooks that call it out of the configuration, whose others are in use." + instead
 		spec.Remediation.Commands = append(spec.Remediation.Commands, edit...)
 	}

@@ -88,7 +88,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: VolumeMountFailed, Severities: warning, Summary: "Pods cannot start, because a volume could not be mounted on their node."},
 			{Name: SandboxFailed, Severities: warning, Summary: "Pods cannot start, because their node cannot make their sandbox: its network or its runtime fails."},
 		},
-		Rules: workloads.Rules(a.workload, append(outdated.Reads(), inputs.Events.Ref())...),
+		Rules: workloads.Rules(a.workload, append(outdated.Reads(), inputs.Events.Ref(), inputs.ExternalSecrets.Ref())...),
 	}, nil
 }
 
@@ -217,6 +217,14 @@ func finding(view *live.View, w workloads.Workload, all []stuck, reason string) 
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod that waits", ObjectReference: workloads.PodReference(s.pod)})
 	}
 	text, commands := advice(about, one.pod)
+	if missing := references.Parse(one.pod.Namespace, one.cause.text); about == VolumeContentMissing && missing.Name != "" {
+		origin := writerOf(view, missing)
+		if origin.Sentence != "" {
+			message += ". " + strings.TrimSuffix(origin.Sentence, ".")
+		}
+		related = slices.Concat([]v1alpha1.RelatedObject{{Relation: "is missing", ObjectReference: missing.Reference("")}}, origin.Related, related)
+		commands = append(commands, origin.Commands...)
+	}
 	return v1alpha1.FindingSpec{
 		Reason: cmp.Or(reason, VolumeMountFailed), Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
 		Remediation: outdated.Advise(view, pods, HangsOn[cmp.Or(reason, VolumeMountFailed)], v1alpha1.Remediation{
@@ -225,6 +233,17 @@ func finding(view *live.View, w workloads.Workload, all []stuck, reason string) 
 		}, references.Parse(one.pod.Namespace, one.cause.text)),
 		Since: metav1.NewTime(since),
 	}
+}
+
+// writerOf is what is known of the ExternalSecret that should write what is missing, whose
+// trouble that then is; nothing where there is none, or none may be looked at.
+func writerOf(view *live.View, missing references.Item) (origin references.Origin) {
+	view.Try(func() {
+		if writer := references.Targeting(view, missing); writer != nil {
+			origin = references.OriginOf(missing, writer)
+		}
+	})
+	return origin
 }
 
 // advice is what to do, and where to look.

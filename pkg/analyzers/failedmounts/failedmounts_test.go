@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -83,4 +84,26 @@ func TestTheReasonStaysWhenItsEventIsGone(t *testing.T) {
 	play.Event(again)
 	play.Pod(pod)
 	is(VolumeMountFailed, "they are not there in time.")
+}
+
+// Workloads that wait for one Secret are found each by itself, and every finding names the
+// Secret and who should write it, so that one cause shows as one.
+func TestWhatIsMissingIsRelated(t *testing.T) {
+	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := analyzertest.Read(t, "testdata/found-secret-that-an-external-secret-should-write.yaml")
+	found := analyzertest.Analyze(t, analyzer, golden.Now, golden.After, golden.Objects)
+	if len(found) != 1 {
+		t.Fatalf("found %+v, want one", found)
+	}
+	var related []string
+	for _, object := range found[0].Related {
+		related = append(related, object.Relation+": "+object.Kind+" "+object.Name)
+	}
+	want := []string{"is missing: Secret web-tls", "writes it: ExternalSecret tls", "pod that waits: Pod web-1-a"}
+	if diff := cmp.Diff(want, related); diff != "" {
+		t.Errorf("related (-want +have):\n%s", diff)
+	}
 }

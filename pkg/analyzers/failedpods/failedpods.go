@@ -46,8 +46,9 @@ type Options struct {
 }
 
 type analyzer struct {
-	grace time.Duration
-	pile  int
+	grace   time.Duration
+	pile    int
+	managed workloads.ManagedBy
 }
 
 // New makes the analyzer.
@@ -56,7 +57,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&options); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace), pile: standardPile}
+	a := analyzer{grace: settings.Grace(standardGrace), pile: standardPile, managed: settings.ManagedBy}
 	if options.Pile != nil {
 		a.pile = *options.Pile
 	}
@@ -65,16 +66,20 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	}
 	rules := workloads.Rules(a.workload, inputs.Jobs.Ref())
 	rules = slices.DeleteFunc(rules, func(rule analyzers.Rule) bool {
-		return !slices.Contains([]live.KindRef{inputs.Pods.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref()}, rule.Subject)
+		return !slices.Contains([]live.KindRef{inputs.Pods.Ref(), inputs.CronJobs.Ref()}, rule.Subject)
 	})
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
 			{Name: PodFailed, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A pod without a controller failed, and nobody makes another."},
-			{Name: JobPodsFailed, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Job, or the last one of a CronJob, failed for good."},
+			{Name: JobPodsFailed, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A Job, the last one of a CronJob, or Jobs of another owner failed for good."},
 			{Name: EvictedPods, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "Pods that their nodes ended, and others replaced, pile up in a namespace."},
 		},
-		Rules: append(rules, analyzers.Rule{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.namespace}),
+		Derivations: []live.Rule{attemptRule()},
+		Rules: append(rules,
+			analyzers.Rule{Subject: attempts.Ref(), Reads: []live.KindRef{inputs.Jobs.Ref(), inputs.Pods.Ref()}, Analyze: a.lone},
+			analyzers.Rule{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{attempts.Ref(), inputs.Jobs.Ref(), inputs.Pods.Ref()}, Analyze: a.namespace},
+		),
 	}, nil
 }
 
@@ -82,8 +87,8 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	switch w.Reference.Kind {
 	case "Pod":
 		return a.bare(view, w), nil
-	case "Job", "CronJob":
-		return a.job(view, w), nil
+	case "CronJob":
+		return a.cronJob(view, w), nil
 	}
 	return nil, nil
 }
@@ -106,10 +111,11 @@ func (a analyzer) bare(view *live.View, w workloads.Workload) []v1alpha1.Finding
 		Reason: PodFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference,
 		Message: fmt.Sprintf("Pod %s failed: %s. It has no controller, so nobody makes another.", pod.Name, why(pod)),
 		Remediation: v1alpha1.Remediation{
-			Text: "Read what it wrote, and make it again if it is still needed, better through a Job or a Deployment. Delete what is left of it.",
+			Text: "Read what it wrote. Keep what it is made of, which the third command prints, unless you have that elsewhere: nobody makes it again. If it is still needed, make it again, better through a Job or a Deployment. Then delete what is left of it.",
 			Commands: []string{
 				fmt.Sprintf("kubectl describe pod %s -n %s", pod.Name, pod.Namespace),
 				fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", pod.Name, pod.Namespace),
+				fmt.Sprintf("kubectl get pod %s -n %s -o yaml", pod.Name, pod.Namespace),
 				fmt.Sprintf("kubectl delete pod %s -n %s", pod.Name, pod.Namespace),
 			},
 		},
@@ -117,39 +123,37 @@ func (a analyzer) bare(view *live.View, w workloads.Workload) []v1alpha1.Finding
 	}}
 }
 
-// job tells whether a Job, or the last one of a CronJob that ended, failed for good.
-func (a analyzer) job(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
+// cronJob tells whether the last Job of a CronJob that ended failed for good.
+func (a analyzer) cronJob(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
 	if !w.Settled {
 		return nil // while it is suspended it is not tried again
 	}
 	jobs := inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(w.Meta.UID))
-	if w.Reference.Kind == "Job" {
-		own, exists := inputs.Jobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
-		if !exists {
-			return nil
-		}
-		jobs = []*batchv1.Job{own}
-	}
 	job, since, pods := workloads.LastFailure(view, jobs)
 	if job == nil || workloads.Outdone(view, job) {
 		return a.unseen(view, w, jobs)
 	}
-	if w.Reference.Kind == "CronJob" {
-		since = view.Began(JobPodsFailed, since) // the next failure is the same trouble, and has no grace of its own
-	}
+	since = view.Began(JobPodsFailed, since) // the next failure is the same trouble, and has no grace of its own
 	if clearedAway(view, job, pods) || len(pods) == 0 && leftToStuckJobs(view, w, job) || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
-	return []v1alpha1.FindingSpec{failure(w, job, pods, since)}
+	how, remediation := failure(job, pods)
+	if len(pods) > 0 {
+		how = "Of its pods: " + why(pods[0]) // the next Job has others, in the same trouble
+	}
+	remediation.Commands = append(remediation.Commands, "kubectl describe "+w.Argument())
+	return []v1alpha1.FindingSpec{{
+		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: failedPods(pods),
+		Message:     fmt.Sprintf("The last Job of %s failed, and is not tried again. %s.", w, how),
+		Remediation: remediation,
+		Since:       metav1.NewTime(since),
+	}}
 }
 
 // unseen tells whether the last run of a CronJob did not succeed, and nothing is left of
 // it: Jobs that failed may be deleted at once, or after some seconds. It stays while the
 // next one runs.
 func (a analyzer) unseen(view *live.View, w workloads.Workload, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
-	if w.Reference.Kind != "CronJob" {
-		return nil
-	}
 	cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
 	if !exists || cronJob.Status.LastSuccessfulTime == nil {
 		return nil // StuckJobs tells that none ever did
@@ -167,7 +171,7 @@ func (a analyzer) unseen(view *live.View, w workloads.Workload, jobs []*batchv1.
 	if !analyzers.Past(view, since.Add(a.grace)) {
 		return nil
 	}
-	instead, edit := w.Edit()
+	instead, edit := a.managed.Template(w)
 	return []v1alpha1.FindingSpec{{
 		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference,
 		Message: fmt.Sprintf("The last Job of %s that is over did not succeed, and nothing is left of it to tell why.", w),
@@ -196,24 +200,17 @@ func clearedAway(view *live.View, job *batchv1.Job, pods []*corev1.Pod) bool {
 // leftToStuckJobs tells whether there is nothing to say of a Job but that its CronJob
 // never succeeded, which StuckJobs says.
 func leftToStuckJobs(view *live.View, w workloads.Workload, job *batchv1.Job) bool {
-	if w.Reference.Kind != "CronJob" || workloads.DeletesItsPods(job) {
+	if workloads.DeletesItsPods(job) {
 		return false
 	}
 	cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
 	return exists && cronJob.Status.LastSuccessfulTime == nil
 }
 
-func failure(w workloads.Workload, job *batchv1.Job, pods []*corev1.Pod, since time.Time) v1alpha1.FindingSpec {
-	var related []v1alpha1.RelatedObject
-	for _, pod := range pods {
-		related = append(related, v1alpha1.RelatedObject{Relation: "failed pod", ObjectReference: workloads.PodReference(pod)})
-	}
-	who := w.String()
-	if w.Reference.Kind == "CronJob" {
-		who = "The last Job of " + who
-	}
-	how := whyOfJob(job)
-	remediation := v1alpha1.Remediation{
+// failure tells how a Job failed that has left some pods, and what to do about it.
+func failure(job *batchv1.Job, pods []*corev1.Pod) (how string, remediation v1alpha1.Remediation) {
+	how = whyOfJob(job)
+	remediation = v1alpha1.Remediation{
 		Text: "Its pods are gone, and what they wrote is where the cluster's logs are kept, if anywhere. Mend why it failed. A Job that failed is not started again: make another.",
 		Commands: []string{
 			fmt.Sprintf("kubectl get events -n %s --field-selector involvedObject.kind=Job,involvedObject.name=%s", job.Namespace, job.Name),
@@ -221,32 +218,33 @@ func failure(w workloads.Workload, job *batchv1.Job, pods []*corev1.Pod, since t
 	}
 	if len(pods) > 0 {
 		how = "Of its pod " + pods[0].Name + ": " + why(pods[0])
-		if w.Reference.Kind == "CronJob" {
-			how = "Of its pods: " + why(pods[0]) // the next Job has others, in the same trouble
-		}
 		remediation = v1alpha1.Remediation{
 			Text:     "Read what its pods wrote and mend that. A Job that failed is not started again: make another.",
 			Commands: []string{fmt.Sprintf("kubectl logs %s -n %s --all-containers --tail=100", pods[0].Name, pods[0].Namespace)},
 		}
 	}
 	remediation.Commands = append(remediation.Commands, fmt.Sprintf("kubectl describe job %s -n %s", job.Name, job.Namespace))
-	if w.Reference.Kind == "CronJob" {
-		remediation.Commands = append(remediation.Commands, "kubectl describe "+w.Argument())
-	}
-	return v1alpha1.FindingSpec{
-		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related,
-		Message:     fmt.Sprintf("%s failed, and is not tried again. %s.", who, how),
-		Remediation: remediation,
-		Since:       metav1.NewTime(since),
-	}
+	return how, remediation
 }
 
-// namespace tells whether pods that their nodes ended, and others replaced, pile up.
+func failedPods(pods []*corev1.Pod) (related []v1alpha1.RelatedObject) {
+	for _, pod := range pods {
+		related = append(related, v1alpha1.RelatedObject{Relation: "failed pod", ObjectReference: workloads.PodReference(pod)})
+	}
+	return related
+}
+
+// namespace tells what is wrong with several of the namespace's pods or Jobs together.
 func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	namespace, exists := inputs.Namespaces.Get(view, subject)
 	if !exists || namespace.DeletionTimestamp != nil {
 		return nil, nil
 	}
+	return append(a.piled(view, namespace), a.owned(view, namespace.Name)...), nil
+}
+
+// piled tells whether pods that their nodes ended, and others replaced, pile up.
+func (a analyzer) piled(view *live.View, namespace *corev1.Namespace) []v1alpha1.FindingSpec {
 	replaced := 0
 	var reasons []string
 	for _, pod := range failedOf(inputs.Pods.ByIndex(view, inputs.ByTroubledNamespace, namespace.Name)) {
@@ -256,7 +254,7 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 		}
 	}
 	if replaced < a.pile {
-		return nil, nil
+		return nil
 	}
 	commands := []string{
 		fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o wide", namespace.Name),
@@ -265,8 +263,8 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 	slices.Sort(reasons)
 	reasons = slices.Compact(reasons)
 	for _, reason := range reasons {
-		commands = append(commands, fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o %s | xargs -r kubectl delete -n %s",
-			namespace.Name, analyzers.Quote("jsonpath="+namesOf(reason)), namespace.Name))
+		commands = append(commands, fmt.Sprintf("kubectl get pods -n %s --field-selector status.phase=Failed -o %s | awk %s | xargs -r kubectl delete -n %s",
+			namespace.Name, analyzers.Quote("jsonpath="+withController), analyzers.Quote(namesOf(reason)), namespace.Name))
 	}
 	return []v1alpha1.FindingSpec{{
 		Reason: EvictedPods, Severity: v1alpha1.SeverityInfo,
@@ -274,18 +272,20 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 		Message: fmt.Sprintf("Pods that their nodes ended (%s) pile up in namespace %s. Their controllers have made others; these are left over, and tell that nodes run short or go away.",
 			workloads.Names(reasons), namespace.Name),
 		Remediation: v1alpha1.Remediation{
-			Text:     "See why the nodes ended them: too little memory or disk, or nodes that are shut down. Set requests that are what the pods use. What is left over can be deleted, reason by reason; other failed pods of the namespace stay.",
+			Text:     "See why the nodes ended them: too little memory or disk, or nodes that are shut down. Set requests that are what the pods use. What is left over can be deleted, reason by reason; other failed pods of the namespace stay, and those without a controller, which nobody makes again.",
 			Commands: commands,
 		},
 		Since: metav1.NewTime(view.FirstObserved(EvictedPods)),
-	}}, nil
+	}}
 }
 
-// namesOf is the template that picks, of a list of pods, those that failed for a
-// reason, which no field selector knows.
-func namesOf(reason string) string {
-	return fmt.Sprintf(`{range .items[?(@.status.reason==%q)]}pod/{.metadata.name}{"\n"}{end}`, reason)
-}
+// withController is the template that prints of each pod of a list its name, its reason
+// and the kind of its controller, which is empty of a pod that nobody makes again.
+const withController = `{range .items[*]}pod/{.metadata.name}{" "}{.status.reason}{" "}{range .metadata.ownerReferences[?(@.controller==true)]}{.kind}{end}{"\n"}{end}`
+
+// namesOf is the program for awk that picks, of that, the pods with a controller that
+// failed for a reason, which no field selector knows.
+func namesOf(reason string) string { return fmt.Sprintf(`$2==%q && $3 {print $1}`, reason) }
 
 // failedOf returns those of the pods that failed, by name.
 func failedOf(pods []*corev1.Pod) []*corev1.Pod {

@@ -5,10 +5,12 @@ package failedpods
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -117,32 +119,46 @@ func TestWhatAFailedJobHadLeftIsClearedAway(t *testing.T) {
 	found(1, "once it was made again and failed without pods")
 }
 
-// What the command deletes are the pods of that reason, and no others that failed.
+// What the command deletes are the pods of that reason that somebody makes again, and no
+// others that failed.
 func TestOnlyPodsOfTheReasonArePicked(t *testing.T) {
-	pod := func(name, reason string) map[string]any {
+	pod := func(name, reason string, owners ...any) map[string]any {
 		status := map[string]any{"phase": "Failed"}
 		if reason != "" {
 			status["reason"] = reason
 		}
-		return map[string]any{"metadata": map[string]any{"name": name}, "status": status}
+		meta := map[string]any{"name": name}
+		if len(owners) > 0 {
+			meta["ownerReferences"] = owners
+		}
+		return map[string]any{"metadata": meta, "status": status}
 	}
+	owner := map[string]any{"kind": "ConfigMap"}
+	set := map[string]any{"kind": "ReplicaSet", "controller": true}
 	list := map[string]any{"items": []any{
-		pod("a", "Evicted"), pod("b", ""), pod("c", "OutOfnvidia.com/gpu"), pod("d", "Evicted"), pod("e", `"`),
+		pod("a", "Evicted", set), pod("b", "", set), pod("c", "OutOfnvidia.com/gpu", set), pod("d", "Evicted", owner, set), pod("e", `"`, set),
+		pod("bare", "Evicted"), pod("owned", "Evicted", owner), pod("Evicted", "", set),
 	}}
+	// As kubectl does it.
+	template := jsonpath.New("pods").AllowMissingKeys(true)
+	if err := template.Parse(withController); err != nil {
+		t.Fatal(err)
+	}
+	var printed strings.Builder
+	if err := template.Execute(&printed, list); err != nil {
+		t.Fatal(err)
+	}
 	for reason, want := range map[string]string{
 		"Evicted": "pod/a\npod/d\n", "OutOfnvidia.com/gpu": "pod/c\n", "NodeLost": "",
 	} {
-		// As kubectl does it.
-		template := jsonpath.New("names").AllowMissingKeys(true)
-		if err := template.Parse(namesOf(reason)); err != nil {
+		awk := exec.CommandContext(t.Context(), "awk", namesOf(reason))
+		awk.Stdin = strings.NewReader(printed.String())
+		have, err := awk.Output()
+		if err != nil {
 			t.Fatal(err)
 		}
-		var have strings.Builder
-		if err := template.Execute(&have, list); err != nil {
-			t.Fatal(err)
-		}
-		if have.String() != want {
-			t.Errorf("%s: have %q, want %q", reason, have.String(), want)
+		if string(have) != want {
+			t.Errorf("%s: have %q, want %q", reason, have, want)
 		}
 	}
 }
@@ -195,4 +211,69 @@ func TestACronJobWhoseJobsGoIsFoundUntilOneSucceeds(t *testing.T) {
 	night(1, batchv1.JobFailed, 1)
 	night(2, batchv1.JobFailed, 1)
 	night(3, batchv1.JobComplete, 0)
+}
+
+// What an owner's later Job has made good stays so when that one is cleared away first, and
+// the next failure is a trouble of its own.
+func TestAFailureThatWasMadeGoodIsNotFoundAgain(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/miss-a-later-job-of-another-projects-controller-succeeded.yaml")
+	var jobs []*batchv1.Job
+	for _, object := range golden.Objects {
+		if job, is := object.(*batchv1.Job); is {
+			jobs = append(jobs, job)
+		}
+	}
+	play := analyzertest.NewPlay(t, made(t), golden.Now, golden.Objects...)
+	analyzertest.Remove(t, play.Cluster, jobs[1])
+	livetest.Settle(t, play.Engine, play.Cluster, inputs.Jobs)
+	play.Step(time.Hour)
+	play.Restart()
+	if found := play.Found(); len(found) != 0 {
+		t.Fatalf("found once the Job that succeeded is gone: %+v", found)
+	}
+
+	next := jobs[0].DeepCopy()
+	next.Name, next.UID = "import-3", "import-3"
+	next.Status.Conditions[0].LastTransitionTime = metav1.NewTime(play.Clock.Now())
+	analyzertest.Set(play, inputs.Jobs, next)
+	if found := play.Found(); len(found) != 0 {
+		t.Fatalf("found within the grace of the next failure: %+v", found)
+	}
+	play.Step(standardGrace)
+	found := play.Found()
+	if len(found) != 1 || found[0].Subject.Kind != "ScaledJob" || !found[0].Since.Time.Equal(next.Status.Conditions[0].LastTransitionTime.Time) {
+		t.Fatalf("after the next failure found %+v, want one of the owner since then", found)
+	}
+
+	// One more is the same trouble, at once and since the first.
+	more := next.DeepCopy()
+	more.Name, more.UID = "import-4", "import-4"
+	more.Status.Conditions[0].LastTransitionTime = metav1.NewTime(play.Clock.Now())
+	analyzertest.Set(play, inputs.Jobs, more)
+	after := play.Found()
+	if len(after) != 1 || !after[0].Since.Equal(&found[0].Since) || !strings.Contains(after[0].Message, "2 Jobs of ScaledJob import failed, import-4 last") {
+		t.Fatalf("after one more failed found %+v, want the same finding of two", after)
+	}
+	analyzertest.Remove(t, play.Cluster, next)
+	livetest.Settle(t, play.Engine, play.Cluster, inputs.Jobs)
+	if left := play.Found(); len(left) != 1 || !left[0].Since.Equal(&found[0].Since) {
+		t.Fatalf("once the first is cleared away found %+v, want it to stay since the first", left)
+	}
+}
+
+// The pods of the Job that failed last are where whoever looks into it begins.
+func TestRelatedArePodsOfTheLastAndThenTheJobs(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-jobs-of-another-projects-controller-failed.yaml")
+	found := analyzertest.Analyze(t, made(t), golden.Now, golden.After, golden.Objects)
+	if len(found) != 1 {
+		t.Fatalf("found %+v, want one", found)
+	}
+	var related []string
+	for _, object := range found[0].Related {
+		related = append(related, object.Relation+" "+object.Name)
+	}
+	want := []string{"failed pod import-3-a", "failed Job import-3", "failed Job import-1"}
+	if diff := cmp.Diff(want, related); diff != "" {
+		t.Errorf("related (-want +have):\n%s", diff)
+	}
 }

@@ -165,7 +165,8 @@ func (a analyzer) notReady(view *live.View, object reconciled) []v1alpha1.Findin
 	case object.ready.Status == "False" && !object.unobserved():
 		condition, severity := object.standing(view)
 		since := view.Began(condition, object.ready.LastTransition)
-		if !past(view, since.Add(a.grace)) || object.ready.Reason == dependencyNotReady && waitsFor(view, object.kind, object.Unstructured, map[live.Key]bool{}) {
+		if !past(view, since.Add(a.grace)) || toldOfSource(view, object) ||
+			object.ready.Reason == dependencyNotReady && waitsFor(view, object.kind, object.Unstructured, map[live.Key]bool{}) {
 			return nil
 		}
 		spec := object.finding(NotReady, severity, since,
@@ -173,7 +174,7 @@ func (a analyzer) notReady(view *live.View, object reconciled) []v1alpha1.Findin
 		return []v1alpha1.FindingSpec{withSourceOf(view, object, spec)}
 	}
 	// An attempt is under way.
-	if since, is := a.again(view, object); is {
+	if since, is := a.again(view, object); is && !toldOfSource(view, object) {
 		return []v1alpha1.FindingSpec{object.finding(NotReady, object.failure(), since,
 			fmt.Sprintf("%s is not Ready: reconciling it has failed, and is being tried again. Why is in its events while that runs.", object))}
 	}

@@ -86,7 +86,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: Degraded, Severities: []v1alpha1.Severity{critical}, Summary: "An Argo CD Application is Degraded."},
 			{Name: HealthMissing, Severities: []v1alpha1.Severity{warning}, Summary: "Something that an Argo CD Application is made of does not exist."},
 			{Name: HealthUnknown, Severities: []v1alpha1.Severity{warning}, Summary: "Argo CD cannot tell whether an Application works."},
-			{Name: NotReady, Severities: []v1alpha1.Severity{critical, warning}, Summary: "A Flux Kustomization, HelmRelease or source is not Ready; Critical where applying it fails."},
+			{Name: NotReady, Severities: []v1alpha1.Severity{critical, warning}, Summary: "A Flux Kustomization, HelmRelease or source is not Ready; Critical where applying it fails, or nothing was fetched to apply."},
 			{Name: Suspended, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A Flux Kustomization, HelmRelease or source is suspended."},
 			{Name: Stalled, Severities: []v1alpha1.Severity{critical, warning}, Summary: "Flux has given up reconciling a Kustomization, HelmRelease or source; Critical where applying it fails."},
 			{Name: Stuck, Severities: []v1alpha1.Severity{warning}, Summary: "Reconciling a Flux Kustomization, HelmRelease or source makes no progress."},

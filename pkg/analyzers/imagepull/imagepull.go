@@ -59,14 +59,17 @@ var HangsOn = map[string][]inputs.TemplatePart{
 	PullFailed:           {inputs.PartImage},
 }
 
-type analyzer struct{ grace time.Duration }
+type analyzer struct {
+	grace   time.Duration
+	managed workloads.ManagedBy
+}
 
 // New makes the analyzer. It has no options of its own.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&struct{}{}); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace)}
+	a := analyzer{grace: settings.Grace(standardGrace), managed: settings.ManagedBy}
 	warning := []v1alpha1.Severity{v1alpha1.SeverityWarning}
 	return analyzers.Analyzer{
 		Name: Name,
@@ -122,7 +125,7 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		// from when that was first seen. A pull that fails once is no trouble.
 		reason := steady(view, pulls[image])
 		if analyzers.Past(view, view.FirstObserved(image).Add(a.grace)) {
-			found = append(found, finding(view, w, pulls[image], reason))
+			found = append(found, a.finding(view, w, pulls[image], reason))
 		}
 	}
 	return found, nil
@@ -184,7 +187,7 @@ func readySince(pod *corev1.Pod) time.Time {
 	return pod.CreationTimestamp.Time
 }
 
-func finding(view *live.View, w workloads.Workload, p *pull, reason string) v1alpha1.FindingSpec {
+func (a analyzer) finding(view *live.View, w workloads.Workload, p *pull, reason string) v1alpha1.FindingSpec {
 	first := p.pods[0]
 	if p.since.IsZero() {
 		p.since = view.FirstObserved(p.image)
@@ -195,7 +198,7 @@ func finding(view *live.View, w workloads.Workload, p *pull, reason string) v1al
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod that waits", ObjectReference: workloads.PodReference(pod)})
 	}
 	describe := fmt.Sprintf("kubectl describe pod %s -n %s", first.Name, first.Namespace)
-	text, commands := advice(w, p)
+	text, commands := a.advice(w, p)
 	if p.cause.reason == AuthenticationFailed {
 		var tried string
 		var secrets []v1alpha1.RelatedObject
@@ -216,8 +219,8 @@ func finding(view *live.View, w workloads.Workload, p *pull, reason string) v1al
 }
 
 // advice is what to do about it, and where.
-func advice(w workloads.Workload, p *pull) (text string, commands []string) {
-	instead, edit := w.Edit()
+func (a analyzer) advice(w workloads.Workload, p *pull) (text string, commands []string) {
+	instead, edit := a.managed.Template(w)
 	undo := slices.Clone(edit)
 	if slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, w.Reference.Kind) {
 		undo = append(undo, "kubectl rollout history "+w.Argument())

@@ -43,7 +43,12 @@ var (
 		Indexes: byController[*batchv1.Job](),
 		Trim: func(in *batchv1.Job) *batchv1.Job {
 			trimMeta(&in.ObjectMeta)
+			labels := in.Spec.Template.Labels // they tell what a Job is for
+			for _, own := range jobsOwn {
+				delete(labels, own)
+			}
 			in.Spec.Template = trimJobTemplate(&in.Spec.Template)
+			in.Spec.Template.Labels = labels
 			return in
 		},
 	})
@@ -55,6 +60,10 @@ var (
 		},
 	})
 )
+
+// jobsOwn are the labels that each Job gives its pods to tell them from those of any other
+// (k8s.io/kubernetes, pkg/registry/batch/job).
+var jobsOwn = []string{batchv1.JobNameLabel, batchv1.ControllerUidLabel, "job-name", "controller-uid"}
 
 func trimTemplate(template *corev1.PodTemplateSpec) {
 	template.Spec = trimPodSpec(&template.Spec)

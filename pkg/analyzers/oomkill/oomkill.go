@@ -49,6 +49,7 @@ type Options struct {
 type analyzer struct {
 	threshold int32
 	window    time.Duration
+	managed   workloads.ManagedBy
 }
 
 // New makes the analyzer.
@@ -57,7 +58,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&options); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{threshold: standardThreshold, window: standardWindow}
+	a := analyzer{threshold: standardThreshold, window: standardWindow, managed: settings.ManagedBy}
 	if options.Kills != nil {
 		a.threshold = *options.Kills
 	}
@@ -164,7 +165,7 @@ func (a analyzer) finding(w workloads.Workload, all map[string]*container, since
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod that was killed", ObjectReference: workloads.PodReference(pods[name])})
 	}
 	first := slices.MinFunc(all[names[0]].pods, func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) })
-	instead, edit := w.Edit()
+	instead, edit := a.managed.Template(w)
 	return v1alpha1.FindingSpec{
 		Reason: Repeated, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related,
 		Message: fmt.Sprintf("The kernel killed %s of %s %d times or more within %s, because its memory was used up (OOMKilled): its limit, or all that its node has.",

@@ -26,7 +26,7 @@ type Lack struct {
 	metav1.ObjectMeta
 
 	Workload v1alpha1.ObjectReference
-	// Instead and Edit are how its template is changed, as workloads.Workload.Edit says.
+	// Instead and Edit are how its template is changed, as workloads.ManagedBy.Template says.
 	Instead string
 	Edit    []string
 	// Needs are what its pods cannot start without, each sorted: of an object that is not
@@ -53,7 +53,7 @@ var lacks = live.NewDerived("lacks", map[string]func(*Lack) []string{
 })
 
 // lackRules compute lacks, one for each kind of workloads.
-func lackRules() []live.Rule {
+func (a analyzer) lackRules() []live.Rule {
 	var rules []live.Rule
 	for _, starter := range workloads.Starters() {
 		rules = append(rules, live.Rule{
@@ -63,7 +63,7 @@ func lackRules() []live.Rule {
 				if !starts {
 					return nil, nil
 				}
-				lack := lackOf(view, w)
+				lack := a.lackOf(view, w)
 				if len(lack.Needs)+len(lack.Pulls) == 0 {
 					return nil, nil
 				}
@@ -74,9 +74,9 @@ func lackRules() []live.Rule {
 	return rules
 }
 
-func lackOf(view *live.View, w workloads.Workload) *Lack {
+func (a analyzer) lackOf(view *live.View, w workloads.Workload) *Lack {
 	namespace, spec := w.Reference.Namespace, &w.Template.Spec
-	instead, edit := w.Edit()
+	instead, edit := a.managed.Template(w)
 	return &Lack{
 		Instead: instead, Edit: edit,
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: strings.ToLower(w.Reference.Kind) + "." + w.Reference.Name},

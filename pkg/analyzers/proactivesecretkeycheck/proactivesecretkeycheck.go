@@ -37,14 +37,17 @@ const (
 	standardGrace = 5 * time.Minute
 )
 
-type analyzer struct{ grace time.Duration }
+type analyzer struct {
+	grace   time.Duration
+	managed workloads.ManagedBy
+}
 
 // New makes the analyzer. It has no options of its own.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&struct{}{}); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace)}
+	a := analyzer{grace: settings.Grace(standardGrace), managed: settings.ManagedBy}
 	warning := []v1alpha1.Severity{v1alpha1.SeverityWarning}
 	return analyzers.Analyzer{
 		Name: Name,
@@ -56,7 +59,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 				Summary: "Templates name a Secret to pull images with that is not there.",
 			},
 		},
-		Derivations: lackRules(),
+		Derivations: a.lackRules(),
 		Rules: []analyzers.Rule{{
 			Subject: inputs.Namespaces.Ref(), Analyze: a.namespace,
 			Reads: slices.Concat([]live.KindRef{lacks.Ref()}, workloads.OwnerReads(), references.Reads()),

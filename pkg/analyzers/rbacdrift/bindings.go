@@ -74,7 +74,7 @@ func (a analyzer) clusterAdmin(view *live.View, b binding) []v1alpha1.FindingSpe
 		what = "everything in the namespace " + b.GetNamespace()
 	}
 	out, change := b.out(who)
-	return []v1alpha1.FindingSpec{b.finding(ClusterAdminGranted, v1alpha1.SeverityCritical, view.Began(ClusterAdminGranted, inputs.Changed(b).Time),
+	return []v1alpha1.FindingSpec{a.finding(b, ClusterAdminGranted, v1alpha1.SeverityCritical, view.Began(ClusterAdminGranted, inputs.Changed(b).Time),
 		fmt.Sprintf("%s %s lets %s do %s: so can whoever gets hold of its token, or may run a pod as it.", b.kind, b.GetName(), workloads.Names(who), what),
 		fmt.Sprintf("Give it a role with the verbs that it needs, and %s. Where it is meant, list the account in the analyzer's allowedServiceAccounts.", out), change)}
 }
@@ -95,7 +95,7 @@ func (a analyzer) anonymousAccess(view *live.View, b binding) []v1alpha1.Finding
 		return nil
 	}
 	out, change := b.out(who)
-	return []v1alpha1.FindingSpec{b.finding(AnonymousGranted, v1alpha1.SeverityCritical, view.Began(AnonymousGranted, inputs.Changed(b).Time),
+	return []v1alpha1.FindingSpec{a.finding(b, AnonymousGranted, v1alpha1.SeverityCritical, view.Began(AnonymousGranted, inputs.Changed(b).Time),
 		fmt.Sprintf("%s %s gives %s %s to %s: to everybody who reaches the API server.", b.kind, b.GetName(), b.role.Kind, b.role.Name, workloads.Names(who)),
 		fmt.Sprintf("Find out who uses it without authenticating, give them an identity, and %s.", out), change)}
 }
@@ -109,7 +109,7 @@ func (a analyzer) missing(view *live.View, b binding) []v1alpha1.FindingSpec {
 	var specs []v1alpha1.FindingSpec
 	if !b.roleExists(view) && !b.vanishing(view) {
 		if since := view.FirstObserved(BoundRoleMissing); a.past(view, since) {
-			specs = append(specs, b.finding(BoundRoleMissing, v1alpha1.SeverityWarning, since,
+			specs = append(specs, a.finding(b, BoundRoleMissing, v1alpha1.SeverityWarning, since,
 				fmt.Sprintf("%s %s gives %s %s, which does not exist: it gives nothing, until somebody makes a role of that name.", b.kind, b.GetName(), b.role.Kind, b.role.Name),
 				"Make the role, or delete the binding. The role that a binding gives cannot be changed.", toDelete))
 		}
@@ -121,7 +121,7 @@ func (a analyzer) missing(view *live.View, b binding) []v1alpha1.FindingSpec {
 			if change == toDelete {
 				changes = append(changes, toDelete)
 			}
-			specs = append(specs, b.finding(BoundAccountMissing, v1alpha1.SeverityWarning, since,
+			specs = append(specs, a.finding(b, BoundAccountMissing, v1alpha1.SeverityWarning, since,
 				fmt.Sprintf("%s %s gives %s %s to ServiceAccount %s, which does not exist: whoever makes it has these rights.", b.kind, b.GetName(), b.role.Kind, b.role.Name, workloads.Names(accounts)),
 				text, changes...))
 		}
@@ -215,9 +215,9 @@ func (b binding) out(wrong []string) (text, change string) {
 	return fmt.Sprintf("take %s out of the binding, whose other subjects stay", workloads.Names(wrong)), toEdit
 }
 
-func (b binding) finding(reason string, severity v1alpha1.Severity, since time.Time, message, text string, changes ...string) v1alpha1.FindingSpec {
+func (a analyzer) finding(b binding, reason string, severity v1alpha1.Severity, since time.Time, message, text string, changes ...string) v1alpha1.FindingSpec {
 	commands := []string{"kubectl describe " + argument(b.kind, b.Object)}
-	if instead := workloads.Elsewhere(b.kind+" "+b.GetName(), b.Object); instead != "" {
+	if instead := a.managed.Elsewhere(b.kind+" "+b.GetName(), b.Object); instead != "" {
 		text += instead
 		changes = nil
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -77,6 +78,7 @@ type analyzer struct {
 	grace                      time.Duration
 	roles, accounts, anonymous map[string]bool
 	optional                   map[string]bool
+	managed                    workloads.ManagedBy
 }
 
 // New makes the analyzer.
@@ -85,7 +87,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&options); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace)}
+	a := analyzer{grace: settings.Grace(standardGrace), managed: settings.ManagedBy}
 	for _, list := range []struct {
 		field, what string
 		names       []string

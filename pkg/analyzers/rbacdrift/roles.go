@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
-	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -22,7 +21,7 @@ func (a analyzer) role(view *live.View, subject live.Key) ([]v1alpha1.FindingSpe
 	if !exists || slices.Contains(systemNamespaces, role.Namespace) || a.skip(role) {
 		return nil, nil
 	}
-	return judge(view, "Role", role, role.Rules), nil
+	return a.judge(view, "Role", role, role.Rules), nil
 }
 
 func (a analyzer) clusterRole(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
@@ -31,7 +30,7 @@ func (a analyzer) clusterRole(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if !exists || role.Name == clusterAdmin || role.AggregationRule != nil || a.skip(role) {
 		return nil, nil
 	}
-	return judge(view, "ClusterRole", role, role.Rules), nil
+	return a.judge(view, "ClusterRole", role, role.Rules), nil
 }
 
 func (a analyzer) skip(role metav1.Object) bool {
@@ -41,7 +40,7 @@ func (a analyzer) skip(role metav1.Object) bool {
 		a.roles[fullName(role)]
 }
 
-func judge(view *live.View, kind string, role metav1.Object, rules []rbacv1.PolicyRule) []v1alpha1.FindingSpec {
+func (a analyzer) judge(view *live.View, kind string, role metav1.Object, rules []rbacv1.PolicyRule) []v1alpha1.FindingSpec {
 	var wide []string
 	everything := false
 	for _, rule := range rules {
@@ -79,16 +78,16 @@ func judge(view *live.View, kind string, role metav1.Object, rules []rbacv1.Poli
 	}
 	// Another change of a role that is too wide already is no new beginning.
 	spec.Since = metav1.NewTime(view.Began(spec.Reason, inputs.Changed(role).Time))
-	spec.Remediation = remediation(kind, role)
+	spec.Remediation = a.remediation(kind, role)
 	return []v1alpha1.FindingSpec{spec}
 }
 
-func remediation(kind string, role metav1.Object) v1alpha1.Remediation {
+func (a analyzer) remediation(kind string, role metav1.Object) v1alpha1.Remediation {
 	bindings := "clusterrolebindings,rolebindings -A"
 	if kind == "Role" {
 		bindings = "rolebindings -n " + role.GetNamespace()
 	}
-	instead, edit := workloads.Edit(kind+" "+role.GetName(), argument(kind, role), role)
+	instead, edit := a.managed.Edit(kind+" "+role.GetName(), argument(kind, role), role)
 	return v1alpha1.Remediation{
 		Text: "See what the role allows and who is bound to it, and name the verbs that they need." + instead,
 		Commands: append([]string{

@@ -51,7 +51,7 @@ func (s Surroundings) Sentences(message string) string {
 }
 
 // Remedy says what to do about an item that a workload lacks which kubectl names as
-// argument. How its template is changed is as workloads.Workload.Edit says.
+// argument. How its template is changed is as workloads.ManagedBy.Template says.
 func (s Surroundings) Remedy(argument, instead string, edit []string) v1alpha1.Remediation {
 	kind := strings.ToLower(s.Item.Kind)
 	text := fmt.Sprintf("Make the %s, or correct its name in the template of what needs it.", s.Item.Kind)

@@ -29,6 +29,12 @@ func Writer(view *live.View, i Item) *unstructured.Unstructured {
 			}
 		}
 	}
+	return Targeting(view, i)
+}
+
+// Targeting returns the ExternalSecret whose target an item is; nil if none is. It reads
+// ExternalSecrets alone.
+func Targeting(view *live.View, i Item) *unstructured.Unstructured {
 	for _, writer := range inputs.ExternalSecrets.ByIndex(view, inputs.ByTarget, i.Kind+"/"+i.Namespace+"/"+i.Name) {
 		if writer.GetDeletionTimestamp() == nil {
 			return writer

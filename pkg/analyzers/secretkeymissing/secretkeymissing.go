@@ -47,14 +47,17 @@ var HangsOn = map[string][]inputs.TemplatePart{
 	ContainerConfigError: {inputs.PartImage, inputs.PartConfiguration, inputs.PartSecurity},
 }
 
-type analyzer struct{ grace time.Duration }
+type analyzer struct {
+	grace   time.Duration
+	managed workloads.ManagedBy
+}
 
 // New makes the analyzer. It has no options of its own.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&struct{}{}); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace)}
+	a := analyzer{grace: settings.Grace(standardGrace), managed: settings.ManagedBy}
 	critical := []v1alpha1.Severity{v1alpha1.SeverityCritical}
 	return analyzers.Analyzer{
 		Name: Name,
@@ -95,7 +98,7 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 		if t.item.Kind == "" {
 			findings = append(findings, unexplained(view, t))
 		} else {
-			findings = append(findings, missing(view, t))
+			findings = append(findings, a.missing(view, t))
 		}
 	}
 	return findings, nil
@@ -154,7 +157,7 @@ func said(message string) string {
 	return inputs.Sentence(before)
 }
 
-func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
+func (a analyzer) missing(view *live.View, t trouble) v1alpha1.FindingSpec {
 	// The kubelet says that it is missing, whether we may look or not.
 	var state references.State
 	if !view.Try(func() { state = references.Look(view, t.item) }) {
@@ -168,7 +171,7 @@ func missing(view *live.View, t trouble) v1alpha1.FindingSpec {
 	case slices.Contains(around.State.Keys, t.item.Key):
 		message += " It has the key by now, though env takes nothing from binaryData."
 	}
-	instead, edit := t.needs[0].Edit()
+	instead, edit := a.managed.Template(t.needs[0])
 	spec := v1alpha1.FindingSpec{
 		Reason: KeyMissing, Severity: v1alpha1.SeverityCritical, Discriminator: t.item.Key, Since: metav1.NewTime(t.since),
 		Subject: t.item.Reference(""), Message: around.Sentences(message),

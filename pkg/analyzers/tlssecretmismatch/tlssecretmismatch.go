@@ -40,14 +40,17 @@ const (
 	standardGrace = 10 * time.Minute
 )
 
-type analyzer struct{ grace time.Duration }
+type analyzer struct {
+	grace   time.Duration
+	managed workloads.ManagedBy
+}
 
 // New makes the analyzer. It has no options of its own.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&struct{}{}); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace)}
+	a := analyzer{grace: settings.Grace(standardGrace), managed: settings.ManagedBy}
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
@@ -137,12 +140,12 @@ func ofIngress(ingress *networkingv1.Ingress) server {
 func (a analyzer) judge(view *live.View, s server) []v1alpha1.FindingSpec {
 	var found []v1alpha1.FindingSpec
 	for _, mismatch := range mismatches(view, s) {
-		found = append(found, betterSecret(view, s, mismatch))
+		found = append(found, a.betterSecret(view, s, mismatch))
 	}
 	return append(found, a.notCovered(view, s)...)
 }
 
-func betterSecret(view *live.View, s server, m Mismatch) v1alpha1.FindingSpec {
+func (a analyzer) betterSecret(view *live.View, s server, m Mismatch) v1alpha1.FindingSpec {
 	served, better := m.Secrets()
 	severity, what, since := v1alpha1.SeverityWarning, "nearly over", m.NearlyOver
 	if !view.Now().Before(m.Ends) {
@@ -151,7 +154,7 @@ func betterSecret(view *live.View, s server, m Mismatch) v1alpha1.FindingSpec {
 	entry := s.entries[m.Index]
 	text := "Point the entry at the better Secret, or mend the Certificate that is served."
 	commands := []string{fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", m.Served.GetName(), s.subject.Namespace)}
-	if instead := workloads.Elsewhere(s.subject.Kind+" "+s.subject.Name, s.object); instead != "" {
+	if instead := a.managed.Elsewhere(s.subject.Kind+" "+s.subject.Name, s.object); instead != "" {
 		text += instead
 	} else {
 		commands = append(commands, fmt.Sprintf("kubectl patch %s %s -n %s --type=json -p %s", s.resource(), s.subject.Name, s.subject.Namespace,
@@ -208,7 +211,7 @@ func (a analyzer) notCovered(view *live.View, s server) []v1alpha1.FindingSpec {
 			continue
 		}
 		named := fmt.Sprintf("certificate.cert-manager.io %s -n %s", served.GetName(), s.subject.Namespace)
-		instead, edit := workloads.Edit("Certificate "+served.GetName(), named, served)
+		instead, edit := a.managed.Edit("Certificate "+served.GetName(), named, served)
 		found = append(found, v1alpha1.FindingSpec{
 			Reason: HostNotCovered, Severity: v1alpha1.SeverityWarning, Subject: s.subject, Discriminator: discriminator(entry),
 			Related: []v1alpha1.RelatedObject{{Relation: "certificate served", ObjectReference: certificate(served)}},

@@ -10,10 +10,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/srenix/srenix/pkg/analyzers"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
 func TestEdit(t *testing.T) {
+	markers := &config.PolicyConfiguration{GitOpsMarkers: config.GitOpsMarkers{Labels: []string{"example.com/source"}}}
+	managedBy := ManagedBy(analyzers.NewSettings(config.AnalyzerConfiguration{}).Under(markers).ManagedBy)
 	owned := metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout", Name: "web", Controller: ptr.To(true)}}}
 	for name, test := range map[string]struct {
 		kind string
@@ -26,6 +30,7 @@ func TestEdit(t *testing.T) {
 		"applied by Argo CD":          {"Deployment", metav1.ObjectMeta{Annotations: map[string]string{"argocd.argoproj.io/tracking-id": "x"}}, "managed from a source elsewhere (annotation argocd.argoproj.io/tracking-id=x)"},
 		"applied by Flux":             {"CronJob", metav1.ObjectMeta{Labels: map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}}, "managed from a source elsewhere (label kustomize.toolkit.fluxcd.io/name=apps)"},
 		"a job applied by Flux":       {"Job", metav1.ObjectMeta{Labels: map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}}, "managed from a source elsewhere"},
+		"with a marker of the site":   {"Deployment", metav1.ObjectMeta{Labels: map[string]string{"example.com/source": "fleet"}}, "managed from a source elsewhere (label example.com/source=fleet)"},
 		"a replica set of a Rollout":  {"ReplicaSet", owned, "ReplicaSet web is made by Rollout web"},
 		"a stateful set of an owner":  {"StatefulSet", owned, "StatefulSet web is made by Rollout web"},
 		"a job of another controller": {"Job", owned, "Job web is made by Rollout web"},
@@ -38,7 +43,7 @@ func TestEdit(t *testing.T) {
 				version = "apps/v1"
 			}
 			w := Workload{Reference: v1alpha1.ObjectReference{APIVersion: version, Kind: test.kind, Namespace: "shop", Name: "web"}, Meta: &test.meta}
-			instead, commands := w.Edit()
+			instead, commands := managedBy.Template(w)
 			if have := strings.Join(append(commands, instead), ""); !strings.Contains(have, test.want) {
 				t.Errorf("have %q, want it to say %q", have, test.want)
 			}

@@ -4,6 +4,8 @@
 package workloads
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -52,34 +54,47 @@ func LastFailure(view *live.View, jobs []*batchv1.Job) (last *batchv1.Job, at ti
 }
 
 // Outdone tells whether whoever made a Job, a CronJob or another project's kind, has
-// made another one for the same since, which succeeded. Jobs are for the same if their
-// pods have containers of the same names: one owner may have Jobs for several things.
-// Those of a CronJob follow each other. Of others many may run beside each other, each
-// for a part of the work, so one is in place of another only if it began when that had
-// failed.
+// made another one for the same since, which succeeded. Those of a CronJob follow each
+// other. Of others many may run beside each other, each for a part of the work, so one is
+// in place of another only if it began when that had failed.
 func Outdone(view *live.View, job *batchv1.Job) bool {
 	owner := metav1.GetControllerOf(job)
 	if owner == nil {
 		return false
 	}
-	names := func(job *batchv1.Job) (names []string) {
-		for _, container := range slices.Concat(job.Spec.Template.Spec.InitContainers, job.Spec.Template.Spec.Containers) {
-			names = append(names, container.Name)
-		}
-		return names
-	}
 	failed, hasFailed := Ended(job, batchv1.JobFailed)
 	follows := func(other *batchv1.Job) bool {
-		if controlledBy(job, "batch", "CronJob") {
+		if OfCronJob(job) {
 			return other.CreationTimestamp.After(job.CreationTimestamp.Time)
 		}
-		// Times are in whole seconds, and the next try can be made at once.
-		return hasFailed && !began(other).Before(failed)
+		return hasFailed && !Began(other).Before(failed)
 	}
 	return slices.ContainsFunc(inputs.Jobs.ByIndex(view, inputs.ByController, inputs.Controls(owner.UID)), func(other *batchv1.Job) bool {
 		_, succeeded := Ended(other, batchv1.JobComplete)
-		return succeeded && follows(other) && slices.Equal(names(job), names(other))
+		return succeeded && follows(other) && Purpose(job) == Purpose(other)
 	})
+}
+
+// OfCronJob tells whether a CronJob made a Job.
+func OfCronJob(job *batchv1.Job) bool { return controlledBy(job, "batch", "CronJob") }
+
+// Purpose tells two Jobs of one owner apart that are for different things, by all that
+// tells: the names of their containers and, but for those of a CronJob, the generateName
+// that they were made with and the labels of their pods. A Job whose owner gave it a name
+// of its own, as one for each node, is for what no other is.
+func Purpose(job *batchv1.Job) string {
+	var told []string
+	for _, container := range slices.Concat(job.Spec.Template.Spec.InitContainers, job.Spec.Template.Spec.Containers) {
+		told = append(told, container.Name)
+	}
+	if OfCronJob(job) {
+		return strings.Join(told, ",")
+	}
+	told = append(told, cmp.Or(job.GenerateName, "/"+job.Name))
+	for _, name := range slices.Sorted(maps.Keys(job.Spec.Template.Labels)) {
+		told = append(told, name+"="+job.Spec.Template.Labels[name])
+	}
+	return strings.Join(told, ",")
 }
 
 // briefest is the ttlSecondsAfterFinished below which a Job may be gone before the
@@ -97,8 +112,9 @@ func Unsuccessful(cronJob *batchv1.CronJob, jobs []*batchv1.Job) bool {
 	return !slices.ContainsFunc(jobs, func(job *batchv1.Job) bool { return !Over(job) || !job.CreationTimestamp.Before(scheduled) })
 }
 
-// began is when a Job began, or last went on after it was suspended.
-func began(job *batchv1.Job) time.Time {
+// Began is when a Job began, or last went on after it was suspended. Times are in whole
+// seconds, so what was made at once after another ended began at the same time.
+func Began(job *batchv1.Job) time.Time {
 	if job.Status.StartTime != nil {
 		return job.Status.StartTime.Time
 	}
