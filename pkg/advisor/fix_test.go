@@ -46,10 +46,10 @@ func TestAModelChoosesAFixerOfTheList(t *testing.T) {
 		"nothing, for it fails":    {always(`{"fixer":"restart-deployment"}`), scripted.ServerError, nil, 1},
 		"one that the data decide": {func(told string) string {
 			if strings.Contains(told, "It is refused") {
-				return `{"fixer":"remove-failed-pod-of-job"}`
+				return `{"fixer":"remove-failed-pod"}`
 			}
 			return `{"fixer":"none"}`
-		}, scripted.Strict, &opsv1alpha1.ChosenFix{Quarantined: true, Answered: fixers.RemoveFailedPodOfJob, Control: "none"}, 2},
+		}, scripted.Strict, &opsv1alpha1.ChosenFix{Quarantined: true, Answered: fixers.RemoveFailedPod, Control: "none"}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			finding := newFinding("crash", srenix.SeverityCritical)

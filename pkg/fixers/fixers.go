@@ -12,6 +12,7 @@ const (
 	ReplaceCrashingPod       = "replace-crashing-pod"
 	RestartDeployment        = "restart-deployment"
 	RestartStuckRollout      = "restart-stuck-rollout"
+	RemoveFailedPod          = "remove-failed-pod"
 	RemoveFailedPodOfJob     = "remove-failed-pod-of-job"
 	RenewCertificateRequest  = "renew-certificate-request"
 	ServeCoveringCertificate = "serve-covering-certificate"
@@ -33,6 +34,7 @@ func All() []Fixer {
 		{ReplaceCrashingPod, "deletes a pod that waits between two crashes, so that a fresh one starts at once; for crashes over a ConfigMap or Secret that was changed since"},
 		{RestartDeployment, "restarts the pods of a Deployment one after the other; for pods that hold on to configuration, connections or state of before"},
 		{RestartStuckRollout, "begins the rollout of a Deployment anew; for new pods that run, do not crash and do not become ready because what they need came late"},
+		{RemoveFailedPod, "deletes what is left of a failed pod that nobody controls; only clears up"},
 		{RemoveFailedPodOfJob, "deletes the last failed pod of a Job that has given up; only clears up"},
 		{RenewCertificateRequest, "deletes a CertificateRequest that failed, so that cert-manager makes another; for failures that are over"},
 		{ServeCoveringCertificate, "points an Ingress at the Secret of a valid certificate that covers the same hosts; for one that serves an old certificate"},

@@ -20,6 +20,7 @@ var byFixer = map[string]matcher{
 	fixers.ReplaceCrashingPod:       freshCrashed,
 	fixers.RestartDeployment:        restartDeployment,
 	fixers.RestartStuckRollout:      restartRollout,
+	fixers.RemoveFailedPod:          leftBare,
 	fixers.RemoveFailedPodOfJob:     leftOfJob,
 	fixers.RenewCertificateRequest:  freshRequest,
 	fixers.ServeCoveringCertificate: betterSecret,

@@ -22,8 +22,20 @@ import (
 // leftFor is how long a failed pod is left to those who want to read what it wrote.
 const leftFor = time.Hour
 
-// leftOfJob deletes the last failed pod of a Job that has given up. What a pod without a
-// controller is made of goes with it, so nothing is offered for those. With others left,
+// leftBare deletes what is left of a failed pod without a controller. Nobody makes
+// another.
+func leftBare(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	pod, exists := leftPod(view, finding.Spec.Subject)
+	if !exists || !inputs.BarePod(pod) || !leftForLong(view, finding.Spec.Since.Time) {
+		return fix{}, false
+	}
+	return fix{
+		action: v1alpha1.ActionDeletePod, target: finding.Spec.Subject,
+		rationale: fmt.Sprintf("Pod %s failed more than an hour ago and has no controller, so it does not run again and nobody makes another. Deleting it only clears away what is left; what it wrote and what it is made of go with it: keep its manifest, unless you have that elsewhere.", pod.Name),
+	}, true
+}
+
+// leftOfJob deletes the last failed pod of a Job that has given up. With others left,
 // and of a Job that is found without any, the finding would stay. The Job's count of failures is kept in its status, and has
 // this pod already once the pod has lost the finalizer by which the Job counts
 // (KEP-2307); and a Job that failed makes no more pods.

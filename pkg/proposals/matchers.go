@@ -57,6 +57,7 @@ func matchers() map[[2]string]matcher {
 		{stuckrollout.Name, stuckrollout.DeadlineExceeded}:                restartRollout,
 		{stuckrollout.Name, stuckrollout.Stuck}:                           first(restartRollout, freshKept(outdated.Shown, anyPod)),
 		{crashloop.Name, crashloop.Crashing}:                              first(freshKept(always(crashloop.HangsOn[crashloop.Crashing]), stoppedPod), freshCrashed),
+		{failedpods.Name, failedpods.PodFailed}:                           leftBare,
 		{failedpods.Name, failedpods.JobPodsFailed}:                       leftOfJob,
 		{certexpiry.Name, certexpiry.RequestFailed}:                       freshRequest,
 		{tlssecretmismatch.Name, tlssecretmismatch.BetterSecret}:          betterSecret,
