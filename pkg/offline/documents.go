@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -397,7 +398,7 @@ func parseYAML(data []byte, began int) (any, error) {
 	if err != nil {
 		line := 1
 		if found := yamlLine.FindStringSubmatch(err.Error()); found != nil {
-			_, _ = fmt.Sscan(found[1], &line)
+			line, _ = strconv.Atoi(found[1]) // it is digits
 		}
 		return nil, fmt.Errorf("line %d: it is no YAML that can be read", began+line-1)
 	}
