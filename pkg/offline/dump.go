@@ -217,7 +217,7 @@ func (d *dump) add(file string, object map[string]any) error {
 	version, err := schema.ParseGroupVersion(apiVersion)
 	if apiVersion == "" || kind == "" || err != nil {
 		d.counts.Others++
-		return nil
+		return nil //nolint:nilerr // it is counted
 	}
 	d.counts.Objects++
 	d.progress.objects.Add(1)
@@ -271,7 +271,7 @@ func (d *dump) keep(resource schema.GroupVersionResource, key live.Key, object *
 		order, err := resourceversion.CompareResourceVersion(object.version, before.version)
 		if err != nil {
 			d.leave(object.file, fmt.Errorf("%s is in %s too, and differs; their resourceVersions do not tell which is newer, so leave one out", called, before.file))
-			return nil
+			return nil //nolint:nilerr // it is told
 		}
 		if order < 0 || order == 0 && len(object.raw) <= len(before.raw) {
 			return nil

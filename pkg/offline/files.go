@@ -119,7 +119,7 @@ func (w *walker) folder(root fs.FS) error {
 		if err != nil {
 			return err
 		}
-		defer file.Close()
+		defer func() { _ = file.Close() }() // it was read only
 		content, err := w.plain(file)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
