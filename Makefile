@@ -73,6 +73,22 @@ image: ## Write the container image of the servers as an OCI layout into _output
 	@for command in advisor apiserver executor; do CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o _output/rootfs/$$command ./cmd/$$command || exit 1; done
 	cd hack/image && go run . --root ../../_output/rootfs --output ../../_output/image --sbom ../../_output/sbom.cdx.json --version '$(VERSION)'
 
+PLATFORMS := darwin-amd64 darwin-arm64 linux-amd64 linux-arm64 windows-amd64
+RELEASES := https://github.com/srenix/srenix/releases/download
+
+.PHONY: krew
+krew: ## Write an archive of the kubectl plugins for each platform, and krew's manifest of them, into _output/krew
+	@rm -rf _output/plugins _output/krew
+	@for platform in $(PLATFORMS); do \
+	  for command in kubectl-create-approval kubectl-srenix; do \
+	    echo "building $$command for $$platform" >&2; \
+	    case $$platform in windows-*) end=.exe ;; *) end= ;; esac; \
+	    CGO_ENABLED=0 GOOS=$${platform%-*} GOARCH=$${platform#*-} go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' \
+	      -o _output/plugins/$$platform/$$command$$end ./cmd/$$command || exit 1; \
+	  done; \
+	done
+	cd hack/krew && go run . --programs ../../_output/plugins --license ../../LICENSE --output ../../_output/krew --version '$(VERSION)' --url '$(RELEASES)/$(VERSION)'
+
 ## Check
 
 .PHONY: test
@@ -98,6 +114,7 @@ SHORT = -short
 test-unit: ## Run the tests that need no control plane, with fewer random histories
 	go test -timeout 45m $(SHORT) ./cmd/... ./pkg/... ./hack/...
 	cd hack/image && go test -timeout 30m $(SHORT) .
+	cd hack/krew && go test .
 	cd test/chart && go test .
 
 FUZZTIME = 1m
@@ -151,7 +168,7 @@ verify: lint ## Check formatting, lint, generated files, manifests and licenses
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint
 	$(TOOLS)/golangci-lint run ./...
-	for module in hack/controlplane hack/image test/chart test/gitops; do (cd $$module && ../../$(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
+	for module in hack/controlplane hack/image hack/krew test/chart test/gitops; do (cd $$module && ../../$(TOOLS)/golangci-lint run --config ../../.golangci.yml ./...) || exit 1; done
 
 $(TOOLS)/golangci-lint: Makefile
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION); the first time takes some minutes" >&2

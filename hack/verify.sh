@@ -21,7 +21,7 @@ if ! diff -ru --exclude=.git --exclude=bin --exclude=_output --exclude=.controlp
 fi
 
 echo "checking module files" >&2
-for module in . hack/controlplane hack/controllers hack/tools hack/image test/chart test/gitops; do
+for module in . hack/controlplane hack/controllers hack/tools hack/image hack/krew test/chart test/gitops; do
   (cd "${module}" && go mod tidy -diff)
 done
 

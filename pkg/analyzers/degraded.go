@@ -5,6 +5,8 @@ package analyzers
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +43,7 @@ func DegradedRule(reader string) live.Rule {
 					APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Analyzer", Name: status.Group,
 				},
 				Discriminator: lacks(status),
-				Message:       fmt.Sprintf("%s cannot see all that it needs (%s): %s. What it found before stays as it was, for as long as this server runs.", status.Group, status.Reason, status.Message),
+				Message:       message(status),
 				Remediation:   remedy(status, reader),
 				// Not the status's own time, which each replica has its own of.
 				Since: metav1.NewTime(view.FirstObserved(status.Reason)),
@@ -50,12 +52,24 @@ func DegradedRule(reader string) live.Rule {
 	}
 }
 
-// lacks tells what a rule lacks: the rights that are missing, or else itself.
+func message(status *live.Status) string {
+	said := fmt.Sprintf("%s cannot see all that it needs (%s): %s.", status.Group, status.Reason, status.Message)
+	if status.Reason == live.ReasonInputNotRead {
+		return said + " What it would find is not looked for."
+	}
+	return said + " What it found before stays as it was, for as long as this server runs."
+}
+
+// lacks tells what a rule lacks: the rights, or the resources, that are missing, or else
+// itself.
 func lacks(status *live.Status) string {
-	if len(status.Missing) == 0 {
+	var resources []string
+	for _, resource := range status.Unread {
+		resources = append(resources, resource.String())
+	}
+	if len(status.Missing) == 0 && len(resources) == 0 {
 		return status.Rule
 	}
-	var resources []string
 	for _, rule := range status.Missing {
 		resources = append(resources, schema.GroupResource{Group: rule.APIGroups[0], Resource: rule.Resources[0]}.String())
 	}
@@ -63,6 +77,13 @@ func lacks(status *live.Status) string {
 }
 
 func remedy(status *live.Status, reader string) v1alpha1.Remediation {
+	if len(status.Unread) > 0 {
+		remedy := v1alpha1.Remediation{Text: "Add to the files what they lack."}
+		for _, resource := range status.Unread {
+			remedy.Commands = append(remedy.Commands, fmt.Sprintf("kubectl get %s -A -o yaml --show-managed-fields > %s.yaml", resource, resource))
+		}
+		return remedy
+	}
 	if len(status.Missing) == 0 {
 		return v1alpha1.Remediation{
 			Text:     "Mend what the message says; it heals by itself afterwards. This is what srenix may read:",
@@ -82,4 +103,32 @@ func remedy(status *live.Status, reader string) v1alpha1.Remediation {
 		)
 	}
 	return remedy
+}
+
+// BlindRule makes a clusterfinding of every analyzer of which the source of the cluster's
+// objects knows that it cannot tell. Blind has by analyzer what it lacks, as a sentence,
+// and advice what to do.
+func BlindRule(blind map[string]string, advice v1alpha1.Remediation) live.Rule {
+	const name = "blind"
+	names := slices.Sorted(maps.Keys(blind))
+	return live.Rule{
+		Name: name, Group: "srenix", Subject: live.Statuses().Ref(),
+		Outputs: []live.KindRef{DetectedClusterFindings.Ref()},
+		Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {
+			// One status is enough to hang them on, and the own one is always there.
+			if status, exists := live.Statuses().Get(view, subject); !exists || status.Rule != name {
+				return nil, nil
+			}
+			var outputs []live.Output
+			for _, analyzer := range names {
+				outputs = append(outputs, emit(v1alpha1.FindingSpec{
+					Analyzer: analyzer, Reason: v1alpha1.ReasonAnalyzerDegraded, Severity: v1alpha1.SeverityWarning,
+					Subject:       v1alpha1.ObjectReference{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Analyzer", Name: analyzer},
+					Discriminator: name, Message: blind[analyzer], Remediation: advice,
+					Since: metav1.NewTime(view.FirstObserved(analyzer)),
+				}))
+			}
+			return outputs, nil
+		},
+	}
 }

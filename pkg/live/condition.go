@@ -22,6 +22,8 @@ const (
 	stateNotInstalled inputState = "NotInstalled"
 	stateForbidden    inputState = "Forbidden"
 	stateFailing      inputState = "Failing"
+	// stateNotRead is of sources that hold a part of a cluster only. No server has it.
+	stateNotRead inputState = "NotRead"
 )
 
 var inputStates = [...]inputState{stateSyncing, stateSynced, stateNotInstalled, stateForbidden, stateFailing}
@@ -34,6 +36,8 @@ func (s inputState) reason() string {
 		return ReasonInputFailing
 	case stateNotInstalled:
 		return ReasonInputNotInstalled
+	case stateNotRead:
+		return ReasonInputNotRead
 	}
 	return ReasonInputSyncing
 }
@@ -109,7 +113,7 @@ func (c condition) sound(k *kind) bool {
 
 // known tells whether rules go by what the input holds.
 func (c condition) known(k *kind) bool {
-	return c.sound(k) || k.advisory && (c.state == stateForbidden || c.state == stateFailing)
+	return c.sound(k) || k.advisory && (c.state == stateForbidden || c.state == stateFailing || c.state == stateNotRead)
 }
 
 // fault is what listing, or watching, last ended with. The zero fault is success.
@@ -122,7 +126,10 @@ type fault struct {
 // add counts one more failure in a row.
 func (f *fault) add(err error) {
 	f.failures++
+	var notRead *NotReadError
 	switch {
+	case errors.As(err, &notRead):
+		f.state, f.err = stateNotRead, err
 	case apierrors.IsForbidden(err):
 		f.state, f.err = stateForbidden, err
 	case notServed(err):

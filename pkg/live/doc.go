@@ -40,7 +40,8 @@
 //
 // # Unknown is not healthy
 //
-// An input is Syncing, Synced, NotInstalled, Forbidden or Failing. Unless it is
+// An input is Syncing, Synced, NotInstalled, Forbidden or Failing, or NotRead of a source
+// that holds a part of a cluster. Unless it is
 // Synced, or NotInstalled and declared Optional, what it holds says nothing
 // about the cluster as it is. An evaluation that reads such an input is
 // discarded: what the subject put out before stays, and the subject is evaluated

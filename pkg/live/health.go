@@ -103,8 +103,8 @@ func (r *rule) refreshStatus() {
 		State:      Healthy,
 		Since:      metav1.NewTime(r.engine.now()),
 	}
-	if reason, message, missing := r.inputTrouble(); reason != "" {
-		status.State, status.Reason, status.Message, status.Missing = Degraded, reason, message, missing
+	if r.inputTrouble(status) {
+		status.State = Degraded
 	} else if h.slow != nil {
 		status.State, status.Reason = Degraded, ReasonSlow
 		status.Message = fmt.Sprintf("evaluating %s has taken more than %s; what waits behind it is as of an earlier time", subjectName(*h.slow), slow)
@@ -112,7 +112,7 @@ func (r *rule) refreshStatus() {
 		status.State, status.Reason, status.Message = Degraded, reason, message
 	}
 	if h.last != nil && h.last.State == status.State && h.last.Reason == status.Reason {
-		if h.last.Message == status.Message && apiequality.Semantic.DeepEqual(h.last.Missing, status.Missing) {
+		if h.last.Message == status.Message && apiequality.Semantic.DeepEqual(h.last.Missing, status.Missing) && slices.Equal(h.last.Unread, status.Unread) {
 			return
 		}
 		status.Since = h.last.Since
@@ -219,27 +219,35 @@ func (r *rule) isSlow() bool {
 }
 
 // inputTrouble describes the first input of the rule that is not known, names the
-// others, and tells what is to be granted for all.
-func (r *rule) inputTrouble() (reason, message string, missing []rbacv1.PolicyRule) {
+// others, and tells what is to be granted, or read, for all. It tells whether there is any.
+func (r *rule) inputTrouble(status *Status) bool {
 	var others []string
 	for _, c := range r.inputs {
 		condition := c.input.current()
 		if condition.sound(c.kind) {
 			continue
 		}
-		if condition.state == stateForbidden {
-			missing = append(missing, readRule(c.kind))
+		var notRead *NotReadError
+		switch {
+		case condition.state == stateForbidden:
+			status.Missing = append(status.Missing, readRule(c.kind))
+		case condition.state == stateNotRead && errors.As(condition.err, &notRead):
+			for _, wanted := range notRead.Wanted {
+				if !slices.Contains(status.Unread, wanted) {
+					status.Unread = append(status.Unread, wanted)
+				}
+			}
 		}
-		if reason == "" {
-			reason, message = condition.state.reason(), condition.describe(c.kind)
+		if status.Reason == "" {
+			status.Reason, status.Message = condition.state.reason(), condition.describe(c.kind)
 			continue
 		}
 		others = append(others, c.kind.name)
 	}
 	if len(others) > 0 {
-		message += "; also unknown: " + strings.Join(others, ", ")
+		status.Message += "; also unknown: " + strings.Join(others, ", ")
 	}
-	return reason, message, missing
+	return status.Reason != ""
 }
 
 // readRule is what reading an input takes.
@@ -260,6 +268,8 @@ func (c condition) describe(k *kind) string {
 			k.name, causeText(c.err), resource.Group, resource.Resource)
 	case c.state == stateNotInstalled:
 		return fmt.Sprintf("%s is not served by the cluster in version %q: install it, or switch off what needs it", k.name, k.resource.Version)
+	case c.state == stateNotRead:
+		return fmt.Sprintf("%s is not read: %s", k.name, causeText(c.err))
 	case c.state == stateFailing:
 		return fmt.Sprintf("%s cannot be read and is retried: %s", k.name, causeText(c.err))
 	}

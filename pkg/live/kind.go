@@ -6,6 +6,7 @@ package live
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sort"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -209,6 +210,15 @@ func (r KindRef) Resource() schema.GroupVersionResource {
 		return schema.GroupVersionResource{}
 	}
 	return r.kind.resource
+}
+
+// Versions are those that an input can be read in, in order of preference; none of a
+// derived kind.
+func (r KindRef) Versions() []string {
+	if r.kind == nil {
+		return nil
+	}
+	return slices.Clone(r.kind.versions)
 }
 
 // Optional tells whether the cluster may be without the resource of an input.

@@ -31,6 +31,19 @@ type Source interface {
 	ListerWatcher(resource schema.GroupVersionResource, example Object) (cache.ListerWatcher, error)
 }
 
+// NotReadError is what a list of a Source ends with that holds a part of a cluster, and
+// does not have what it is asked for: not now, and not later. The input is not known, as
+// one that is forbidden.
+type NotReadError struct {
+	// Why says what there is instead, in words that follow a colon.
+	Why string
+	// Wanted are the resources that would have to be added.
+	Wanted []schema.GroupResource
+}
+
+// Error implements error.
+func (e *NotReadError) Error() string { return e.Why }
+
 // NewSource returns the Source that reads from an API server: built-in types in
 // protobuf, *metav1.PartialObjectMetadata as metadata only, in protobuf,
 // *unstructured.Unstructured and the types of scheme in JSON. scheme may be nil.

@@ -4,11 +4,13 @@
 package live
 
 import (
+	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // State tells whether what a rule has put out can be relied on.
@@ -32,6 +34,8 @@ const (
 	// ReasonInputNotInstalled: the cluster does not serve an input that is not
 	// Optional.
 	ReasonInputNotInstalled = "InputNotInstalled"
+	// ReasonInputNotRead: the source holds a part of a cluster, without an input.
+	ReasonInputNotRead = "InputNotRead"
 	// ReasonNotCollected: a Snapshot read a kind which no rule of the engine uses.
 	// It never appears in a Status.
 	ReasonNotCollected = "NotCollected"
@@ -64,6 +68,8 @@ type Status struct {
 	Message string
 	// Missing are the RBAC rules that would let forbidden inputs be read.
 	Missing []rbacv1.PolicyRule
+	// Unread are the resources that a source which holds a part of a cluster lacks.
+	Unread []schema.GroupResource
 	// Since is when State and Reason became what they are.
 	Since metav1.Time
 }
@@ -77,6 +83,7 @@ func (s *Status) DeepCopyObject() runtime.Object {
 	for i := range s.Missing {
 		out.Missing = append(out.Missing, *s.Missing[i].DeepCopy())
 	}
+	out.Unread = slices.Clone(s.Unread)
 	return &out
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -462,5 +463,28 @@ func TestSubjectsThatGoWhileAnInputIsUnknownLeaveNothingBehind(t *testing.T) {
 	livetest.Eventually(t, "everything to be evaluated", f.engine.Settled)
 	if nodes, reads, alarms, tasks := live.Footprint(f.engine); nodes+reads+alarms+tasks != 0 {
 		t.Errorf("%d nodes, %d reads, %d alarms and %d tasks are left", nodes, reads, alarms, tasks)
+	}
+}
+
+// A source that holds a part of a cluster says what it lacks at once, and whoever reads
+// that is degraded.
+func TestWhatASourceDoesNotHoldIsUnknown(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"), countsWidgets(widgets))
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	lacks := []schema.GroupResource{configResource.GroupResource(), {Group: "x", Resource: "y"}}
+	f.cluster.Fail(configResource, fmt.Errorf("of files: %w", &live.NotReadError{Why: "the files have none", Wanted: lacks}))
+	f.cluster.Fail(widgetResource, &live.NotReadError{Why: "the files have none", Wanted: lacks[1:]})
+	f.run() // which waits for the first sync
+	f.settle()
+	noted(t, f, map[string]string{})
+	status := f.eventuallyStatus("rule", live.ReasonInputNotRead)
+	if diff := cmp.Diff(lacks, status.Unread); diff != "" || len(status.Missing) > 0 || !strings.HasSuffix(status.Message, "configmaps is not read: of files: the files have none") {
+		t.Errorf("%q, lacks (-want +have)\n%s", status.Message, diff)
+	}
+	if optional := f.eventuallyStatus("widgets", live.ReasonInputNotRead); !slices.Equal(optional.Unread, lacks[1:]) {
+		t.Errorf("of an optional input: %+v", optional)
+	}
+	if copied := status.DeepCopyObject().(*live.Status); !slices.Equal(copied.Unread, lacks) {
+		t.Errorf("a copy has %v", copied.Unread)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jstemmer/go-junit-report/v2/junit"
@@ -199,7 +200,8 @@ func TestReportsAreForEveryProgramAndPerson(t *testing.T) {
 var script = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 
 // followReports runs every script of docs/reports.md, about a namespace that has a
-// StatefulSet orders-db with a finding.
+// StatefulSet orders-db with a finding, and compares what the files that they leave tell
+// with what the cluster tells.
 func followReports(t *testing.T, namespace string) {
 	t.Helper()
 	root, err := plane.Root()
@@ -228,5 +230,24 @@ func followReports(t *testing.T, namespace string) {
 			output, err := command.CombinedOutput()
 			return err == nil, string(output)
 		})
+	}
+	asOf := time.Now().UTC().Format(time.RFC3339)
+	settings := filepath.Join(dir, "configuration.yaml")
+	if err := os.WriteFile(settings, []byte(configuration), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	told := func(arguments ...string) []openreports.ReportResult {
+		t.Helper()
+		var list reports
+		if err := yaml.UnmarshalStrict([]byte(kubectl(t, append([]string{"srenix", "report", "-n", namespace}, arguments...)...)), &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Items) != 1 || len(list.Items[0].Results) == 0 {
+			t.Fatalf("want one Report with results: %+v", list)
+		}
+		return list.Items[0].Results
+	}
+	if diff := cmp.Diff(told(), told("--from", filepath.Join(dir, "dump"), "--as-of", asOf, "--config", settings)); diff != "" {
+		t.Errorf("files tell something else (-cluster +files)\n%s", diff)
 	}
 }

@@ -5,8 +5,11 @@ package inputs
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,4 +99,39 @@ func KeyFields(keys []string) *metav1.FieldsV1 {
 		panic(err) // maps of strings have JSON
 	}
 	return metav1.NewFieldsV1(string(raw))
+}
+
+// WithoutValues returns what a decoded ConfigMap or Secret tells without its values: which
+// object it is, its keys, and when they changed if its managedFields say so; of a TLS
+// Secret also until when its certificate is valid, as TLSSecrets keeps it. It makes a new
+// object of the few fields that are read, so that no other has to be thought of.
+func WithoutValues(object map[string]any) map[string]any {
+	metadata, _ := object["metadata"].(map[string]any)
+	kept := map[string]any{}
+	for _, field := range []string{
+		"namespace", "name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "labels", "ownerReferences", "finalizers", "managedFields",
+	} {
+		if value, has := metadata[field]; has {
+			kept[field] = value
+		}
+	}
+	if fields, _ := kept["managedFields"].([]any); len(fields) == 0 {
+		var keys []string
+		for _, field := range content {
+			values, _ := object[field].(map[string]any)
+			keys = slices.AppendSeq(keys, maps.Keys(values))
+		}
+		kept["managedFields"] = []any{map[string]any{"fieldsType": "FieldsV1", "fieldsV1": json.RawMessage(KeyFields(keys).GetRawString())}}
+	}
+	out := map[string]any{"apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": kept}
+	if kind, has := object["type"]; has {
+		out["type"] = kind
+		data, _ := object["data"].(map[string]any)
+		chain, _ := data[corev1.TLSCertKey].(string)
+		decoded, err := base64.StdEncoding.DecodeString(chain)
+		if begins, until := leaf(decoded); kind == string(corev1.SecretTypeTLS) && err == nil && !until.IsZero() {
+			out["stringData"] = map[string]any{notBefore: begins.UTC().Format(time.RFC3339), notAfter: until.UTC().Format(time.RFC3339)}
+		}
+	}
+	return out
 }

@@ -17,12 +17,15 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
+	"github.com/srenix/srenix/pkg/cli/files"
 	"github.com/srenix/srenix/pkg/generated/clientset/versioned"
 )
 
@@ -61,16 +64,39 @@ type Options struct {
 	// FailOn is the severity from which on a finding makes the command fail; empty for
 	// none.
 	FailOn string
+	// Files are looked at in place of a cluster, if they are set.
+	Files files.Flags
 
-	client     versioned.Interface
-	namespaces corev1client.NamespacesGetter
+	from lists
+}
+
+// lists are what a report is made of.
+type lists struct {
+	// findings lists those of a namespace, or of all if that is empty.
+	findings        func(ctx context.Context, namespace string, options metav1.ListOptions) (runtime.Object, error)
+	clusterFindings func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	namespaces      func(context.Context, metav1.ListOptions) (runtime.Object, error)
+}
+
+func listsOf(client versioned.Interface, namespaces corev1client.NamespacesGetter) lists {
+	return lists{
+		findings: func(ctx context.Context, namespace string, options metav1.ListOptions) (runtime.Object, error) {
+			return client.SrenixV1alpha1().Findings(namespace).List(ctx, options)
+		},
+		clusterFindings: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return client.SrenixV1alpha1().ClusterFindings().List(ctx, options)
+		},
+		namespaces: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return namespaces.Namespaces().List(ctx, options)
+		},
+	}
 }
 
 // NewCommand returns `report`.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	options := &Options{ConfigFlags: genericclioptions.NewConfigFlags(true), IOStreams: streams, Output: outputOpenReports}
 	command := &cobra.Command{
-		Use:   "report [-n NAMESPACE] [-o FORMAT]",
+		Use:   "report [-n NAMESPACE] [-o FORMAT] [--from FILES]",
 		Short: "Print the findings for other programs: OpenReports, SARIF or JUnit",
 		Long: `Print the findings for other programs, of all namespaces or of one.
 
@@ -85,7 +111,11 @@ needs is an error, for nobody knows what it would find.
 It takes the rights of ClusterRole srenix-viewer, and for openreports of all
 namespaces the right to list namespaces. What could not be read is told on the
 error stream, and the exit code is 1. Only clusterfindings may be forbidden to who
-asks for one namespace.`,
+asks for one namespace.
+
+With --from no cluster is asked: the same analyzers look at files. A kind that is
+not in them makes an error of every analyzer that needs it, with the command that
+would add it.`,
 		Example: `  # Keep the reports of a cluster
   kubectl srenix report | kubectl apply --server-side -f -
 
@@ -93,7 +123,10 @@ asks for one namespace.`,
   kubectl srenix report -o sarif > srenix.sarif
 
   # Have a pipeline fail while something is Critical in a namespace
-  kubectl srenix report -n shop -o junit --fail-on Critical > srenix.xml`,
+  kubectl srenix report -n shop -o junit --fail-on Critical > srenix.xml
+
+  # Look at what must-gather or "kubectl get -o yaml" left
+  kubectl srenix report --from must-gather.tar.gz -o sarif > srenix.sarif`,
 		DisableFlagsInUseLine: true,
 		Args:                  cli.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -104,6 +137,7 @@ asks for one namespace.`,
 		},
 	}
 	options.AddFlags(command.Flags())
+	options.Files.AddFlags(command.Flags())
 	command.Flags().StringVarP(&options.Output, "output", "o", options.Output, `Output format: "openreports", "sarif" or "junit".`)
 	command.Flags().StringVar(&options.FailOn, "fail-on", options.FailOn, `Make the exit code 1 if a finding that is not silenced has this severity or a worse one: "Critical", "Warning" or "Info".`)
 	for flag, values := range map[string][]string{"output": outputs(), "fail-on": severityNames()} {
@@ -122,26 +156,40 @@ func (o *Options) Complete() error {
 	if o.FailOn != "" && !slices.Contains(severityNames(), o.FailOn) {
 		return fmt.Errorf("--fail-on is %q: it must be one of %s", o.FailOn, strings.Join(severityNames(), ", "))
 	}
+	if err := o.Files.Validate(); err != nil || o.Files.Set() {
+		return err
+	}
 	config, err := cli.RESTConfig(o, o.ErrOut)
 	if err != nil {
 		return err
 	}
-	if o.client, err = versioned.NewForConfig(config); err != nil {
+	client, err := versioned.NewForConfig(config)
+	if err != nil {
 		return fmt.Errorf("making a client of srenix.io: %w", err)
 	}
-	if o.namespaces, err = corev1client.NewForConfig(config); err != nil {
+	namespaces, err := corev1client.NewForConfig(config)
+	if err != nil {
 		return fmt.Errorf("making a client of namespaces: %w", err)
 	}
+	o.from = listsOf(client, namespaces)
 	return nil
 }
 
 // Run prints the report, and returns an error if it is incomplete or if --fail-on asks
 // for one.
 func (o *Options) Run(ctx context.Context) error {
+	var broken map[string]unread
+	if o.Files.Set() {
+		var err error
+		if o.from, broken, err = o.readFiles(ctx); err != nil {
+			return err
+		}
+	}
 	found, err := o.read(ctx)
 	if err != nil {
 		return cli.ExplainRead(err, "kubectl srenix report", *o.Namespace)
 	}
+	maps.Copy(found.unread, broken)
 	var out bytes.Buffer
 	if err := formats[o.Output](&out, found); err != nil {
 		return fmt.Errorf("writing the report as %s: %w", o.Output, err)
@@ -152,7 +200,7 @@ func (o *Options) Run(ctx context.Context) error {
 	var missing, wrong []string
 	for _, resource := range slices.Sorted(maps.Keys(found.unread)) {
 		unread := found.unread[resource]
-		fmt.Fprintf(o.ErrOut, "not read: %s: %s\n", resource, cli.Plain(unread.err.Error()))
+		fmt.Fprintf(o.ErrOut, "not read: %s: %s\n", cli.Plain(resource), cli.Plain(unread.err.Error()))
 		if !unread.allowed {
 			missing = append(missing, resource)
 		}

@@ -96,13 +96,13 @@ func (e *entry) outcome() outcome {
 // the section of the namespace. The rest is not about it, and a ClusterReport of a part
 // would replace that of the whole.
 func (o *Options) read(ctx context.Context) (*contents, error) {
-	namespace, client := *o.Namespace, o.client.SrenixV1alpha1()
+	namespace := *o.Namespace
 	sections := map[string][]entry{}
 	if namespace != "" {
 		sections[namespace] = nil
 	}
 	err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return client.Findings(namespace).List(ctx, options)
+		return o.from.findings(ctx, namespace, options)
 	}, func(f *v1alpha1.Finding) {
 		sections[f.Namespace] = append(sections[f.Namespace], newEntry(f.Namespace, f.Name, f.Spec, f.Status))
 	})
@@ -111,9 +111,7 @@ func (o *Options) read(ctx context.Context) (*contents, error) {
 	}
 	found := &contents{unread: map[string]unread{}}
 	var ofCluster []entry
-	err = cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return client.ClusterFindings().List(ctx, options)
-	}, func(f *v1alpha1.ClusterFinding) {
+	err = cli.Each(ctx, o.from.clusterFindings, func(f *v1alpha1.ClusterFinding) {
 		e := newEntry("", f.Name, f.Spec, f.Status)
 		if namespace == "" || e.outcome() == blind {
 			ofCluster = append(ofCluster, e)
@@ -130,9 +128,7 @@ func (o *Options) read(ctx context.Context) (*contents, error) {
 	if namespace == "" && o.Output == outputOpenReports {
 		// A Report that says that there is nothing takes the place of one that said more.
 		// A namespace that is going away takes none.
-		err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return o.namespaces.Namespaces().List(ctx, options)
-		}, func(namespace *corev1.Namespace) {
+		err := cli.Each(ctx, o.from.namespaces, func(namespace *corev1.Namespace) {
 			if _, has := sections[namespace.Name]; !has && namespace.DeletionTimestamp == nil {
 				sections[namespace.Name] = nil
 			}

@@ -76,7 +76,7 @@ func (c *call) run(t *testing.T) (stdout, stderr string, err error) {
 	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
 	flags := genericclioptions.NewConfigFlags(true)
 	*flags.Namespace = c.namespace
-	o := &Options{ConfigFlags: flags, IOStreams: streams, Output: c.output, FailOn: c.failOn, client: client, namespaces: namespaces.CoreV1()}
+	o := &Options{ConfigFlags: flags, IOStreams: streams, Output: c.output, FailOn: c.failOn, from: listsOf(client, namespaces.CoreV1())}
 	err = o.Run(t.Context())
 	return out.String(), errOut.String(), err
 }

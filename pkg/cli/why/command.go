@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/srenix/srenix/pkg/cli"
+	"github.com/srenix/srenix/pkg/cli/files"
 	"github.com/srenix/srenix/pkg/generated/clientset/versioned"
 )
 
@@ -36,20 +37,22 @@ type Options struct {
 	genericiooptions.IOStreams
 
 	Output string
+	// Files are looked at in place of a cluster, if they are set.
+	Files files.Flags
 
 	// resource is empty unless the argument has one, as finding/NAME.
 	resource, name string
-	namespace      string
-	client         versioned.Interface
-	events         corev1client.EventsGetter
-	clock          clock.PassiveClock
+	// namespace is empty only for all namespaces of files.
+	namespace string
+	from      reader
+	clock     clock.PassiveClock
 }
 
 // NewCommand returns `why`.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	options := &Options{ConfigFlags: genericclioptions.NewConfigFlags(true), IOStreams: streams, Output: outputText, clock: clock.RealClock{}}
 	command := &cobra.Command{
-		Use:   "why NAME [-n NAMESPACE]",
+		Use:   "why NAME [-n NAMESPACE] [--from FILES]",
 		Short: "Tell what is known of a finding: cause, evidence, what could be done",
 		Long: `Tell what is known of a finding, on a screen: what is wrong and since when, what was
 found out about the cause, what could be done and what that waits for, how to mend
@@ -59,7 +62,10 @@ NAME is that of a finding, of a proposal, whose finding is then told of, or, wit
 -n, of a clusterfinding. RESOURCE/NAME, as kubectl -o name prints it, is taken too.
 
 It takes the rights of ClusterRole srenix-viewer, and to read events where they are
-to be told. What you may not read is left out, and said to be.`,
+to be told. What you may not read is left out, and said to be.
+
+With --from no cluster is asked: the same analyzers look at files, and NAME is as
+"kubectl srenix report --from" has it. Times are told as of the files.`,
 		Example: `  # The worst, and why
   kubectl srenix status -n shop
   kubectl srenix why ordinal-zero-not-ready-orders-db-1234567890 -n shop
@@ -77,6 +83,7 @@ to be told. What you may not read is left out, and said to be.`,
 		},
 	}
 	options.AddFlags(command.Flags())
+	options.Files.AddFlags(command.Flags())
 	command.Flags().StringVarP(&options.Output, "output", "o", options.Output, `Output format: "text", or "json" for the objects.`)
 	if err := command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(fmt.Sprintf("completing --output: %v", err))
@@ -93,6 +100,13 @@ func (o *Options) Complete(arguments []string) error {
 	if o.resource, o.name, err = parseName(arguments[0]); err != nil {
 		return err
 	}
+	if err := o.Files.Validate(); err != nil {
+		return err
+	}
+	if o.Files.Set() {
+		o.namespace = *o.Namespace
+		return nil
+	}
 	return o.connect()
 }
 
@@ -106,23 +120,37 @@ func (o *Options) connect() error {
 	if err != nil {
 		return err
 	}
-	if o.client, err = versioned.NewForConfig(config); err != nil {
+	client, err := versioned.NewForConfig(config)
+	if err != nil {
 		return fmt.Errorf("making a client of srenix.io: %w", err)
 	}
-	if o.events, err = corev1client.NewForConfig(config); err != nil {
+	events, err := corev1client.NewForConfig(config)
+	if err != nil {
 		return fmt.Errorf("making a client of events: %w", err)
 	}
+	o.from = &cluster{client, events}
 	return nil
 }
 
 // Run prints what is known.
 func (o *Options) Run(ctx context.Context) error {
+	now := o.clock.Now()
+	if o.Files.Set() {
+		read, err := o.Files.Read(ctx, o.ErrOut)
+		if err != nil {
+			return err
+		}
+		o.from, now = inFiles{read}, read.AsOf
+		for _, part := range read.Broken {
+			fmt.Fprintf(o.ErrOut, "not read: %s: %s\n", cli.Plain(part.File), cli.Plain(part.Err.Error()))
+		}
+	}
 	found, err := o.read(ctx)
 	if err != nil {
 		return err
 	}
 	if o.Output == outputText {
-		_, err = fmt.Fprint(o.Out, found.text(o.clock.Now()))
+		_, err = fmt.Fprint(o.Out, found.text(now))
 		return err
 	}
 	for _, resource := range slices.Sorted(maps.Keys(found.unread)) {

@@ -13,8 +13,6 @@ import (
 
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
@@ -67,23 +65,16 @@ type candidate struct{ name, about string }
 
 // list returns the names of a resource.
 func (o *Options) list(ctx context.Context, resource string) (names []candidate, err error) {
-	client := o.client.SrenixV1alpha1()
 	add := func(name string, spec *v1alpha1.FindingSpec) {
 		names = append(names, candidate{name, cli.Plain(fmt.Sprintf("%s %s of %s/%s", spec.Severity, spec.Reason, spec.Subject.Kind, spec.Subject.Name))})
 	}
 	switch resource {
 	case findings:
-		err = cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return client.Findings(o.namespace).List(ctx, options)
-		}, func(f *v1alpha1.Finding) { add(f.Name, &f.Spec) })
+		err = o.from.eachFinding(ctx, o.namespace, func(f *v1alpha1.Finding) { add(f.Name, &f.Spec) })
 	case clusterFindings:
-		err = cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return client.ClusterFindings().List(ctx, options)
-		}, func(f *v1alpha1.ClusterFinding) { add(f.Name, &f.Spec) })
+		err = o.from.eachClusterFinding(ctx, func(f *v1alpha1.ClusterFinding) { add(f.Name, &f.Spec) })
 	case proposals:
-		err = cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return client.Proposals(o.namespace).List(ctx, options)
-		}, func(p *v1alpha1.Proposal) { names = append(names, candidate{name: p.Name}) })
+		err = o.from.eachProposal(ctx, o.namespace, func(p *v1alpha1.Proposal) { names = append(names, candidate{name: p.Name}) })
 	}
 	return names, err
 }
@@ -96,6 +87,9 @@ func (o *Options) completeNames(command *cobra.Command, arguments []string, _ st
 	}
 	ctx, cancel := context.WithTimeout(command.Context(), completionTimeout)
 	defer cancel()
+	if o.Files.Set() {
+		return nil, cobra.ShellCompDirectiveNoFileComp // reading them may take long
+	}
 	if err := o.connect(); err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
@@ -139,6 +133,10 @@ func (o *Options) unknown(ctx context.Context) error {
 		err, see = fmt.Errorf("there is no clusterfinding %q", o.name), "kubectl get clusterfindings"
 	}
 	hint := "It has probably cleared, or it is in another namespace. See what there is: " + see
+	if o.Files.Set() {
+		err = fmt.Errorf("nothing of the name %q is found in %s", o.name, o.Files.From)
+		hint = "See what is found: kubectl srenix report --from " + o.Files.From
+	}
 	if near := nearest(names, o.name); len(near) > 0 {
 		hint += "\nThe nearest:\n  " + strings.Join(near, "\n  ")
 	}

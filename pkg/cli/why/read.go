@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -49,14 +48,14 @@ func (o *Options) read(ctx context.Context) (*known, error) {
 	}
 	found.unread = map[string]error{}
 	for _, name := range found.status.Proposals {
-		proposal, err := o.client.SrenixV1alpha1().Proposals(found.namespace).Get(ctx, name, metav1.GetOptions{})
+		proposal, err := o.from.proposal(ctx, found.namespace, name)
 		if err == nil {
 			found.proposals = append(found.proposals, proposal)
 		}
 		found.leave(proposals, err)
 	}
 	if name := found.status.SilencedBy; name != "" {
-		silence, err := o.client.OpsV1alpha1().Silences(found.namespace).Get(ctx, name, metav1.GetOptions{})
+		silence, err := o.from.silence(ctx, found.namespace, name)
 		if err == nil {
 			found.silence = silence
 		}
@@ -96,42 +95,31 @@ func (o *Options) find(ctx context.Context) (*known, error) {
 }
 
 func (o *Options) get(ctx context.Context, resource string) (*known, error) {
-	client := o.client.SrenixV1alpha1()
-	name := o.name
+	namespace, name := o.namespace, o.name
 	switch resource {
 	case clusterFindings:
-		f, err := client.ClusterFindings().Get(ctx, name, metav1.GetOptions{})
+		f, err := o.from.clusterFinding(ctx, name)
 		if err != nil {
 			return nil, err
 		}
 		return &known{object: f, name: name, spec: &f.Spec, status: &f.Status}, nil
 	case proposals:
-		proposal, err := client.Proposals(o.namespace).Get(ctx, name, metav1.GetOptions{})
+		proposal, err := o.from.proposal(ctx, namespace, name)
 		if err != nil {
 			return nil, err
 		}
-		name = proposal.Spec.Finding.Name
+		namespace, name = proposal.Namespace, proposal.Spec.Finding.Name
 	}
-	f, err := client.Findings(o.namespace).Get(ctx, name, metav1.GetOptions{})
+	f, err := o.from.finding(ctx, namespace, name)
 	if err != nil {
 		return nil, err
 	}
-	return &known{object: f, namespace: o.namespace, name: name, spec: &f.Spec, status: &f.Status}, nil
+	return &known{object: f, namespace: f.Namespace, name: name, spec: &f.Spec, status: &f.Status}, nil
 }
 
-// eventsOf returns the newest events about an object. Those about an object that is in
-// no namespace are in that called default (client-go, tools/record).
+// eventsOf returns the newest events about an object.
 func (o *Options) eventsOf(ctx context.Context, object *v1alpha1.ObjectReference) ([]*corev1.Event, error) {
-	selector := fields.Set{"involvedObject.kind": object.Kind, "involvedObject.name": object.Name}
-	if object.Namespace != "" && object.UID != "" {
-		// Of a Node, kubelets give the name as the UID.
-		selector["involvedObject.uid"] = string(object.UID)
-	}
-	var events []*corev1.Event
-	err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		options.FieldSelector = selector.String()
-		return o.events.Events(cmp.Or(object.Namespace, metav1.NamespaceDefault)).List(ctx, options)
-	}, func(event *corev1.Event) { events = append(events, event) })
+	events, err := o.from.eventsOf(ctx, object)
 	slices.SortFunc(events, func(a, b *corev1.Event) int {
 		return cmp.Or(lastSeen(b).Compare(lastSeen(a)), cmp.Compare(a.Name, b.Name))
 	})

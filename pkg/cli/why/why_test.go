@@ -141,7 +141,7 @@ func (c *call) options(t *testing.T) (o *Options, stdout, stderr *bytes.Buffer) 
 	streams, _, stdout, stderr := genericiooptions.NewTestIOStreams()
 	flags := genericclioptions.NewConfigFlags(true)
 	*flags.Namespace = c.namespace
-	o = &Options{ConfigFlags: flags, IOStreams: streams, Output: c.output, client: client, events: kube.CoreV1(), clock: clocktesting.NewFakePassiveClock(since)}
+	o = &Options{ConfigFlags: flags, IOStreams: streams, Output: c.output, from: &cluster{client, kube.CoreV1()}, clock: clocktesting.NewFakePassiveClock(since)}
 	if o.namespace = c.namespace; o.namespace == "" {
 		o.namespace = "shop"
 	}
