@@ -98,7 +98,7 @@ func (a *asking) next(ctx context.Context) (time.Duration, error) {
 	var next time.Duration
 	for _, question := range a.questions {
 		hash := a.hash(question, &a.of.Status)
-		if question.asked(&a.of.Status) == hash {
+		if !question.open(&a.finding.Spec, &a.of.Status, hash) {
 			continue
 		}
 		if wait := a.pause(a.of.Status.Calls, question.prompt); wait > 0 {
@@ -114,8 +114,9 @@ func (a *asking) next(ctx context.Context) (time.Duration, error) {
 type question struct {
 	// prompt is its version.
 	prompt string
-	// asked returns the hash of what was asked and answered last; empty if nothing was.
-	asked func(*opsv1alpha1.InvestigationStatus) string
+	// open tells whether it is to be asked about a finding, by the hash of what it would
+	// be asked with.
+	open func(finding *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool
 	// ask asks it, and returns the record of its last call and how to note the answer,
 	// with an error if that is none that is of use.
 	ask func(context.Context, *tiers.Reasoner, tiers.Case) (model.Record, func(status *opsv1alpha1.InvestigationStatus, hash string), error)
@@ -124,7 +125,9 @@ type question struct {
 // narration asks for a few sentences.
 var narration = question{
 	prompt: tiers.NarratePrompt,
-	asked:  func(status *opsv1alpha1.InvestigationStatus) string { return status.NarratedHash },
+	open: func(_ *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool {
+		return status.NarratedHash != hash
+	},
 	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
 		narrative, err := reasoner.Narrate(ctx, about)
 		return narrative.Record, func(status *opsv1alpha1.InvestigationStatus, hash string) {

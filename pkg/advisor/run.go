@@ -133,6 +133,9 @@ func (c *Config) addNarrator(mgr manager.Manager) error {
 	if c.ModelChoosesFixes {
 		questions = append(questions, choice)
 	}
+	if c.ModelDraftsRunbooks {
+		questions = append(questions, drafting)
+	}
 	err = ctrl.NewControllerManagedBy(mgr).
 		Named("srenix-narrator").
 		For(&opsv1alpha1.Investigation{}).
