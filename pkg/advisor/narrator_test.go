@@ -67,6 +67,7 @@ func (n *narrated) restartAll() {
 	}
 	n.n = &narrator{
 		cached: n.client, client: n.client, model: asked, name: scripted.Name, key: bytes.Repeat([]byte{7}, 32), questions: n.questions, texts: 8000, clock: n.options.Clock,
+		buckets: newBuckets(n.client, n.options.Clock, n.r.metrics),
 	}
 }
 

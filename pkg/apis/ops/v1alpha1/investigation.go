@@ -115,6 +115,11 @@ type ModelCall struct {
 	// +kubebuilder:validation:Pattern=`^[a-z]+/[0-9]+$`
 	// +kubebuilder:validation:MaxLength=63
 	Prompt string `json:"prompt"`
+	// about is the SHA-256, in hexadecimal, of what was known of the finding. Calls about
+	// the same are one investigation by a model, of which there is a budget.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	About string `json:"about,omitempty"`
 	// promptHash is "sha256:" and the SHA-256 of what the model was told, in hexadecimal.
 	// +optional
 	// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
