@@ -16,9 +16,10 @@ import (
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
-// preface is what every draft begins with, before what it is for.
+// preface is what every draft begins with, before what it is about. The message of the
+// finding is not: it names keys, which somebody may have named like a step.
 const preface = "A model drafted this, and nobody has tried it. It has no values: give each VALUE_ in your shell one of your own,\n" +
-	"as by `read -rs VALUE_NAME`, so that it is in no history.\n\nIt is for: "
+	"as by `read -rs VALUE_NAME`, so that it is in no history.\n\nIt is about "
 
 // longestTitle is how many bytes the title of a runbook has at most.
 const longestTitle = 200
@@ -39,7 +40,7 @@ var drafting = question{
 		return draft.Record, func(status *opsv1alpha1.InvestigationStatus, hash string) {
 			status.DraftedHash = hash
 			if draft.Text != "" && status.Runbook == nil {
-				status.Runbook = &opsv1alpha1.Runbook{Title: title(&about.Finding), Text: preface + about.Finding.Message + "\n\n" + draft.Text, DraftedBy: draft.Record.Model}
+				status.Runbook = &opsv1alpha1.Runbook{Title: title(&about.Finding), Text: preface + about.Finding.Discriminator + ".\n\n" + draft.Text, DraftedBy: draft.Record.Model}
 			}
 		}, err
 	},

@@ -54,7 +54,7 @@ func TestAModelDraftsARunbookForTroubleWithVault(t *testing.T) {
 	n.asked(1)
 	want := &opsv1alpha1.Runbook{
 		Title:     "VaultPropertyMissing of ExternalSecret shop/db",
-		Text:      preface + finding.Spec.Message + "\n\n1. Write the key that is missing.\n\n       vault kv patch secret/shop/db token=${VALUE_TOKEN}\n\n",
+		Text:      preface + "secret/shop/db.\n\n1. Write the key that is missing.\n\n       vault kv patch secret/shop/db token=${VALUE_TOKEN}\n\n",
 		DraftedBy: scripted.Name,
 	}
 	status := n.stored(finding).Status

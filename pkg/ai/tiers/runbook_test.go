@@ -13,6 +13,7 @@ import (
 	"github.com/sashabaranov/go-openai"
 
 	"github.com/srenix/srenix/pkg/ai/model"
+	"github.com/srenix/srenix/pkg/ai/redaction"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	scripted "github.com/srenix/srenix/test/model"
 )
@@ -167,6 +168,25 @@ func TestTheScreenRefusesTheWholeDraft(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whoever writes an ExternalSecret names keys, and the message names them.
+func TestAHostThatAKeyIsNamedAfterIsNotPutBackIn(t *testing.T) {
+	host := regexp.MustCompile(`host-[0-9a-f]{12}`)
+	b := setUp(t, scripted.Strict)
+	b.server.Reply(func(request openai.ChatCompletionRequest) string {
+		name := host.FindString(request.Messages[1].Content)
+		if name == "" {
+			t.Error("the prompt has no pseudonym of the host")
+		}
+		return `{"steps":[{"do":"Log in at ` + name + ` first."}]}`
+	})
+	c := lacking()
+	c.Finding.Message = strings.Replace(c.Finding.Message, "api_token", "evil.example", 1)
+	c.Names = []redaction.Name{{Kind: "Host", Text: "evil.example"}}
+	if draft, err := b.Draft(t.Context(), c, []string{path}, runnable); model.OutcomeOf(err) != model.Screened || draft.Text != "" {
+		t.Errorf("have %v, %q", err, draft.Text)
 	}
 }
 

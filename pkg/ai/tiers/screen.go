@@ -66,6 +66,7 @@ func newScreen(c *Case, redactor *redaction.Redactor, known string, paths []stri
 		before, _, assigns := strings.Cut(word, "=")
 		switch {
 		case strings.ContainsAny(word, "[]"): // of a mask
+		case redactor.Restore(word) != word && !s.arguments.Has(word): // of a host, say, that somebody named a key after
 		case assigns:
 			s.told.Insert("-" + before) // an option, whose dash was trimmed
 		default:
