@@ -12,6 +12,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/cli"
 	"github.com/srenix/srenix/pkg/cli/audit"
+	"github.com/srenix/srenix/pkg/cli/investigate"
 	"github.com/srenix/srenix/pkg/cli/report"
 	"github.com/srenix/srenix/pkg/cli/runbook"
 	"github.com/srenix/srenix/pkg/cli/status"
@@ -32,7 +33,7 @@ to a proposal with "kubectl create approval".`,
 		Args: cli.Subcommand,
 		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
-	command.AddCommand(audit.NewCommand(streams), report.NewCommand(streams), runbook.NewCommand(streams), status.NewCommand(streams), why.NewCommand(streams),
+	command.AddCommand(audit.NewCommand(streams), investigate.NewCommand(streams), report.NewCommand(streams), runbook.NewCommand(streams), status.NewCommand(streams), why.NewCommand(streams),
 		newVersionCommand(streams))
 	return command
 }

@@ -50,6 +50,10 @@ func TestCommandTree(t *testing.T) {
 			argv: []string{"kubectl-srenix", "runbook"}, code: 1,
 			stderr: "error: name the proposal; these have a runbook: kubectl get proposals -A -l srenix.io/tier=T3\n",
 		},
+		"no finding": {
+			argv: []string{"kubectl-srenix", "investigate"}, code: 1,
+			stderr: "error: name the finding; these are there: kubectl get findings.srenix.io -A\n",
+		},
 		"a key that is not there": {
 			argv: []string{"kubectl-srenix", "audit", "check-proof", "proof.json", "--key", "/nonexistent/audit.vkey"}, code: 1,
 			stderr: "error: reading the verifier keys of --key: open /nonexistent/audit.vkey: no such file or directory\n" +

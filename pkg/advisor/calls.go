@@ -36,8 +36,8 @@ type asker interface {
 // the most that it may use before it is made, and as what it was once it is over. So
 // none is forgotten, in budget or audit, when the advisor ends in between.
 type noted struct {
-	model asker
-	by    string
+	model     asker
+	by, about string
 	// change changes the status that is stored.
 	change func(context.Context, func(*opsv1alpha1.InvestigationStatus)) error
 }
@@ -45,23 +45,23 @@ type noted struct {
 // Ask implements tiers.Asker.
 func (n *noted) Ask(ctx context.Context, request model.Request) (model.Answer, error) {
 	most := n.model.Most(request)
-	call := callOf(uuid.NewString(), n.by, &most)
+	call := n.callOf(uuid.NewString(), &most)
 	if err := n.change(ctx, func(status *opsv1alpha1.InvestigationStatus) { status.Calls = append(withRoom(status.Calls), call) }); err != nil {
 		return model.Answer{}, fmt.Errorf("noting a call of the model before it is made: %w", err)
 	}
 	answer, err := n.model.Ask(ctx, request)
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	over := callOf(call.ID, n.by, &answer.Record)
+	over := n.callOf(call.ID, &answer.Record)
 	if noteErr := n.change(after, func(status *opsv1alpha1.InvestigationStatus) { status.Calls = ended(status.Calls, over) }); noteErr != nil {
 		return model.Answer{}, fmt.Errorf("noting a call of the model: %w", noteErr)
 	}
 	return answer, err
 }
 
-func callOf(id, by string, record *model.Record) opsv1alpha1.ModelCall {
+func (n *noted) callOf(id string, record *model.Record) opsv1alpha1.ModelCall {
 	return opsv1alpha1.ModelCall{
-		ID: id, By: by, At: *seconds(record.Time), Model: record.Model, Prompt: record.PromptVersion,
+		ID: id, By: n.by, About: n.about, At: *seconds(record.Time), Model: record.Model, Prompt: record.PromptVersion,
 		PromptHash: record.PromptHash, AnswerHash: record.AnswerHash,
 		PromptTokens: int64(record.PromptTokens), AnswerTokens: int64(record.AnswerTokens), Estimated: record.Estimated,
 		Attempts: int32(record.Attempts), Outcome: string(record.Outcome), //nolint:gosec // A handful.

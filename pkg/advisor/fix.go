@@ -11,6 +11,7 @@ import (
 	"github.com/srenix/srenix/pkg/ai/model"
 	"github.com/srenix/srenix/pkg/ai/tiers"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/fixers"
 )
 
@@ -18,11 +19,8 @@ import (
 // for the API server to say, which looks whether that fixer fits.
 var choice = question{
 	prompt: tiers.FixPrompt,
-	asked: func(status *opsv1alpha1.InvestigationStatus) string {
-		if status.Fix == nil {
-			return ""
-		}
-		return status.Fix.Hash
+	open: func(_ *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool {
+		return status.Fix == nil || status.Fix.Hash != hash
 	},
 	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
 		var offered []tiers.Fixer

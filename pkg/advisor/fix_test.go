@@ -70,17 +70,20 @@ func TestAModelChoosesAFixerOfTheList(t *testing.T) {
 	}
 }
 
+// answering narrates, and chooses a restart.
+func answering(request openai.ChatCompletionRequest) string {
+	if strings.Contains(request.Messages[1].Content, "fixers:") {
+		return `{"fixer":"restart-deployment"}`
+	}
+	return reply
+}
+
 func TestQuestionsAreAskedOneAfterTheOther(t *testing.T) {
 	finding := newFinding("crash", srenix.SeverityCritical)
 	n := newNarrated(t, nil, finding)
 	n.questions = []question{narration, choice}
 	n.restartAll()
-	n.server.Reply(func(request openai.ChatCompletionRequest) string {
-		if strings.Contains(request.Messages[1].Content, "fixers:") {
-			return `{"fixer":"restart-deployment"}`
-		}
-		return reply
-	})
+	n.server.Reply(answering)
 	n.reconcile("crash")
 	for range 4 {
 		n.narrate(finding)

@@ -18,6 +18,7 @@ type metrics struct {
 	duration       prometheus.Histogram
 	reads          prometheus.Counter
 	withheld       prometheus.Counter
+	postponed      prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -39,8 +40,12 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "srenix_advisor_withheld_total",
 			Help: "Times that a finding was not looked into because as many Investigations are stored as may be.",
 		}),
+		postponed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "srenix_advisor_postponed_total",
+			Help: "Times that a model was not asked about a finding yet because its budget of investigations within an hour was spent.",
+		}),
 	}
-	for _, collector := range []prometheus.Collector{m.investigations, m.duration, m.reads, m.withheld} {
+	for _, collector := range []prometheus.Collector{m.investigations, m.duration, m.reads, m.withheld, m.postponed} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, fmt.Errorf("registering the advisor's metrics: %w", err)
 		}

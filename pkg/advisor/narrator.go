@@ -32,6 +32,7 @@ import (
 	"github.com/srenix/srenix/pkg/ai/tiers"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 )
 
 // onItsOwn is for whom a model is asked about what nobody has asked for.
@@ -52,6 +53,8 @@ type narrator struct {
 	// texts are how many bytes of evidence a model is shown at most.
 	texts int
 	clock clock.PassiveClock
+	// buckets hold each person to so many investigations by a model.
+	buckets *buckets
 
 	mu sync.Mutex
 	// restored tells that the budget knows what was spent before.
@@ -98,14 +101,21 @@ func (a *asking) next(ctx context.Context) (time.Duration, error) {
 	var next time.Duration
 	for _, question := range a.questions {
 		hash := a.hash(question, &a.of.Status)
-		if question.asked(&a.of.Status) == hash {
+		if !question.open(&a.finding.Spec, &a.of.Status, hash) {
 			continue
 		}
 		if wait := a.pause(a.of.Status.Calls, question.prompt); wait > 0 {
 			next = sooner(next, wait)
 			continue
 		}
-		return a.ask(ctx, question, hash)
+		by, about := onBehalf(a.of), a.about()
+		from, inquiry := bucket{by: audit.Source(by), class: a.finding.Spec.Analyzer}, inquiry{of: client.ObjectKeyFromObject(a.of), about: about}
+		wait, err := a.buckets.take(ctx, from, inquiry)
+		if err != nil || wait > 0 {
+			return sooner(next, wait), err
+		}
+		defer a.buckets.giveBack(from, inquiry)
+		return a.ask(ctx, question, hash, by, about)
 	}
 	return next, nil
 }
@@ -114,8 +124,9 @@ func (a *asking) next(ctx context.Context) (time.Duration, error) {
 type question struct {
 	// prompt is its version.
 	prompt string
-	// asked returns the hash of what was asked and answered last; empty if nothing was.
-	asked func(*opsv1alpha1.InvestigationStatus) string
+	// open tells whether it is to be asked about a finding, by the hash of what it would
+	// be asked with.
+	open func(finding *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool
 	// ask asks it, and returns the record of its last call and how to note the answer,
 	// with an error if that is none that is of use.
 	ask func(context.Context, *tiers.Reasoner, tiers.Case) (model.Record, func(status *opsv1alpha1.InvestigationStatus, hash string), error)
@@ -124,7 +135,9 @@ type question struct {
 // narration asks for a few sentences.
 var narration = question{
 	prompt: tiers.NarratePrompt,
-	asked:  func(status *opsv1alpha1.InvestigationStatus) string { return status.NarratedHash },
+	open: func(_ *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool {
+		return status.NarratedHash != hash
+	},
 	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
 		narrative, err := reasoner.Narrate(ctx, about)
 		return narrative.Record, func(status *opsv1alpha1.InvestigationStatus, hash string) {
@@ -176,6 +189,12 @@ func (n *narrator) hash(question question, status *opsv1alpha1.InvestigationStat
 	return hex.EncodeToString(sum[:])
 }
 
+// about is the SHA-256, in hexadecimal, of what is known of the finding.
+func (a *asking) about() string {
+	sum := sha256.Sum256([]byte(a.of.Status.FindingHash + "\x00" + a.of.Status.EvidenceHash))
+	return hex.EncodeToString(sum[:])
+}
+
 // pause is how long to wait before a model is asked: where it gave no answer the last
 // time, or was asked as often as it may be.
 func (n *narrator) pause(calls []opsv1alpha1.ModelCall, prompt string) time.Duration {
@@ -194,16 +213,16 @@ func answered(call *opsv1alpha1.ModelCall) bool {
 
 // ask asks a question, and returns when to try again if there was no answer. Whatever
 // goes wrong leaves everything else as it is.
-func (a *asking) ask(ctx context.Context, question question, hash string) (time.Duration, error) {
-	reasoner, err := tiers.New(&noted{model: a.model, by: onBehalf(a.of), change: a.change}, a.key)
+func (a *asking) ask(ctx context.Context, question question, hash, by, about string) (time.Duration, error) {
+	reasoner, err := tiers.New(&noted{model: a.model, by: by, about: about, change: a.change}, a.key)
 	if err != nil {
 		return 0, fmt.Errorf("preparing to ask the model: %w", err)
 	}
-	about, err := a.caseOf(ctx, a.of, a.finding)
+	told, err := a.caseOf(ctx, a.of, a.finding)
 	if err != nil {
 		return 0, err
 	}
-	record, note, err := question.ask(ctx, reasoner, about)
+	record, note, err := question.ask(ctx, reasoner, told)
 	var failed *model.Error
 	switch {
 	case ctx.Err() != nil:

@@ -65,6 +65,8 @@ type Options struct {
 	Model model.Options
 	// ModelChoosesFixes has the model choose fixes, which are proposed beside those of rules.
 	ModelChoosesFixes bool
+	// ModelDraftsRunbooks has the model draft runbooks for trouble with Vault.
+	ModelDraftsRunbooks bool
 	// PseudonymKeyFile holds the key by which names become pseudonyms for the model.
 	PseudonymKeyFile string
 	// MetricsBindAddress and HealthProbeBindAddress are host:port, or "0" for none.
@@ -106,6 +108,7 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.Model.AnswerTokens, "model-answer-tokens", o.Model.AnswerTokens, "How many tokens an answer may have, with what the model thinks before.")
 	flags.IntVar(&o.Model.HourlyTokens, "model-hourly-tokens", o.Model.HourlyTokens, "How many tokens all calls within any hour may use.")
 	flags.BoolVar(&o.ModelChoosesFixes, "model-chooses-fixes", o.ModelChoosesFixes, "Have the model choose a fix for each finding that was looked into, out of those that srenix knows. It is proposed beside what rules propose, where it fits.")
+	flags.BoolVar(&o.ModelDraftsRunbooks, "model-drafts-runbooks", o.ModelDraftsRunbooks, "Have the model draft a runbook for people for each finding about Vault that was looked into. Two people have to approve it before it is released; nothing executes it.")
 	flags.StringVar(&o.PseudonymKeyFile, "pseudonym-key-file", o.PseudonymKeyFile, "File with 32 random bytes or more, from which the model's words for namespaces, objects, hosts and users are made.")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, "Address (host:port) on which metrics are served; 0 serves none.")
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address (host:port) on which /healthz and /readyz are served; 0 serves none.")
@@ -134,7 +137,7 @@ func (o *Options) Validate() error {
 		errs = append(errs, fmt.Errorf("--maximum-investigations %d: want 1 or more", o.MaximumInvestigations))
 	}
 	if o.Model.BaseURL == "" {
-		if o.Model.Model != "" || o.Model.KeyFile != "" || o.Model.CAFile != "" || o.PseudonymKeyFile != "" || o.ModelChoosesFixes {
+		if o.Model.Model != "" || o.Model.KeyFile != "" || o.Model.CAFile != "" || o.PseudonymKeyFile != "" || o.ModelChoosesFixes || o.ModelDraftsRunbooks {
 			errs = append(errs, errors.New("--model-base-url: name the endpoint of the model that the other flags are about, or leave them out"))
 		}
 	} else if o.PseudonymKeyFile == "" {
@@ -170,6 +173,8 @@ type Config struct {
 	Model *model.Options
 	// ModelChoosesFixes has it choose fixes.
 	ModelChoosesFixes bool
+	// ModelDraftsRunbooks has it draft runbooks.
+	ModelDraftsRunbooks bool
 	// PseudonymKey has 32 bytes or more if one is.
 	PseudonymKey           []byte
 	MetricsBindAddress     string
@@ -223,6 +228,6 @@ func (o *Options) model(config *Config) error {
 	if proxy != nil {
 		options.ProxyURL = proxy.String()
 	}
-	config.Model, config.ModelChoosesFixes = &options, o.ModelChoosesFixes
+	config.Model, config.ModelChoosesFixes, config.ModelDraftsRunbooks = &options, o.ModelChoosesFixes, o.ModelDraftsRunbooks
 	return nil
 }

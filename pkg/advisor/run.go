@@ -107,7 +107,7 @@ func (c *Config) newManager(ctx context.Context) (manager.Manager, error) {
 		return nil, fmt.Errorf("setting the controller of findings up: %w", err)
 	}
 	if c.Model != nil {
-		if err := c.addNarrator(mgr); err != nil {
+		if err := c.addNarrator(mgr, reconciler.metrics); err != nil {
 			return nil, err
 		}
 	}
@@ -118,7 +118,7 @@ func (c *Config) newManager(ctx context.Context) (manager.Manager, error) {
 }
 
 // addNarrator adds the controller that has a model asked.
-func (c *Config) addNarrator(mgr manager.Manager) error {
+func (c *Config) addNarrator(mgr manager.Manager, metrics *metrics) error {
 	options := *c.Model
 	options.Registerer = ctrlmetrics.Registry
 	asked, err := model.New(options)
@@ -133,6 +133,9 @@ func (c *Config) addNarrator(mgr manager.Manager) error {
 	if c.ModelChoosesFixes {
 		questions = append(questions, choice)
 	}
+	if c.ModelDraftsRunbooks {
+		questions = append(questions, drafting)
+	}
 	err = ctrl.NewControllerManagedBy(mgr).
 		Named("srenix-narrator").
 		For(&opsv1alpha1.Investigation{}).
@@ -140,6 +143,7 @@ func (c *Config) addNarrator(mgr manager.Manager) error {
 		Complete(&narrator{
 			cached: mgr.GetCache(), client: direct, model: asked, name: options.Model, key: c.PseudonymKey,
 			questions: questions, texts: options.PromptTokens, clock: c.Clock,
+			buckets: newBuckets(direct, c.Clock, metrics),
 		})
 	if err != nil {
 		return fmt.Errorf("setting the controller of narratives up: %w", err)

@@ -69,5 +69,39 @@ func TestTheTranscriptIsThatOfItsPage(t *testing.T) {
 	}
 }
 
+// So it does for a runbook.
+func TestTheRunbookIsThatOfItsPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reasoning.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	finding := newLacking("vault")
+	finding.Spec.Message += " It has TOKEN, which may be what was meant."
+	n := draftingWorld(t, finding, "")
+	n.server.Reply(func(request openai.ChatCompletionRequest) string {
+		asked := request.Messages[1].Content
+		_, after, _ := strings.Cut(asked, "- ExternalSecret ")
+		subject, after, _ := strings.Cut(after, " in namespace ")
+		namespace, _, _ := strings.Cut(after, " ")
+		return strings.NewReplacer("PATH", pathTold.FindString(asked), "SUBJECT", subject, "NAMESPACE", namespace).Replace(`{"steps":[
+			{"do":"See which versions the secret has, and when the last one was written. A key may have been renamed since.","run":"vault kv metadata get PATH"},
+			{"do":"If TOKEN is what was meant, correct the property in SUBJECT where it is kept, and stop here."},
+			{"do":"If not, ask the owner for the token, and add it. The other keys stay.","run":"vault kv patch PATH token=${VALUE_TOKEN}"},
+			{"do":"Wait until the next refresh, and see whether it is Ready.","run":"kubectl get externalsecret SUBJECT -n NAMESPACE"}]}`)
+	})
+	n.narrate(finding)
+	n.asked(1)
+	told := n.server.Requests()[0].Chat.Messages[1].Content
+	draft := n.stored(finding).Status.Runbook
+	if draft == nil {
+		t.Fatal("there is no draft")
+	}
+	for _, text := range []string{finding.Spec.Message, told[strings.Index(told, "paths:"):strings.Index(told, "data ")], draft.Title, draft.Text} {
+		if !strings.Contains(unwrapped(string(page)), unwrapped(text)) {
+			t.Errorf("docs/reasoning.md does not show\n%s", text)
+		}
+	}
+}
+
 // unwrapped is a text whatever its lines are wrapped at.
 func unwrapped(text string) string { return strings.Join(strings.Fields(text), " ") }

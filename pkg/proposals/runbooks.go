@@ -30,11 +30,15 @@ func runbooks(view *live.View, finding *v1alpha1.Finding) ([]fix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("taking the digest of the runbook of Investigation %s/%s: %w", investigation.Namespace, investigation.Name, err)
 		}
+		source, origin := v1alpha1.SourceInvestigation, "There is a draft of a runbook for people"
+		if draft.DraftedBy != "" {
+			source, origin = v1alpha1.SourceLLM, "A model drafted a runbook for people, which nobody has tried"
+		}
 		fixes = append(fixes, fix{
-			action: v1alpha1.ActionRunbook, tier: v1alpha1.TierRunbook, source: v1alpha1.SourceInvestigation,
+			action: v1alpha1.ActionRunbook, tier: v1alpha1.TierRunbook, source: source,
 			target:    finding.Spec.Subject,
 			runbook:   &v1alpha1.RunbookReference{Title: draft.Title, Investigation: investigation.Name, Digest: sum},
-			rationale: "No action of srenix mends this. There is a draft of a runbook for people; nothing executes it, and two people who may approve it have to release it: " + draft.Title,
+			rationale: "No action of srenix mends this. " + origin + "; nothing executes it, and two people who may approve it have to release it: " + draft.Title,
 		})
 	}
 	return fixes, nil

@@ -113,3 +113,19 @@ func TestASilenceTakesNoReleasedRunbookBack(t *testing.T) {
 		}
 	}
 }
+
+func TestOfARunbookIsToldWhoWroteIt(t *testing.T) {
+	for by, want := range map[string]v1alpha1.Source{"": v1alpha1.SourceInvestigation, "gpt": v1alpha1.SourceLLM} {
+		w := newRunbookWorld(t)
+		_, finding := w.run(t)
+		w.cluster.Set(Investigations.Ref().Resource(), &opsv1alpha1.Investigation{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"},
+			Spec:       opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Name: finding.Name, UID: finding.UID}},
+			Status:     opsv1alpha1.InvestigationStatus{Runbook: &opsv1alpha1.Runbook{Title: "Unseal", Text: "secret steps", DraftedBy: by}},
+		})
+		proposal, _ := w.run(t)
+		if proposal == nil || proposal.Spec.Source != want || strings.Contains(proposal.Spec.Rationale, "A model drafted") != (by != "") {
+			t.Errorf("drafted by %q: %+v", by, proposal)
+		}
+	}
+}

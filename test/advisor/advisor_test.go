@@ -101,7 +101,10 @@ type shop struct {
 	srenix *harness.Srenix
 }
 
-func open(t *testing.T) shop {
+func open(t *testing.T) shop { return openWith(t, configuration, nil) }
+
+// openWith installs srenix with a configuration after what has to be there before.
+func openWith(t *testing.T, configuration string, before func(*plane.Plane)) shop {
 	t.Helper()
 	p, err := plane.Start(t.Context(), plane.Options{Dir: filepath.Join(t.TempDir(), "plane"), Nodes: 1, Progress: os.Stderr})
 	if err != nil {
@@ -112,6 +115,9 @@ func open(t *testing.T) shop {
 			t.Error(err)
 		}
 	})
+	if before != nil {
+		before(p)
+	}
 	srenix, err := harness.Install(t.Context(), p, harness.Options{Configuration: configuration, Advisor: true})
 	if err != nil {
 		t.Fatal(err)

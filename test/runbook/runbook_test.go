@@ -153,7 +153,7 @@ metadata: {name: vault, namespace: shop}
 spec: {finding: {name: ` + name + `, uid: ` + uid + `}}
 `)
 	r.kubectl("patch", "investigation", "vault", "-n", "shop", "--subresource=status", "--type=merge",
-		"-p", `{"status":{"runbook":{"title":"Unseal Vault","text":`+jsonString(text)+`}}}`)
+		"-p", `{"status":{"runbook":{"title":"Unseal Vault","draftedBy":"gpt","text":`+jsonString(text)+`}}}`)
 	var proposal string
 	r.eventually("the proposal", func() bool {
 		proposal = r.kubectl("get", "proposals.srenix.io", "-n", "shop", "-l", "srenix.io/tier=T3", "-o", "jsonpath={.items[*].metadata.name}")
@@ -161,6 +161,10 @@ spec: {finding: {name: ` + name + `, uid: ` + uid + `}}
 	})
 	anna, ben := r.person("anna", "srenix-runbook-approver"), r.person("ben", "srenix-runbook-approver")
 	viewer, fixer := r.person("vera", "view"), r.person("fred", "srenix-approver")
+
+	if source := r.kubectl("get", "proposal.srenix.io", proposal, "-n", "shop", "-o", "jsonpath={.spec.source}"); source != "LLM" {
+		r.Errorf("a model's draft is from %s", source)
+	}
 
 	// Before it is released, only those read it who may approve it.
 	output, ok := r.as(anna, "srenix", "runbook", proposal, "-n", "shop")
@@ -179,7 +183,7 @@ spec: {finding: {name: ` + name + `, uid: ` + uid + `}}
 	r.wants(true, output, ok, false, "not released")
 
 	output, ok = r.as(anna, "create", "approval", "--proposal", proposal, "-n", "shop", "--yes", "-o", "name")
-	r.wants(true, output, ok, true, "another person has to approve too", "vault operator unseal")
+	r.wants(true, output, ok, true, "another person has to approve too", "vault operator unseal", "drafted by a model in Investigation vault")
 	output, ok = r.as(anna, "create", "approval", "--proposal", proposal, "-n", "shop", "--yes")
 	r.wants(true, output, ok, false, "nobody counts twice")
 	output, ok = r.as(ben, "create", "approval", "--proposal", proposal, "-n", "shop", "--yes")

@@ -37,7 +37,7 @@ type Request struct {
 	// JSON mode asks for the word JSON in one of them.
 	System, User string
 	// Check tells what is wrong with an answer; nil if nothing can be. It returns
-	// ErrWrongType, or another error if the answer cannot be read. What it says about
+	// ErrWrongType, ErrScreened, or another error if the answer cannot be read. What it says about
 	// an answer must not repeat it: it appears in errors and logs.
 	Check func(answer string) error
 }
@@ -191,6 +191,8 @@ func verdict(err error) error {
 		return nil
 	case errors.Is(err, ErrWrongType):
 		return &Error{Outcome: WrongType, detail: err.Error()}
+	case errors.Is(err, ErrScreened):
+		return &Error{Outcome: Screened, detail: err.Error()}
 	}
 	return &Error{Outcome: Malformed, detail: err.Error()}
 }

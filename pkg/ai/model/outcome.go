@@ -45,6 +45,8 @@ const (
 	Looping Outcome = "Looping"
 	// Refused is an answer that the endpoint withholds for its content.
 	Refused Outcome = "Refused"
+	// Screened is an answer that can be read, and holds what may not be kept.
+	Screened Outcome = "Screened"
 	// Budget is a prompt that is too long, or one for which the hour has no tokens left.
 	// Nothing was sent.
 	Budget Outcome = "Budget"
@@ -56,13 +58,17 @@ const (
 
 // Outcomes are all of them.
 func Outcomes() []Outcome {
-	return []Outcome{OK, Timeout, RateLimited, ServerError, Unauthorized, NoKey, Rejected, Unreachable, Truncated, Malformed, WrongType, Empty, TooLarge, Looping, Refused, Budget, BreakerOpen, Canceled}
+	return []Outcome{OK, Timeout, RateLimited, ServerError, Unauthorized, NoKey, Rejected, Unreachable, Truncated, Malformed, WrongType, Empty, TooLarge, Looping, Refused, Screened, Budget, BreakerOpen, Canceled}
 }
 
 // ErrWrongType is what the check of a request returns, or wraps, if an answer can be
 // read and holds something of another type than was asked for. Every other error of a
-// check means that the answer cannot be read.
+// check but ErrScreened means that the answer cannot be read.
 var ErrWrongType = errors.New("it has another type than was asked for")
+
+// ErrScreened is what the check of a request returns, or wraps, if an answer holds what
+// may not be kept, as something that looks like a secret.
+var ErrScreened = errors.New("the answer may not be kept")
 
 // Error tells why a call gave no answer.
 type Error struct {
@@ -107,6 +113,7 @@ var advice = map[Outcome]string{
 	TooLarge:     "the response is larger than it may be",
 	Looping:      "the answer says the same again and again",
 	Refused:      "the endpoint withholds the answer for its content",
+	Screened:     "the answer is thrown away for what it holds: take another model if that is so often",
 	Budget:       "no tokens are left for it: raise the prompt tokens or the hourly tokens",
 	BreakerOpen:  "it failed too often in a row and is left alone",
 	Canceled:     "the caller gave up",

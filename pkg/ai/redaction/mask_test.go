@@ -38,3 +38,35 @@ func TestMaskLeavesWhatThePeopleOfTheClusterMaySee(t *testing.T) {
 		}
 	}
 }
+
+func TestSecretTellsWhatRedactWouldMask(t *testing.T) {
+	r, err := New([]byte(strings.Repeat("k", 32)), []Name{{Kind: "Secret", Text: "db-password-4f9a1c"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		"the keys user and password are missing":           false,
+		"password=[secret] token=[secret]":                 false,
+		"see " + r.Redact("db-password-4f9a1c") + " first": false,
+		"password=hunter2":                                 true,
+		"pass\u200bword=hunter2":                           true,
+		"AKIAIOSFODNN7EXAMPLE":                             true,
+		"Vault is at 10.0.0.7":                             true,
+		"write to kim@example.org":                         true,
+	} {
+		if have := r.Secret(text); have != want {
+			t.Errorf("%q: %t, want %t", text, have, want)
+		}
+	}
+}
+
+func TestWord(t *testing.T) {
+	for text, want := range map[string]bool{
+		"a": true, "I": true, "If": true, "Vault": true, "ExternalSecret": true, "unsealed": true, "CA": true,
+		"": false, "hunter2": false, "xKqLmZpWvB": false, "bcdfghjk": false, "pass_word": false, "ab=cd": false, strings.Repeat("ab", 20): false,
+	} {
+		if have := Word(text); have != want {
+			t.Errorf("%q: %t, want %t", text, have, want)
+		}
+	}
+}

@@ -166,12 +166,19 @@ var (
 	// unspeakable is what words have none of: this many consonants in a row.
 	unspeakable = regexp.MustCompile(`[bcdfghjklmnpqrstvwxz]{5}`)
 	capital     = regexp.MustCompile(`[A-Z]`)
+	short       = regexp.MustCompile(`^(?:[A-Za-z]?[a-z]|[A-Z]{1,5})$`)
 )
 
 // speakable tells whether a part of a longer word is a word or a compound. Of random
 // letters half are capitals.
 func speakable(part string) bool {
 	return ordinary.MatchString(part) && !unspeakable.MatchString(part) && 5*len(capital.FindAllString(part, -1)) <= len(part)+6
+}
+
+// Word tells whether a text is made like an English word, an abbreviation or a compound of
+// such, so that it is nothing random. It has no digits.
+func Word(text string) bool {
+	return short.MatchString(text) || len(text) <= longestWord && speakable(text) && !strings.ContainsAny(text, "0123456789")
 }
 
 // words tells whether a run of letters and digits is made of words, and so is no key.

@@ -144,6 +144,17 @@ func replace(text string, spans []span) string {
 	return out.String()
 }
 
+// Secret tells whether a text holds anything that Redact would mask, beside the masks
+// and pseudonyms that stand in it.
+func (r *Redactor) Secret(text string) bool {
+	found := false
+	between(normalize(text), r.atoms, func(text string) string {
+		found = found || len(findSecrets(text, rules)) > 0
+		return text
+	})
+	return found
+}
+
 // pass redacts what it can see at once. Where a name goes, another pass may see more.
 func (r *Redactor) pass(text string) string {
 	text = normalize(text)

@@ -44,7 +44,7 @@ type Source string
 const (
 	// SourceRule is the deterministic matcher.
 	SourceRule Source = "Rule"
-	// SourceLLM is a model that chose among the same fixed list.
+	// SourceLLM is a model that chose among the same fixed list, or drafted a runbook.
 	SourceLLM Source = "LLM"
 	// SourceInvestigation is an investigation of the finding, in which a person or a
 	// program wrote the runbook.

@@ -86,6 +86,8 @@ func toldByCondition(phase v1alpha1.ProposalPhase) bool {
 // source tells who chose the action, and of a runbook where its text is from.
 func source(spec *v1alpha1.ProposalSpec) string {
 	switch {
+	case spec.Source == v1alpha1.SourceLLM && spec.Runbook != nil:
+		return "drafted by a model in Investigation " + spec.Runbook.Investigation
 	case spec.Source != v1alpha1.SourceInvestigation:
 	case spec.Runbook == nil:
 		return "from an Investigation"

@@ -69,3 +69,17 @@ func TestARefusalOfAnApprovalIsNotOneOfADenial(t *testing.T) {
 		t.Errorf("nothing refuses:\n%s", out.String())
 	}
 }
+
+func TestOfARunbookIsToldWhoWroteIt(t *testing.T) {
+	proposal := readProposal(t, "release-failover")
+	proposal.Spec.Runbook = &v1alpha1.RunbookReference{Investigation: "failover"}
+	for from, want := range map[v1alpha1.Source]string{
+		v1alpha1.SourceInvestigation: "written in Investigation failover",
+		v1alpha1.SourceLLM:           "drafted by a model in Investigation failover",
+	} {
+		proposal.Spec.Source = from
+		if have := source(&proposal.Spec); have != want {
+			t.Errorf("%s: %q, want %q", from, have, want)
+		}
+	}
+}

@@ -1249,7 +1249,7 @@ func schema_pkg_apis_srenix_v1alpha1_ProposalSpec(ref common.ReferenceCallback) 
 					},
 					"source": {
 						SchemaProps: spec.SchemaProps{
-							Description: "source says who chose the action.\n\nPossible enum values:\n - `\"Investigation\"` is an investigation of the finding, in which a person or a program wrote the runbook.\n - `\"LLM\"` is a model that chose among the same fixed list.\n - `\"Rule\"` is the deterministic matcher.",
+							Description: "source says who chose the action.\n\nPossible enum values:\n - `\"Investigation\"` is an investigation of the finding, in which a person or a program wrote the runbook.\n - `\"LLM\"` is a model that chose among the same fixed list, or drafted a runbook.\n - `\"Rule\"` is the deterministic matcher.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",

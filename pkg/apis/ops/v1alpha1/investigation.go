@@ -61,6 +61,10 @@ type Runbook struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32768
 	Text string `json:"text"`
+	// draftedBy is the model that drafted it; empty of what people wrote.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	DraftedBy string `json:"draftedBy,omitempty"`
 }
 
 // InvestigationTool is one of the closed set of tools that an investigation reads
@@ -111,6 +115,11 @@ type ModelCall struct {
 	// +kubebuilder:validation:Pattern=`^[a-z]+/[0-9]+$`
 	// +kubebuilder:validation:MaxLength=63
 	Prompt string `json:"prompt"`
+	// about is the SHA-256, in hexadecimal, of what was known of the finding. Calls about
+	// the same are one investigation by a model, of which there is a budget.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	About string `json:"about,omitempty"`
 	// promptHash is "sha256:" and the SHA-256 of what the model was told, in hexadecimal.
 	// +optional
 	// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
@@ -287,6 +296,12 @@ type InvestigationStatus struct {
 	// but its own programs.
 	// +optional
 	Runbook *Runbook `json:"runbook,omitempty"`
+	// draftedHash is the SHA-256, in hexadecimal, of what a model was asked to draft a
+	// runbook for and has answered about, whether its draft was of use or not. The same
+	// is not asked again.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	DraftedHash string `json:"draftedHash,omitempty"`
 }
 
 // Investigation is what srenix found out about a finding beyond detecting it.
