@@ -104,7 +104,7 @@ test: ## Run all tests
 .PHONY: test-race
 test-race:
 	@if command -v "$$(go env CC)" >/dev/null; then set -x; go test -race -short ./pkg/live/... ./pkg/observations/... ./pkg/registry/... ./pkg/audit/... ./pkg/apiserver/... ./pkg/proposals/... \
-	  ./pkg/policy/... ./pkg/token/... ./pkg/evidence/... ./pkg/webhook/... ./pkg/approvalpage/...; \
+	  ./pkg/policy/... ./pkg/token/... ./pkg/evidence/... ./pkg/webhook/... ./pkg/approvalpage/... ./pkg/tracing/... ./pkg/offline/...; \
 	else echo "skipped: the race detector needs a C compiler, and there is no $$(go env CC)" >&2; [ "$${CI:-false}" = false ]; fi
 
 # Random histories are cut short, for a quick look.
