@@ -4,6 +4,8 @@
 package advisor
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -127,6 +129,13 @@ func TestACallThatWasNotMadeIsNoInvestigation(t *testing.T) {
 	n.asked(1)
 }
 
+// unread answers nothing.
+type unread struct{ client.Reader }
+
+func (unread) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return errors.New("it is not to be asked")
+}
+
 func TestSeveralWorkersTakeNoMoreThanThereIs(t *testing.T) {
 	n := newNarrated(t, nil)
 	const workers = 4
@@ -155,13 +164,26 @@ func TestSeveralWorkersTakeNoMoreThanThereIs(t *testing.T) {
 	if through != inquiriesPerHour {
 		t.Errorf("%d were let through, want %d", through, inquiriesPerHour)
 	}
-	// What is given back, with no call to tell of, is free again.
+	// Those that wait ask nobody, and what was made counts whatever is stored.
+	var some []inquiry
 	for of := range n.n.buckets.taken[from] {
-		n.n.buckets.giveBack(from, of)
-		break
+		some = append(some, of)
 	}
-	if later, err := n.n.buckets.take(t.Context(), from, inquiry{about: "another"}); err != nil || later != 0 {
+	n.n.buckets.end(from, some[0], true)
+	n.n.buckets.client = unread{}
+	n.time.Step(time.Minute)
+	another := inquiry{about: "another"}
+	if later, err := n.n.buckets.take(t.Context(), from, another); err != nil || later != 59*time.Minute {
+		t.Errorf("it waits for %s, want 59m: %v", later, err)
+	}
+	// What was let through with no call to tell of is free again.
+	n.n.buckets.client = n.client
+	n.n.buckets.end(from, some[1], false)
+	if later, err := n.n.buckets.take(t.Context(), from, another); err != nil || later != 0 {
 		t.Errorf("it waits for %s, %v", later, err)
+	}
+	if later, err := n.n.buckets.take(t.Context(), from, inquiry{about: "a third"}); err != nil || later != 59*time.Minute {
+		t.Errorf("a third waits for %s, want 59m: %v", later, err)
 	}
 }
 

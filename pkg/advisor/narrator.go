@@ -114,7 +114,9 @@ func (a *asking) next(ctx context.Context) (time.Duration, error) {
 		if err != nil || wait > 0 {
 			return sooner(next, wait), err
 		}
-		defer a.buckets.giveBack(from, inquiry)
+		defer func() {
+			a.buckets.end(from, inquiry, slices.ContainsFunc(a.of.Status.Calls, func(call opsv1alpha1.ModelCall) bool { return call.About == about && mayBeMade(call) }))
+		}()
 		return a.ask(ctx, question, hash, by, about)
 	}
 	return next, nil

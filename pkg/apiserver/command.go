@@ -41,7 +41,7 @@ admission reviews that decide whether an approval counts.`,
 			}
 			tracer, err := tracing.New(ctx, "srenix-apiserver")
 			if err != nil {
-				return err
+				klog.FromContext(ctx).Error(err, "Approvals are not traced")
 			}
 			defer tracer.Close(ctx)
 			config.Extra.Tracer = tracer

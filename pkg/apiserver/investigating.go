@@ -40,7 +40,13 @@ const (
 type requester struct {
 	client client.Client
 	clock  clock.PassiveClock
-	turn   sync.Mutex
+	// limit counts what this process let through, of which Investigations may be deleted.
+	limit *audit.Limiter
+	turn  sync.Mutex
+}
+
+func newRequester(client client.Client, clock clock.PassiveClock) *requester {
+	return &requester{client: client, clock: clock, limit: audit.NewLimiter(requestsPerHour, clock)}
 }
 
 var _ finding.Requester = &requester{}
@@ -56,6 +62,10 @@ func (r *requester) Request(ctx context.Context, caller user.Info, of *v1alpha1.
 	name := opsv1alpha1.InvestigationName(of.Name, of.UID)
 	if dryRun {
 		return name, metav1.Time{}, nil
+	}
+	if wait := r.limit.Take(audit.BudgetKey(caller.GetName(), of.Spec.Analyzer)); wait > 0 {
+		return "", metav1.Time{}, tooMany(now, now.Add(wait-requestWindow), fmt.Sprintf("%s has asked for %d investigations of what %s finds within an hour, and that is the most",
+			audit.Source(caller.GetName()), requestsPerHour, of.Spec.Analyzer))
 	}
 	request := opsv1alpha1.InvestigationRequest{By: caller.GetName(), At: metav1.NewMicroTime(now)}
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error { return r.store(ctx, name, of, request) })

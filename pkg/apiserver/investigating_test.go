@@ -40,7 +40,7 @@ func newAskers(t *testing.T, funcs interceptor.Funcs) *askers {
 	}
 	a := &askers{T: t, clock: testingclock.NewFakePassiveClock(time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC))}
 	a.client = fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(funcs).Build()
-	a.r = &requester{client: a.client, clock: a.clock}
+	a.r = newRequester(a.client, a.clock)
 	return a
 }
 
@@ -107,7 +107,7 @@ func TestRequestsOfAPersonAreLimitedInEachClass(t *testing.T) {
 		}
 	}
 	// Neither another finding nor another process has a budget of its own.
-	a.r = &requester{client: a.client, clock: a.clock}
+	a.r = newRequester(a.client, a.clock)
 	next := askedAbout("shop", "other", "ImagePull")
 	err := a.ask("anna", next)
 	if !apierrors.IsTooManyRequests(err) || !strings.Contains(err.Error(), "ask again in 51m0s") {
@@ -197,6 +197,25 @@ func TestRequestsOfTheFutureLockNobodyOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := a.ask("anna", askedAbout("shop", "other", "ImagePull")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDeletingInvestigationsGivesNothingBack(t *testing.T) {
+	a := newAskers(t, interceptor.Funcs{})
+	of := askedAbout("shop", "pull", "ImagePull")
+	for range requestsPerHour {
+		if err := a.ask("anna", of); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.client.Delete(t.Context(), a.stored(of)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.ask("anna", of); !apierrors.IsTooManyRequests(err) || !strings.Contains(err.Error(), "anna has asked for 10 investigations of what ImagePull finds") {
+		t.Errorf("have %v", err)
+	}
+	if err := a.ask("ben", of); err != nil {
 		t.Error(err)
 	}
 }

@@ -187,7 +187,7 @@ func (s *Server) install(ctx context.Context) error {
 			return err
 		}
 	}
-	requester := &requester{client: kube, clock: s.extra.clock()}
+	requester := newRequester(kube, s.extra.clock())
 	if err := s.installStorage(requester, minter{
 		signer: token.NewSigner(signing, cluster, s.extra.clock()), chain: chain,
 		longest: s.extra.Configuration.Policy.MaxTokenLifetime.Duration,

@@ -48,7 +48,7 @@ audit events that it appends, one JSON object a line; logs go to standard error.
 				return err
 			}
 			if config.Tracer, err = tracing.New(ctx, controllerName); err != nil {
-				return err
+				klog.FromContext(ctx).Error(err, "Approvals are not traced")
 			}
 			defer config.Tracer.Close(ctx)
 			return config.Run(ctx)

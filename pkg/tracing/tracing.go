@@ -57,8 +57,8 @@ type Tracer struct {
 }
 
 // New returns the Tracer of a service that the environment asks for, or nil if it asks
-// for none. An endpoint that does not answer is no error, then or later: what cannot be
-// exported is dropped.
+// for none, and with an error: then a program goes on without. An endpoint that does not
+// answer is no error, then or later: what cannot be exported is dropped.
 func New(ctx context.Context, service string) (*Tracer, error) {
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" ||
 		strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
@@ -113,9 +113,6 @@ type Approval struct {
 func (t *Tracer) Start(ctx context.Context, of Approval, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
 	if t == nil {
 		return ctx, noop.Span{}
-	}
-	if caller := trace.SpanContextFromContext(ctx); caller.IsValid() {
-		options = append(options, trace.WithLinks(trace.Link{SpanContext: caller}))
 	}
 	ctx, _ = t.whole(ctx, of)
 	return t.tracer.Start(ctx, name, options...)

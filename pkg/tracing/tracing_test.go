@@ -87,17 +87,6 @@ func TestAllOfATraceIsSampledOrNone(t *testing.T) {
 	}
 }
 
-func TestTheCallersTraceIsLinked(t *testing.T) {
-	tracer, exported := process()
-	ctx, caller := tracer.tracer.Start(t.Context(), "caller")
-	_, span := tracer.Start(ctx, Approval{Namespace: "ns", Name: "a"}, "admit")
-	End(span, nil)
-	links := exported.GetSpans()[0].Links
-	if len(links) != 1 || !links[0].SpanContext.Equal(caller.SpanContext()) || span.SpanContext().TraceID() == caller.SpanContext().TraceID() {
-		t.Errorf("links %v, want one to %v", links, caller.SpanContext())
-	}
-}
-
 func TestRequestsWithinASpanAreSpansAndTellTheServer(t *testing.T) {
 	var told []string
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told = append(told, r.Header.Get("Traceparent")) }))

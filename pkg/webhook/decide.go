@@ -59,6 +59,11 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 	if wait := h.limits.judgments.Take(d.claims.ID); wait > 0 {
 		return h.tooMany(ctx, &d, wait)
 	}
+	return h.traced(ctx, &d)
+}
+
+// judge is decide for a token that counts.
+func (h *Handlers) judge(ctx context.Context, d *decision) admission.Response {
 	named := &d.request.Proposal
 	standing, exists, err := h.proposals.Get(named.Namespace, named.Name)
 	if d.viewErr = err; err == nil && exists && standing.UID == named.UID {
@@ -66,14 +71,14 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 	}
 	if d.request.Decision == v1alpha1.DecisionDeny {
 		if d.request.CurrentDigest == named.Spec.Digest && isReleased(standing) {
-			return h.tooLate(ctx, &d)
+			return h.tooLate(ctx, d)
 		}
 		said, err := h.gatherer.Denial(ctx, &d.request.Proposal)
 		if err != nil {
 			return refused(http.StatusServiceUnavailable, d.prefix()+fmt.Sprintf("%s: whether somebody said no already cannot be told: %v (try again)", policy.HashChainedAudit, err))
 		}
 		if said != nil {
-			return h.repeated(ctx, &d, &said.Spec)
+			return h.repeated(ctx, d, &said.Spec)
 		}
 	}
 	d.in = h.gatherer.Gather(ctx, d.request)
@@ -89,15 +94,15 @@ func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
 	}
 	d.outcome = h.metrics.verdicts.Evaluate(d.in)
 	if !d.outcome.Allowed {
-		h.metrics.decided(&d, outcomeRefused)
-		return h.refuse(ctx, &d)
+		h.metrics.decided(d, outcomeRefused)
+		return h.refuse(ctx, d)
 	}
 	if d.final && !d.dryRun {
-		if err := h.accept(ctx, &d); err != nil {
-			h.metrics.decided(&d, outcomeRefused)
+		if err := h.accept(ctx, d); err != nil {
+			h.metrics.decided(d, outcomeRefused)
 			return refused(http.StatusForbidden, d.told(fmt.Sprintf("%v (try again with another token)", err)))
 		}
-		h.metrics.decided(&d, outcomeAccepted)
+		h.metrics.decided(d, outcomeAccepted)
 	}
 	response := admission.Allowed("")
 	if d.outcome.Awaiting {

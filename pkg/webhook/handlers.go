@@ -77,7 +77,7 @@ func (h *Handlers) approval(ctx context.Context, request admission.Request) admi
 	if err != nil {
 		return refused(http.StatusUnprocessableEntity, err.Error())
 	}
-	return h.traced(ctx, decision{
+	return h.decide(ctx, decision{
 		request: evidence.Request{
 			Stage: policy.StageApproval, Decision: stored.Spec.Decision, Proposal: proposal,
 			Token: stored.Spec.Token, Reason: stored.Spec.Reason, ApprovalName: stored.Name,
@@ -87,15 +87,15 @@ func (h *Handlers) approval(ctx context.Context, request admission.Request) admi
 	})
 }
 
-// traced is decide as a part of the trace of the Approval, unless nothing comes of it.
-func (h *Handlers) traced(ctx context.Context, d decision) admission.Response {
-	if d.dryRun {
-		return h.decide(ctx, d)
+// traced is judge as a part of the trace of the Approval, where one is stored.
+func (h *Handlers) traced(ctx context.Context, d *decision) admission.Response {
+	if d.dryRun || !d.final {
+		return h.judge(ctx, d)
 	}
 	approval := tracing.Approval{Namespace: d.request.Proposal.Namespace, Name: d.request.ApprovalName}
 	ctx, span := h.tracer.Start(ctx, approval, "admit")
 	defer span.End()
-	response := h.decide(ctx, d)
+	response := h.judge(ctx, d)
 	span.SetAttributes(
 		tracing.Decision.String(string(d.request.Decision)),
 		tracing.ActionKind.String(string(d.request.Proposal.Spec.ActionKind)),

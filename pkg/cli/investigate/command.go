@@ -7,6 +7,7 @@
 package investigate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,10 +139,10 @@ func (o *Options) await(ctx context.Context, before *v1alpha1.Finding) (after *v
 		after = now
 		return other(before, after), nil
 	})
-	if wait.Interrupted(err) && ctx.Err() == nil && after != nil {
+	if wait.Interrupted(err) && ctx.Err() == nil {
 		err = nil
 	}
-	return after, err
+	return cmp.Or(after, before), err
 }
 
 // other tells whether a finding tells of another result.
@@ -159,7 +160,7 @@ func (o *Options) tell(before, after *v1alpha1.Finding) error {
 	}
 	var text strings.Builder
 	if !other(before, after) {
-		fmt.Fprintf(&text, "Within %s nothing else was found than before:\n", o.Wait)
+		fmt.Fprintf(&text, "Nothing new has come of it within %s: the same may have been found again, or the advisor is off or busy. What was found before:\n", o.Wait)
 	}
 	fmt.Fprintln(&text, cli.Plain(after.Status.RootCause))
 	for _, evidence := range after.Status.Evidence {

@@ -109,7 +109,7 @@ func TestItTellsWhatComesOfIt(t *testing.T) {
 	}{
 		"a cause":           {statuses: []v1alpha1.FindingStatus{nothing, nothing, cause}, argv: []string{"pull-web"}, asked: 1, says: []string{"Investigation pull-web-0123456789", "The registry has no such", "  Pod/web: no image\n", "kubectl srenix why pull-web -n shop"}},
 		"another cause":     {statuses: []v1alpha1.FindingStatus{cause, cause, another}, argv: []string{"finding.srenix.io/pull-web"}, asked: 1, says: []string{"The registry is away."}},
-		"the same cause":    {statuses: []v1alpha1.FindingStatus{cause}, argv: []string{"pull-web", "--wait=600ms"}, asked: 1, says: []string{"Within 600ms nothing else was found than before:\nThe registry has"}},
+		"the same cause":    {statuses: []v1alpha1.FindingStatus{cause}, argv: []string{"pull-web", "--wait=600ms"}, asked: 1, says: []string{"Nothing new has come of it within 600ms: the same may have been found again, or the advisor is off or busy. What was found before:\nThe registry has"}},
 		"nothing":           {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"pull-web", "--wait=600ms"}, code: 1, asked: 1, says: []string{"nothing has come of it yet", "kubectl get deployment srenix-advisor -A"}},
 		"no waiting":        {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"pull-web", "--wait=0"}, asked: 1, says: []string{"Asked for"}},
 		"too often":         {statuses: []v1alpha1.FindingStatus{nothing}, refuse: refused, argv: []string{"pull-web"}, code: 1, asked: 1, says: []string{"TooManyRequests", "ask again in 3m"}},
