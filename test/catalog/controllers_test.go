@@ -67,10 +67,11 @@ spec: {interval: 1m, url: "https://git.example.com/fleet"}
 		t.Errorf("the controller says %s; the finding says: %s", reason, message)
 	}
 	t.Logf("the controller says %s; the finding says: %s", reason, message)
-	const source = "GitRepository fleet, is not Ready (GitOperationFailed): authentication required."
-	eventually(t, "the source to be named", func(context.Context) (bool, string) {
+	// What waits for a source that is not Ready is found once, with the source.
+	const source = "GitRepository fleet is not Ready (GitOperationFailed): authentication required. Not Ready for want of it: Kustomization fleet."
+	eventually(t, "the source to be found, with what waits for it", func(context.Context) (bool, string) {
 		message := foundAbout(t, "flux-apps", "GitOpsDrift", "fleet")
-		return strings.Contains(message, source), message
+		return message == source, message
 	})
 	kubectl(t, "delete", "kustomizations.kustomize.toolkit.fluxcd.io", "shop", "-n", "flux-apps", "--wait=false")
 	eventually(t, "the finding to clear", func(context.Context) (bool, string) {

@@ -124,7 +124,11 @@ func TestPagesComeFromEitherReplica(t *testing.T) {
 		do()
 		return s.lists.Load() - lists, s.refused.Load() - refused
 	}
-	total := len(awaitSame(t, older, newer).Items)
+	total := len(want)
+	eventually(t, "the findings of tests before to go with their namespaces", func(context.Context) (bool, string) {
+		have := names(awaitSame(t, older, newer).Items)
+		return len(have) == total, fmt.Sprint(have)
+	})
 
 	t.Run("of client-go's pager", func(t *testing.T) {
 		for _, size := range []int64{1, 2, 3} {

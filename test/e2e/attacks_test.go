@@ -373,7 +373,7 @@ func TestAttackAnInvestigationWrittenByATeam(t *testing.T) {
 		t.Errorf("labeling it answers %s", output)
 	}
 	const call = `{"status": {"calls": [{"id": "00000000-0000-4000-8000-000000000001", "by": "alice", "at": "2026-03-01T12:00:00Z", "model": "m", "prompt": "narrate/1",
-		"promptHash": "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "attempts": 1, "outcome": "OK"}]}}`
+		"promptHash": "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "promptTokens": 1, "answerTokens": 1, "attempts": 1, "outcome": "OK"}]}}`
 	for who, patch := range map[string]func(...string) (string, error){
 		"the team": func(arguments ...string) (string, error) { return as("", arguments...) },
 		"an administrator": func(arguments ...string) (string, error) {
