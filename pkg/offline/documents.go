@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 )
 
@@ -147,6 +148,18 @@ type jsonReader struct {
 // next lets the next value have as much as any.
 func (r *jsonReader) next() { r.metered.left = r.metered.most }
 
+// within reads something of at most left bytes, and returns what is left then. What the
+// decoder had read ahead counts, too.
+func (r *jsonReader) within(left int64, read func() error) (int64, error) {
+	r.metered.left = left
+	begin := r.InputOffset()
+	err := read()
+	if left -= r.InputOffset() - begin; left < 0 && err == nil {
+		err = &fatalError{tooLarge(r.metered.most)}
+	}
+	return left, err
+}
+
 func readJSON(from io.Reader, most int64, to handler) error {
 	limited := &metered{from: from, left: most, most: most}
 	reader := &jsonReader{Decoder: json.NewDecoder(limited), metered: limited}
@@ -189,23 +202,28 @@ func (r *jsonReader) unread(err error, to handler) error {
 
 // document reads a value whose opening brace was read, items one by one.
 func (r *jsonReader) document(to handler) error {
-	items := pending{}
+	items, left := pending{}, r.metered.most // for all but the items
 	for r.More() {
-		r.next()
-		name, err := r.Token()
+		var raw json.RawMessage
+		var name json.Token
+		var err error
+		left, err = r.within(left, func() (err error) {
+			if name, err = r.Token(); err != nil || name == "items" {
+				return err
+			}
+			return r.Decode(&raw)
+		})
 		if err != nil {
 			return err
 		}
-		var raw json.RawMessage
 		if name != "items" {
-			if err := r.Decode(&raw); err != nil {
-				return err
-			}
 			if r.head[name.(string)], err = decoded(raw); err != nil {
 				return err
 			}
+			r.next() // for what comes before the next name
 			continue
 		}
+		r.next()
 		begin, err := r.Token()
 		if err != nil {
 			return err
@@ -217,8 +235,7 @@ func (r *jsonReader) document(to handler) error {
 			return errors.New("items is no list")
 		}
 		for r.More() {
-			r.next()
-			if err := r.Decode(&raw); err != nil {
+			if _, err := r.within(r.metered.most, func() error { return r.Decode(&raw) }); err != nil {
 				return err
 			}
 			value, err := decoded(raw)
@@ -428,8 +445,43 @@ func (r *yamlReader) endDocument() error {
 // the file, which may be secret.
 var yamlLine = regexp.MustCompile(`line (\d+)`)
 
+// mayRefer is how an anchor or an alias begins, and other things may.
+var mayRefer = regexp.MustCompile(`[&*][0-9A-Za-z_-]`)
+
+// references returns the first line of an anchor or alias; 0 if there is none.
+func references(data []byte) (int, error) {
+	if !mayRefer.Match(data) {
+		return 0, nil
+	}
+	var document yamlv3.Node // which takes no alias for what it stands for
+	if err := yamlv3.Unmarshal(data, &document); err != nil {
+		return 0, err
+	}
+	return referenceIn(&document), nil
+}
+
+func referenceIn(node *yamlv3.Node) int {
+	if node.Anchor != "" || node.Kind == yamlv3.AliasNode {
+		return node.Line
+	}
+	for _, inner := range node.Content {
+		if line := referenceIn(inner); line > 0 {
+			return line
+		}
+	}
+	return 0
+}
+
 func parseYAML(data []byte, began int) (any, error) {
-	converted, err := yaml.YAMLToJSONStrict(data)
+	// An alias may stand for any number of others, so a few lines for more than memory has.
+	line, err := references(data)
+	if line > 0 {
+		return nil, fmt.Errorf("line %d: it has an anchor or an alias, which kubectl never writes: write out what it stands for", began+line-1)
+	}
+	var converted []byte
+	if err == nil {
+		converted, err = yaml.YAMLToJSONStrict(data)
+	}
 	if err != nil {
 		line := 1
 		if found := yamlLine.FindStringSubmatch(err.Error()); found != nil {

@@ -134,7 +134,10 @@ func (d *dump) read(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if d.counts.Objects == 0 {
+	switch {
+	case d.counts.Objects == 0 && len(d.broken) > 0:
+		return fmt.Errorf("there is no Kubernetes object in it that can be read: %s: %w", d.broken[0].File, d.broken[0].Err)
+	case d.counts.Objects == 0:
 		return errors.New("there is no Kubernetes object in it: it wants what `kubectl get -o yaml` prints, in files whose names end in .yaml, .yml or .json")
 	}
 	return nil
