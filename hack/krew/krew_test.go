@@ -6,6 +6,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,15 +84,18 @@ func TestKrewTakesTheManifest(t *testing.T) {
 			if want := program + " " + platform + "\n"; err != nil || string(output) != want {
 				t.Errorf("%v %q, want %q", err, output, want)
 			}
-			linked(t, r, root)
+			copied(t, r, root)
 		})
 	}
 }
 
-// linked follows the caveats, and checks that what they link is there.
-func linked(t *testing.T, r *release, root string) {
+// copied follows the caveats, and checks that what they copy is there.
+func copied(t *testing.T, r *release, root string) {
 	t.Helper()
-	_, script, _ := strings.Cut(r.manifest(nil).Spec.Caveats, "PATH:\n")
+	_, script, is := strings.Cut(r.manifest(nil).Spec.Caveats, "uninstall:\n")
+	if !is {
+		t.Fatal("the caveats have no commands")
+	}
 	command := exec.Command("sh", "-euc", script)
 	command.Env = append(os.Environ(), "KREW_ROOT="+root)
 	if output, err := command.CombinedOutput(); err != nil {
@@ -106,6 +111,68 @@ func linked(t *testing.T, r *release, root string) {
 	complete.Env = append(os.Environ(), "PATH="+filepath.Join(root, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
 	if output, err := complete.CombinedOutput(); err != nil || !strings.HasPrefix(string(output), program+" ") || !strings.HasSuffix(string(output), " __complete a --b \n") {
 		t.Errorf("completing: %v %q", err, output)
+	}
+}
+
+// TestAnUpgradeLeavesWhatWasCopied has krew upgrade from an index, which removes the old
+// version, and follows the caveats of the new one.
+func TestAnUpgradeLeavesWhatWasCopied(t *testing.T) {
+	r, root, krew := packed(t), t.TempDir(), tool(t, "krew")
+	server := httptest.NewServer(http.FileServer(http.Dir(r.output)))
+	defer server.Close()
+	r.url = server.URL
+	plugins := filepath.Join(root, "index", "default", "plugins")
+	if err := os.MkdirAll(plugins, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	have := func() string {
+		t.Helper()
+		output, err := exec.Command(filepath.Join(root, "bin", approval)).CombinedOutput()
+		if err != nil {
+			t.Errorf("%v\n%s", err, output)
+		}
+		return string(output)
+	}
+	release := func(version, verb string) {
+		t.Helper()
+		r.version = version
+		if err := os.WriteFile(filepath.Join(r.programs, "linux-amd64", approval), []byte("#!/bin/sh\necho "+version+"\n"), 0o700); err != nil { //nolint:gosec // it is run
+			t.Fatal(err)
+		}
+		if err := r.write(); err != nil {
+			t.Fatal(err)
+		}
+		manifest, err := os.ReadFile(filepath.Join(r.output, "srenix.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(plugins, "srenix.yaml"), manifest, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		command := exec.Command(krew, verb, "--no-update-index", "srenix")
+		command.Env = append(os.Environ(), "KREW_ROOT="+root, "KREW_OS=linux", "KREW_ARCH=amd64", "KREW_NO_UPGRADE_CHECK=1")
+		if output, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, output)
+		}
+		if _, err := os.Stat(filepath.Join(root, "store", "srenix", version)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release("v0.1.0", "install")
+	copied(t, r, root)
+	if output := have(); output != "v0.1.0\n" {
+		t.Errorf("installed: %q", output)
+	}
+	release("v0.2.0", "upgrade")
+	if _, err := os.Stat(filepath.Join(root, "store", "srenix", "v0.1.0")); !os.IsNotExist(err) {
+		t.Errorf("the old version is there: %v", err)
+	}
+	if output := have(); output != "v0.1.0\n" {
+		t.Errorf("upgraded: %q", output)
+	}
+	copied(t, r, root)
+	if output := have(); output != "v0.2.0\n" {
+		t.Errorf("upgraded and copied again: %q", output)
 	}
 }
 

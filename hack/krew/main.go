@@ -41,7 +41,7 @@ func main() {
 type release struct{ programs, license, output, version, url string }
 
 // The plugin, and the programs that come with it. krew makes no command of two words, as
-// "kubectl create approval" is, so that one has to be linked by hand.
+// "kubectl create approval" is, so that one has to be copied by hand.
 const (
 	plugin   = "srenix"
 	program  = "kubectl-srenix"
@@ -99,13 +99,15 @@ any cluster.
 			Caveats: fmt.Sprintf(`Findings of a cluster take srenix installed in it; "kubectl srenix report --from"
 does not.
 
-For "kubectl create approval", and to complete arguments with TAB, have the
-programs beside the plugin on PATH:
+For "kubectl create approval", and to complete arguments with TAB, copy the programs
+beside the plugin to where PATH has them. krew does not know the copies: they go on
+working after "kubectl krew upgrade", but as they were, so do this again then, as
+"kubectl krew info %s" says it for the new version, and remove them when you uninstall:
 
   for program in %s %s; do
-    ln -sf "${KREW_ROOT:-$HOME/.krew}/store/%s/%s/$program" "${KREW_ROOT:-$HOME/.krew}/bin/$program"
+    install -m 755 "${KREW_ROOT:-$HOME/.krew}/store/%s/%s/$program" "${KREW_ROOT:-$HOME/.krew}/bin/$program"
   done
-`, approval, completion, plugin, r.version),
+`, plugin, approval, completion, plugin, r.version),
 		},
 	}
 }

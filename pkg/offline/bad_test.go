@@ -5,6 +5,7 @@ package offline
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +40,16 @@ func TestWhatCannotBeRead(t *testing.T) {
 	bomb := func(t *testing.T) string {
 		return archive(t, files{"bomb.log": strings.Repeat("\x00", 4<<20), "pods.yaml": webPod}, true)
 	}
+	// fields are some of a size, each below the limit.
+	fields := func(n, size int) string {
+		var all strings.Builder
+		for i := range n {
+			fmt.Fprintf(&all, `"%d": "%s",`, i, strings.Repeat("x", size))
+		}
+		return all.String()
+	}
+	// laughs is small, and much larger in JSON.
+	laughs := "apiVersion: v1\nx: &x [&y " + strings.Repeat("y", 10_000) + strings.Repeat(", *y", 900) + "]\nkind: Pod\n"
 	large := strings.Replace(webPod, "a script", strings.Repeat("x", 2<<20), 1)
 	for name, test := range map[string]struct {
 		path   func(*testing.T) string
@@ -58,6 +69,11 @@ func TestWhatCannotBeRead(t *testing.T) {
 		"a large item in YAML":          {path: written("pods.yaml", "items:\n- "+strings.ReplaceAll(large[1:], "\n", "\n  ")), limits: Limits{Object: 1 << 20}, want: "has more than 1 MiB"},
 		"a large line":                  {path: written("pods.yaml", strings.Repeat("a", 2<<20)), limits: Limits{Object: 1 << 20}, want: "has more than 1 MiB"},
 		"a large value in JSON":         {path: written("pods.json", `{"items": [{"a": "`+strings.Repeat("x", 2<<20)+`"}]}`), limits: Limits{Object: 1 << 20}, want: "has more than 1 MiB"},
+		"many fields in JSON":           {path: written("pods.json", `{`+fields(6, 300<<10)+`"kind": "Pod", "apiVersion": "v1"}`), limits: Limits{Object: 1 << 20}, want: "has more than 1 MiB"},
+		"many fields around the items":  {path: written("pods.json", `{`+fields(3, 300<<10)+`"items": [{}],`+fields(3, 300<<10)+`"kind": "List", "apiVersion": "v1"}`), limits: Limits{Object: 1 << 20}, want: "has more than 1 MiB"},
+		"many small fields in JSON":     {path: written("pods.json", `{`+fields(100_000, 8)+`"kind": "Pod", "apiVersion": "v1"}`), limits: Limits{Object: 1 << 20}, want: "has more than 1 MiB"},
+		"aliases in YAML":               {path: written("pods.yaml", laughs), want: "pods.yaml: line 2: it has an anchor or an alias, which kubectl never writes"},
+		"an alias in an item":           {path: written("pods.yaml", "items:\n- a: 1\n- "+strings.ReplaceAll(laughs, "\n", "\n  ")), want: "pods.yaml: line 4: it has an anchor or an alias"},
 		"a list of many without a kind": {path: written("pods.json", `{"items": [`+strings.Repeat(`{"a": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},`, 40000)+`{}]}`), limits: Limits{Object: 1 << 20}, want: "a list has items without a kind"},
 		"objects without any time": {
 			path: written("x.yaml", "{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: web, uid: u}}"), want: "give --as-of",
@@ -100,6 +116,8 @@ func TestWhatIsBrokenIsTold(t *testing.T) {
 		"YAML that is none":                {more: files{"a.yaml": "a: b\n  c: d\n"}, broken: "a.yaml: line 2: it is no YAML that can be read", crashing: true},
 		"one item of a list":               {more: files{"a.yaml": "kind: List\napiVersion: v1\nitems:\n- {}\n- x: y\n   z: 1\n"}, broken: "a.yaml: line 6: it is no YAML that can be read", crashing: true},
 		"an item that is no object":        {more: files{"a.yaml": "kind: List\napiVersion: v1\nitems: [1]\n"}, broken: "a.yaml: line 1: an item of a list is no object", crashing: true},
+		"an alias":                         {more: files{"a.yaml": "a: &b 1\nc: *b\n"}, broken: "a.yaml: line 1: it has an anchor or an alias", crashing: true},
+		"what looks like an alias":         {more: files{"a.yaml": "a: x &b *c\nd: '*e'\nf: |\n  cat 2>&1 *g\n#&h\n"}, crashing: true},
 		"JSON that ends":                   {more: files{"a.json": `{"kind": "Pod", "metadata": {`}, broken: "a.json: it ends in the middle", crashing: true},
 		"JSON that is none":                {more: files{"a.json": `{"kind": Pod}`}, broken: "a.json: it is no JSON at byte ", crashing: true},
 		"JSON items that are no objects":   {more: files{"a.json": `{"items": [1]}`}, broken: "a.json: an item of a list is no object", crashing: true},

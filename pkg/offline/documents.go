@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 )
 
@@ -25,6 +26,9 @@ type handler struct {
 	list func(apiVersion, kind string, items int) error
 	// broken takes why one document, or one item of a list, cannot be read.
 	broken func(error)
+	// cut takes why the file does not have all of what it has objects of, and the kind of
+	// the list that goes on, if it is known.
+	cut func(apiVersion, kind string, why error)
 }
 
 // documents reads the objects of a file in JSON or YAML, whichever it is in. Items of
@@ -58,12 +62,16 @@ type pending struct {
 	items []map[string]any
 	bytes int64
 	count int
+	// begun tells that a list began in YAML, which ends anywhere without being wrong, and
+	// given that an object was handed on.
+	begun, given bool
 }
 
 // take hands an item on, or keeps it until the kind of its list is known.
 func (p *pending) take(item map[string]any, bytes, most int64, to handler) error {
 	p.count++
 	if item["kind"] != nil && item["apiVersion"] != nil {
+		p.given = true
 		return to.object(item)
 	}
 	if p.bytes += bytes; p.bytes > most {
@@ -73,13 +81,25 @@ func (p *pending) take(item map[string]any, bytes, most int64, to handler) error
 	return nil
 }
 
+// Why a list does not have all items. kubectl sorts fields, so that the kind of a list
+// comes after its items.
+var (
+	errCut  = errors.New("it ends in the middle: no kind of a list follows its items, so copy it again")
+	errPage = errors.New("it is one page of more: get the list without a limit")
+)
+
 // end gives the items that were kept their kind (a PodList is one of Pods), and tells of
 // the list. What is no list is an object.
 func (p *pending) end(head map[string]any, to handler) error {
 	kind, _ := head["kind"].(string)
 	version, _ := head["apiVersion"].(string)
 	of, isList := strings.CutSuffix(kind, "List")
-	if !isList {
+	onlyBegun := version != "" && head["metadata"] == nil && (p.begun || len(head) == 1)
+	switch {
+	case !isList && (p.given || onlyBegun):
+		to.cut("", "", errCut)
+		return nil
+	case !isList:
 		return to.object(head)
 	}
 	for _, item := range p.items {
@@ -87,6 +107,11 @@ func (p *pending) end(head map[string]any, to handler) error {
 		if err := to.object(item); err != nil {
 			return err
 		}
+	}
+	metadata, _ := head["metadata"].(map[string]any)
+	if next, _ := metadata["continue"].(string); next != "" {
+		to.cut(version, kind, errPage)
+		return nil
 	}
 	return to.list(version, kind, p.count)
 }
@@ -116,15 +141,30 @@ func tooLarge(most int64) error {
 type jsonReader struct {
 	*json.Decoder
 	metered *metered
+	// head is what was read of a document, without its items.
+	head map[string]any
 }
 
 // next lets the next value have as much as any.
 func (r *jsonReader) next() { r.metered.left = r.metered.most }
 
+// within reads something of at most left bytes, and returns what is left then. What the
+// decoder had read ahead counts, too.
+func (r *jsonReader) within(left int64, read func() error) (int64, error) {
+	r.metered.left = left
+	begin := r.InputOffset()
+	err := read()
+	if left -= r.InputOffset() - begin; left < 0 && err == nil {
+		err = &fatalError{tooLarge(r.metered.most)}
+	}
+	return left, err
+}
+
 func readJSON(from io.Reader, most int64, to handler) error {
 	limited := &metered{from: from, left: most, most: most}
-	reader := &jsonReader{json.NewDecoder(limited), limited}
+	reader := &jsonReader{Decoder: json.NewDecoder(limited), metered: limited}
 	for {
+		reader.head = map[string]any{}
 		reader.next()
 		token, err := reader.Token()
 		if errors.Is(err, io.EOF) {
@@ -137,13 +177,13 @@ func readJSON(from io.Reader, most int64, to handler) error {
 			err = reader.document(to)
 		}
 		if err != nil {
-			return unread(err, to)
+			return reader.unread(err, to)
 		}
 	}
 }
 
 // unread tells of the rest of a file that cannot be read.
-func unread(err error, to handler) error {
+func (r *jsonReader) unread(err error, to handler) error {
 	if fatal := (*fatalError)(nil); errors.As(err, &fatal) {
 		return err
 	}
@@ -154,29 +194,36 @@ func unread(err error, to handler) error {
 	case errors.As(err, &syntax):
 		err = fmt.Errorf("it is no JSON at byte %d", syntax.Offset)
 	}
-	to.broken(err)
+	kind, _ := r.head["kind"].(string)
+	version, _ := r.head["apiVersion"].(string)
+	to.cut(version, kind, err)
 	return nil
 }
 
 // document reads a value whose opening brace was read, items one by one.
 func (r *jsonReader) document(to handler) error {
-	head, items := map[string]any{}, pending{}
+	items, left := pending{}, r.metered.most // for all but the items
 	for r.More() {
-		r.next()
-		name, err := r.Token()
+		var raw json.RawMessage
+		var name json.Token
+		var err error
+		left, err = r.within(left, func() (err error) {
+			if name, err = r.Token(); err != nil || name == "items" {
+				return err
+			}
+			return r.Decode(&raw)
+		})
 		if err != nil {
 			return err
 		}
-		var raw json.RawMessage
 		if name != "items" {
-			if err := r.Decode(&raw); err != nil {
+			if r.head[name.(string)], err = decoded(raw); err != nil {
 				return err
 			}
-			if head[name.(string)], err = decoded(raw); err != nil {
-				return err
-			}
+			r.next() // for what comes before the next name
 			continue
 		}
+		r.next()
 		begin, err := r.Token()
 		if err != nil {
 			return err
@@ -188,8 +235,7 @@ func (r *jsonReader) document(to handler) error {
 			return errors.New("items is no list")
 		}
 		for r.More() {
-			r.next()
-			if err := r.Decode(&raw); err != nil {
+			if _, err := r.within(r.metered.most, func() error { return r.Decode(&raw) }); err != nil {
 				return err
 			}
 			value, err := decoded(raw)
@@ -211,7 +257,7 @@ func (r *jsonReader) document(to handler) error {
 	if _, err := r.Token(); err != nil {
 		return err
 	}
-	return items.end(head, to)
+	return items.end(r.head, to)
 }
 
 // decoded keeps numbers as they are written.
@@ -286,7 +332,7 @@ func (r *yamlReader) take(line []byte) error {
 	case r.inItems:
 		return r.takeInItems(line, bare)
 	case string(bare) == "items:":
-		r.inItems, r.indent = true, -1
+		r.inItems, r.indent, r.items.begun = true, -1, true
 		return nil
 	}
 	return r.add(&r.head, &r.headLine, line)
@@ -312,7 +358,7 @@ func (r *yamlReader) takeInItems(line, bare []byte) error {
 		r.inItems = false
 		return r.add(&r.head, &r.headLine, line)
 	case r.indent < 0 && !blank: // it is no list
-		r.inItems = false
+		r.inItems, r.items.begun = false, false
 		if err := r.add(&r.head, &r.headLine, []byte("items:\n")); err != nil {
 			return err
 		}
@@ -361,20 +407,26 @@ func (r *yamlReader) endDocument() error {
 	value, err := parseYAML(r.head.Bytes(), r.headLine)
 	r.head.Reset()
 	r.items, r.inItems, r.indent = pending{}, false, -1
-	if err != nil {
-		r.to.broken(err)
-		return nil
-	}
 	head, is := value.(map[string]any)
 	switch {
+	case err != nil && items.count > 0:
+		r.to.cut("", "", err)
+		return nil
+	case err != nil:
+		r.to.broken(err)
+		return nil
 	case value == nil && items.count == 0:
 		return nil // nothing but comments
+	case !is && items.given:
+		r.to.cut("", "", errCut)
+		return nil
 	case !is:
 		return r.to.object(nil)
 	}
 	listed, is := head["items"].([]any) // written so that it could not be taken apart
 	if is {
 		delete(head, "items")
+		items.begun = true
 	}
 	for _, value := range listed {
 		item, is := value.(map[string]any)
@@ -393,8 +445,43 @@ func (r *yamlReader) endDocument() error {
 // the file, which may be secret.
 var yamlLine = regexp.MustCompile(`line (\d+)`)
 
+// mayRefer is how an anchor or an alias begins, and other things may.
+var mayRefer = regexp.MustCompile(`[&*][0-9A-Za-z_-]`)
+
+// references returns the first line of an anchor or alias; 0 if there is none.
+func references(data []byte) (int, error) {
+	if !mayRefer.Match(data) {
+		return 0, nil
+	}
+	var document yamlv3.Node // which takes no alias for what it stands for
+	if err := yamlv3.Unmarshal(data, &document); err != nil {
+		return 0, err
+	}
+	return referenceIn(&document), nil
+}
+
+func referenceIn(node *yamlv3.Node) int {
+	if node.Anchor != "" || node.Kind == yamlv3.AliasNode {
+		return node.Line
+	}
+	for _, inner := range node.Content {
+		if line := referenceIn(inner); line > 0 {
+			return line
+		}
+	}
+	return 0
+}
+
 func parseYAML(data []byte, began int) (any, error) {
-	converted, err := yaml.YAMLToJSONStrict(data)
+	// An alias may stand for any number of others, so a few lines for more than memory has.
+	line, err := references(data)
+	if line > 0 {
+		return nil, fmt.Errorf("line %d: it has an anchor or an alias, which kubectl never writes: write out what it stands for", began+line-1)
+	}
+	var converted []byte
+	if err == nil {
+		converted, err = yaml.YAMLToJSONStrict(data)
+	}
 	if err != nil {
 		line := 1
 		if found := yamlLine.FindStringSubmatch(err.Error()); found != nil {

@@ -49,6 +49,10 @@ type dump struct {
 	objects map[schema.GroupVersionResource]map[live.Key]*stored
 	// listed are the resources of which there was a list, be it empty.
 	listed map[schema.GroupResource]bool
+	// partial tells why the files do not have all objects of a resource.
+	partial map[schema.GroupResource]string
+	// inFile are the resources of which the file that is being read has objects.
+	inFile map[schema.GroupResource]bool
 	kept   int64
 	newest sighting
 	// unmanaged are the ConfigMaps and Secrets without managedFields.
@@ -109,6 +113,7 @@ func newDump(rules []live.Rule, limits Limits, now time.Time, progress *Progress
 		wanted:    map[schema.GroupResource]wanted{definitions: {versions: []string{live.InstallationResource().Version}}},
 		objects:   map[schema.GroupVersionResource]map[live.Key]*stored{},
 		listed:    map[schema.GroupResource]bool{},
+		partial:   map[schema.GroupResource]string{},
 		unmanaged: map[schema.GroupResource]int{},
 	}
 	for _, rule := range rules {
@@ -129,7 +134,10 @@ func (d *dump) read(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if d.counts.Objects == 0 {
+	switch {
+	case d.counts.Objects == 0 && len(d.broken) > 0:
+		return fmt.Errorf("there is no Kubernetes object in it that can be read: %s: %w", d.broken[0].File, d.broken[0].Err)
+	case d.counts.Objects == 0:
 		return errors.New("there is no Kubernetes object in it: it wants what `kubectl get -o yaml` prints, in files whose names end in .yaml, .yml or .json")
 	}
 	return nil
@@ -138,15 +146,42 @@ func (d *dump) read(ctx context.Context, name string) error {
 func (d *dump) file(name string, content io.Reader) error {
 	d.counts.Files++
 	d.progress.files.Add(1)
+	d.inFile = map[schema.GroupResource]bool{}
+	var cut error
 	err := documents(content, d.limits.Object, handler{
 		object: func(object map[string]any) error { return d.add(name, object) },
 		list:   func(version, kind string, items int) error { d.list(name, version, kind, items); return nil },
 		broken: func(err error) { d.leave(name, err) },
+		cut: func(version, kind string, why error) {
+			d.leave(name, why)
+			cut = why
+			group, _ := schema.ParseGroupVersion(version)
+			of, isList := strings.CutSuffix(kind, "List")
+			if resource, is := d.resourceOf(group.Group, of); is && isList {
+				d.inFile[resource] = true
+			}
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	if cut != nil {
+		d.part(name, cut)
+	}
 	return nil
+}
+
+// part notes that a file does not have all objects of the resources that it has, or is
+// named after.
+func (d *dump) part(file string, why error) {
+	if resource, is := d.namedAfter(file); is {
+		d.inFile[resource] = true
+	}
+	for resource := range d.inFile {
+		if d.partial[resource] == "" {
+			d.partial[resource] = fmt.Sprintf("%s does not have all: %v", file, why)
+		}
+	}
 }
 
 func (d *dump) leave(file string, err error) {
@@ -231,6 +266,7 @@ func (d *dump) add(file string, object map[string]any) error {
 		d.counts.Ignored++
 		return nil
 	}
+	d.inFile[resource] = true
 	if key.Name == "" || text("uid") == "" {
 		d.leave(file, fmt.Errorf("%s has no name or no uid, so it was not read from a cluster", called))
 		return nil

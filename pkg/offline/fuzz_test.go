@@ -29,6 +29,7 @@ func partsOf(t testing.TB, content string) parts {
 			return nil
 		},
 		broken: func(error) { have.broken++ },
+		cut:    func(string, string, error) { have.broken++ },
 	})
 	if err != nil {
 		have.broken++

@@ -57,6 +57,8 @@ func (d *dump) unread(resource schema.GroupVersionResource) error {
 	}
 	have, want := d.versions(of), d.wanted[of]
 	switch {
+	case d.partial[of] != "":
+		return lack(d.partial[of], of)
 	case len(have) > 1:
 		return lack(fmt.Sprintf("the files have it in the versions %s, so leave all but one out", strings.Join(have, " and ")))
 	case len(have) == 1 && have[0] == resource.Version:
@@ -70,10 +72,12 @@ func (d *dump) unread(resource schema.GroupVersionResource) error {
 		return nil
 	case !want.optional:
 		return lack("the files have none", of)
-	case len(d.versions(definitions)) == 0 && !d.listed[definitions]:
-		return lack("the files have none, nor the CustomResourceDefinitions, which tell whether it is installed", definitions, of)
 	case d.defined(of):
 		return lack("it is installed, and the files have none", of)
+	case d.partial[definitions] != "":
+		return lack("the files have none, nor all CustomResourceDefinitions, which tell whether it is installed", definitions, of)
+	case len(d.versions(definitions)) == 0 && !d.listed[definitions]:
+		return lack("the files have none, nor the CustomResourceDefinitions, which tell whether it is installed", definitions, of)
 	}
 	return apierrors.NewNotFound(of, "")
 }
