@@ -176,7 +176,7 @@ var advice = v1alpha1.Remediation{
 func (d *dump) blind() map[string]string {
 	var without []string
 	for _, resource := range []schema.GroupResource{configMaps, secrets} {
-		if n := d.unmanaged[resource]; n > 0 {
+		if n := d.unmanaged[resource]; n > 0 && !d.managed[resource] {
 			without = append(without, fmt.Sprintf("%d %s", n, resource))
 		}
 	}

@@ -55,8 +55,10 @@ type dump struct {
 	inFile map[schema.GroupResource]bool
 	kept   int64
 	newest sighting
-	// unmanaged are the ConfigMaps and Secrets without managedFields.
+	// unmanaged are the ConfigMaps and Secrets without managedFields, and managed the
+	// resources of which an object has them: a cluster may have some without, too.
 	unmanaged map[schema.GroupResource]int
+	managed   map[schema.GroupResource]bool
 
 	counts Counts
 	broken []Broken
@@ -114,7 +116,7 @@ func newDump(rules []live.Rule, limits Limits, now time.Time, progress *Progress
 		objects:   map[schema.GroupVersionResource]map[live.Key]*stored{},
 		listed:    map[schema.GroupResource]bool{},
 		partial:   map[schema.GroupResource]string{},
-		unmanaged: map[schema.GroupResource]int{},
+		unmanaged: map[schema.GroupResource]int{}, managed: map[schema.GroupResource]bool{},
 	}
 	for _, rule := range rules {
 		for _, kind := range append([]live.KindRef{rule.Subject}, rule.Reads...) {
@@ -275,6 +277,8 @@ func (d *dump) add(file string, object map[string]any) error {
 	case configMaps, secrets:
 		if fields, _ := metadata["managedFields"].([]any); len(fields) == 0 {
 			d.unmanaged[resource]++
+		} else {
+			d.managed[resource] = true
 		}
 		object = inputs.WithoutValues(object)
 	case definitions:

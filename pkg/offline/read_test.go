@@ -378,3 +378,23 @@ func TestSilencesAndProposals(t *testing.T) {
 		t.Errorf("it is not silenced: %+v", finding)
 	}
 }
+
+// A cluster may have an object without managedFields, and its files others with.
+func TestOneWithoutManagedFieldsIsNoDumpWithoutThem(t *testing.T) {
+	const of = "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: shop, name: %s, uid: %[1]s, resourceVersion: '3', creationTimestamp: '2026-03-01T00:00:00Z'%s}, data: {key: value}}"
+	with := fmt.Sprintf(of, "with", ", managedFields: [{manager: kubectl, operation: Update, apiVersion: v1, time: '2026-03-01T00:00:00Z', fieldsType: FieldsV1, fieldsV1: {'f:data': {'f:key': {}}}}]")
+	for name, test := range map[string]struct {
+		content string
+		blind   bool
+	}{
+		"one has none":  {with + "\n---\n" + fmt.Sprintf(of, "without", ""), false},
+		"none has some": {fmt.Sprintf(of, "without", ""), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := degraded(read(t, shop(t).with(files{"configmaps.yaml": test.content}).folder(t)))[configdrift.Name]
+			if blind := spec != nil && strings.Contains(spec.Message, "have none in the files"); blind != test.blind {
+				t.Errorf("have %+v", spec)
+			}
+		})
+	}
+}
