@@ -135,7 +135,8 @@ func Cover(t *testing.T, analyzer analyzers.Analyzer, goldens []Golden) {
 func check(t *testing.T, spec v1alpha1.FindingSpec, objects []live.Object) {
 	t.Helper()
 	absent := spec.Subject.Kind == "Secret" || spec.Subject.Kind == "ConfigMap" // may be what is missing
-	if spec.Subject.Kind == "Deployment" {                                      // may be gone before its pods
+	if spec.Subject.Kind == "Deployment" {
+		// It may be gone before its pods.
 		absent = !slices.ContainsFunc(objects, func(object live.Object) bool {
 			return object.GetObjectKind().GroupVersionKind().Kind == spec.Subject.Kind && object.GetName() == spec.Subject.Name
 		})
