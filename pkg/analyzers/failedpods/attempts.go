@@ -160,23 +160,26 @@ func (a analyzer) owned(view *live.View, namespace string) []v1alpha1.FindingSpe
 }
 
 // together is the finding about Jobs of one owner that failed, the last one first, of
-// which job is that and pods are what is left of it.
+// which job is that and pods are what is left of it. How many they are and what they are
+// called changes with the next that fails, and is not said.
 func together(failed []*Attempt, job *batchv1.Job, pods []*corev1.Pod, since time.Time) v1alpha1.FindingSpec {
 	owner := failed[0].Owner
-	how, remediation := failure(job, pods)
-	spec := v1alpha1.FindingSpec{
-		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: owner, Since: metav1.NewTime(since), Related: failedPods(pods),
-		Message: fmt.Sprintf("Job %s of %s %s failed, and is not tried again. %s.", job.Name, owner.Kind, owner.Name, how),
+	_, remediation := failure(job, pods)
+	how := whyOfJob("The last one", job)
+	if len(pods) > 0 {
+		how = "Of the last one's pods: " + why(pods[0])
 	}
-	if len(failed) > 1 {
-		spec.Message = fmt.Sprintf("%d Jobs of %s %s failed, %s last, and are not tried again. %s.", len(failed), owner.Kind, owner.Name, job.Name, how)
-		for _, attempt := range failed {
-			spec.Related = append(spec.Related, v1alpha1.RelatedObject{Relation: "failed Job", ObjectReference: attempt.reference()})
-		}
+	remediation.Commands = append(remediation.Commands, fmt.Sprintf("kubectl get jobs -n %s --sort-by=.status.startTime", job.Namespace))
+	related := failedPods(pods)
+	if first := failed[len(failed)-1]; len(failed) > 1 {
+		related = append(related, v1alpha1.RelatedObject{Relation: "Job that failed first", ObjectReference: first.reference()})
 	}
-	spec.Remediation = remediation
-	spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl get jobs -n %s --sort-by=.status.startTime", job.Namespace))
-	return spec
+	return v1alpha1.FindingSpec{
+		Reason: JobPodsFailed, Severity: v1alpha1.SeverityWarning, Subject: owner, Related: related,
+		Message:     fmt.Sprintf("Jobs of %s %s failed, and are not tried again. %s.", owner.Kind, owner.Name, how),
+		Remediation: remediation,
+		Since:       metav1.NewTime(since),
+	}
 }
 
 // left returns the Job that failed and its failed pods; nil if it is another by now.

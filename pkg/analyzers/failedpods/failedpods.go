@@ -209,7 +209,7 @@ func leftToStuckJobs(view *live.View, w workloads.Workload, job *batchv1.Job) bo
 
 // failure tells how a Job failed that has left some pods, and what to do about it.
 func failure(job *batchv1.Job, pods []*corev1.Pod) (how string, remediation v1alpha1.Remediation) {
-	how = whyOfJob(job)
+	how = whyOfJob("It", job)
 	remediation = v1alpha1.Remediation{
 		Text: "Its pods are gone, and what they wrote is where the cluster's logs are kept, if anywhere. Mend why it failed. A Job that failed is not started again: make another.",
 		Commands: []string{

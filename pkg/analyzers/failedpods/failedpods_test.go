@@ -251,8 +251,8 @@ func TestAFailureThatWasMadeGoodIsNotFoundAgain(t *testing.T) {
 	more.Status.Conditions[0].LastTransitionTime = metav1.NewTime(play.Clock.Now())
 	analyzertest.Set(play, inputs.Jobs, more)
 	after := play.Found()
-	if len(after) != 1 || !after[0].Since.Equal(&found[0].Since) || !strings.Contains(after[0].Message, "2 Jobs of ScaledJob import failed, import-4 last") {
-		t.Fatalf("after one more failed found %+v, want the same finding of two", after)
+	if len(after) != 1 || !after[0].Since.Equal(&found[0].Since) || after[0].Message != found[0].Message {
+		t.Fatalf("after one more failed found %+v, want the same finding", after)
 	}
 	analyzertest.Remove(t, play.Cluster, next)
 	livetest.Settle(t, play.Engine, play.Cluster, inputs.Jobs)
@@ -261,8 +261,69 @@ func TestAFailureThatWasMadeGoodIsNotFoundAgain(t *testing.T) {
 	}
 }
 
+// However many Jobs of one owner fail alike, the finding says the same, and with whichever
+// words the controller of Jobs names a pod that is gone.
+func TestOneMoreFailureOfAnOwnerIsTheSameFinding(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/found-jobs-of-another-projects-controller-failed.yaml")
+	namespace, failed, pod := golden.Objects[0], golden.Objects[1].(*batchv1.Job), golden.Objects[2].(*corev1.Pod)
+	for name, test := range map[string]struct {
+		pods          bool
+		message, says string
+	}{
+		"with pods":              {true, "", "Of the last one's pods: its container app ended with exit code 3."},
+		"without":                {false, "Job has reached the specified backoff limit", "The last one says: Job has reached the specified backoff limit (BackoffLimitExceeded)."},
+		"by a container's code":  {false, "Container app for pod shop/%s-x failed with exit code 42 matching FailJob rule at index 0", "Container app for its pod failed with exit code 42 matching"},
+		"by a condition of pods": {false, "Pod shop/%s-x has condition DisruptionTarget matching FailJob rule at index 1", "The last one says: Its pod has condition DisruptionTarget matching"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play := analyzertest.NewPlay(t, made(t), golden.Now, namespace)
+			end := func(name string) {
+				job, left := failed.DeepCopy(), pod.DeepCopy()
+				job.Name, job.UID = name, types.UID(name)
+				job.Status.Conditions[0].LastTransitionTime = metav1.NewTime(play.Clock.Now())
+				job.Status.Conditions[0].Message = strings.ReplaceAll(test.message, "%s", name)
+				if test.pods {
+					left.Name, left.UID = name+"-a", types.UID(name+"-a")
+					left.OwnerReferences[0].Name, left.OwnerReferences[0].UID = job.Name, job.UID
+					play.Pod(left)
+				}
+				analyzertest.Set(play, inputs.Jobs, job)
+			}
+			end("import-1")
+			play.Step(standardGrace)
+			first := live.List(play.Engine, analyzers.DetectedFindings)
+			if len(first) != 1 || !strings.HasPrefix(first[0].Spec.Message, "Jobs of ScaledJob import failed") || !strings.Contains(first[0].Spec.Message, test.says) {
+				t.Fatalf("found %+v, want one that says %q", first, test.says)
+			}
+			for n := 2; n < 5; n++ {
+				play.Step(time.Minute)
+				end(fmt.Sprintf("import-%d", n))
+				found := live.List(play.Engine, analyzers.DetectedFindings)
+				if len(found) != 1 {
+					t.Fatalf("after %d failures: found %d, want one", n, len(found))
+				}
+				if diff := cmp.Diff(first[0].ObjectMeta, found[0].ObjectMeta); diff != "" {
+					t.Errorf("after %d failures it is another (-first +now):\n%s", n, diff)
+				}
+				if diff := cmp.Diff(first[0].Spec.Message, found[0].Spec.Message); diff != "" {
+					t.Errorf("after %d failures it says (-first +now):\n%s", n, diff)
+				}
+				var related []string
+				for _, object := range found[0].Spec.Related {
+					if object.Kind == "Job" {
+						related = append(related, object.Name)
+					}
+				}
+				if diff := cmp.Diff([]string{"import-1"}, related); diff != "" {
+					t.Errorf("after %d failures related Jobs (-want +have):\n%s", n, diff)
+				}
+			}
+		})
+	}
+}
+
 // The pods of the Job that failed last are where whoever looks into it begins.
-func TestRelatedArePodsOfTheLastAndThenTheJobs(t *testing.T) {
+func TestRelatedArePodsOfTheLastAndThenTheFirstJob(t *testing.T) {
 	golden := analyzertest.Read(t, "testdata/found-jobs-of-another-projects-controller-failed.yaml")
 	found := analyzertest.Analyze(t, made(t), golden.Now, golden.After, golden.Objects)
 	if len(found) != 1 {
@@ -272,7 +333,7 @@ func TestRelatedArePodsOfTheLastAndThenTheJobs(t *testing.T) {
 	for _, object := range found[0].Related {
 		related = append(related, object.Relation+" "+object.Name)
 	}
-	want := []string{"failed pod import-3-a", "failed Job import-3", "failed Job import-1"}
+	want := []string{"failed pod import-3-a", "Job that failed first import-1"}
 	if diff := cmp.Diff(want, related); diff != "" {
 		t.Errorf("related (-want +have):\n%s", diff)
 	}

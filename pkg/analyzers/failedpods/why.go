@@ -5,6 +5,7 @@ package failedpods
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -64,20 +65,31 @@ func why(pod *corev1.Pod) string {
 	return "it does not say why"
 }
 
-// whyOfJob tells why a Job failed that has no pods left, as a sentence without its dot.
-func whyOfJob(job *batchv1.Job) string {
+// podOf is how the Job controller names a pod (k8s.io/kubernetes, pkg/controller/job,
+// podFailurePolicy). The pod is gone, and the next Job has another.
+var podOf = regexp.MustCompile(`\b[Pp]od [^\s/]+/\S+`)
+
+// whyOfJob tells why a Job failed that has no pods left, as a sentence about what who
+// names, without its dot.
+func whyOfJob(who string, job *batchv1.Job) string {
 	for _, condition := range job.Status.Conditions {
 		if condition.Type != batchv1.JobFailed || condition.Status != corev1.ConditionTrue {
 			continue
 		}
-		switch said := inputs.Sentence(condition.Message); {
+		message := podOf.ReplaceAllStringFunc(condition.Message, func(named string) string {
+			if strings.HasPrefix(named, "P") {
+				return "Its pod"
+			}
+			return "its pod"
+		})
+		switch said := inputs.Sentence(message); {
 		case said != "" && condition.Reason != "":
-			return fmt.Sprintf("It says: %s (%s)", said, condition.Reason)
+			return fmt.Sprintf("%s says: %s (%s)", who, said, condition.Reason)
 		case said != "" || condition.Reason != "":
-			return "It says: " + said + condition.Reason
+			return who + " says: " + said + condition.Reason
 		}
 	}
-	return "It does not say why"
+	return who + " does not say why"
 }
 
 // failedAt is when the last container of a failed pod ended, or else when it stopped

@@ -151,16 +151,11 @@ func toldOfSource(view *live.View, object reconciled) bool {
 		if object.fetched || source == nil || tried(object.cause) {
 			return
 		}
-		if source.GetKind() == helmChart {
-			if of := sourceNamed(view, source, "spec", "sourceRef"); of != nil && absent(of) {
-				told = true
-				return
-			}
-			if inputs.TextAt(object.Unstructured, "status", "helmChart") == source.GetNamespace()+"/"+source.GetName() {
-				return // nothing is said of that chart, because this repeats what it says
-			}
-		}
 		told = absent(source)
+		if source.GetKind() == helmChart {
+			of := sourceNamed(view, source, "spec", "sourceRef")
+			told = of != nil && absent(of) || told && !toldElsewhere(view, source)
+		}
 	})
 	return told
 }

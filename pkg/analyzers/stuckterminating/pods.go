@@ -4,10 +4,12 @@
 package stuckterminating
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -60,7 +62,8 @@ type Held struct {
 	metav1.TypeMeta
 	metav1.ObjectMeta
 
-	// Subject is the controller, which may be gone; of a pod without one the pod.
+	// Subject is the controller, which may be gone; of a pod without one the pod. A
+	// Deployment is named without its UID.
 	Subject v1alpha1.ObjectReference
 	// By is who holds it, and Of its finalizers, sorted, where those do.
 	By string
@@ -101,6 +104,9 @@ func (a analyzer) holding() live.Rule {
 			// A node is no controller of several pods: it shows those that it has of its own.
 			if owner := metav1.GetControllerOfNoCopy(pod); owner != nil && owner.Kind != "Node" {
 				one.Subject = v1alpha1.ObjectReference{APIVersion: owner.APIVersion, Kind: owner.Kind, Namespace: pod.Namespace, Name: owner.Name, UID: owner.UID}
+				if name, is := deploymentOf(pod, owner); is {
+					one.Subject = v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: deployment, Namespace: pod.Namespace, Name: name}
+				}
 			}
 			if by == finalizers {
 				one.Of = strings.Join(slices.Sorted(slices.Values(pod.Finalizers)), ",")
@@ -108,6 +114,21 @@ func (a analyzer) holding() live.Rule {
 			return []live.Output{live.Emit(held, one)}, nil
 		},
 	}
+}
+
+const deployment = "Deployment"
+
+// deploymentOf returns the name of the Deployment of a pod, if it has one. A ReplicaSet has
+// the name of its Deployment and a hash, which the pods have as a label
+// (k8s.io/kubernetes, pkg/controller/deployment). So it is the same when the ReplicaSet is
+// gone, as it is after some rollouts, or after the Deployment was deleted.
+func deploymentOf(pod *corev1.Pod, owner *metav1.OwnerReference) (name string, is bool) {
+	hash := pod.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
+	if hash == "" || owner.Kind != "ReplicaSet" || !strings.HasPrefix(owner.APIVersion, "apps/") {
+		return "", false
+	}
+	name, is = strings.CutSuffix(owner.Name, "-"+hash)
+	return name, is && name != ""
 }
 
 // alike is what makes one trouble of pods, whichever of them are left.
@@ -154,16 +175,22 @@ func stuckPods(view *live.View, namespace string) []v1alpha1.FindingSpec {
 		} else {
 			who += fmt.Sprintf(" of %s %s", group.subject.Kind, group.subject.Name)
 		}
+		subject := group.subject
+		if subject.UID == "" && subject.Kind == deployment {
+			if d, exists := inputs.Deployments.Get(view, live.Key{Namespace: namespace, Name: subject.Name}); exists {
+				subject.UID = d.UID
+			}
+		}
 		why, remediation := explain(pods, holder(group.by))
 		remediation.Commands = append([]string{
 			fmt.Sprintf("kubectl describe pod %s -n %s", pods[0].Name, namespace),
 		}, remediation.Commands...)
 		found = append(found, v1alpha1.FindingSpec{
-			Reason: PodStuck, Severity: v1alpha1.SeverityWarning, Subject: group.subject, Discriminator: group.discriminator(), Related: related,
+			Reason: PodStuck, Severity: v1alpha1.SeverityWarning, Subject: subject, Discriminator: group.discriminator(), Related: related,
 			Message:     fmt.Sprintf("%s should have been gone: %s.", who, why),
 			Remediation: remediation,
 			// Of those that are left the first may have been deleted later than those that went.
-			Since: metav1.NewTime(view.Began(strings.Join([]string{PodStuck, string(group.subject.UID), group.discriminator()}, " "), since.Time)),
+			Since: metav1.NewTime(view.Began(strings.Join([]string{PodStuck, cmp.Or(string(group.subject.UID), group.subject.Name), group.discriminator()}, " "), since.Time)),
 		})
 	}
 	return found

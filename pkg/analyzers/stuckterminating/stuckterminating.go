@@ -57,7 +57,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		Derivations: []live.Rule{a.holding()},
 		Rules: []analyzers.Rule{
 			{Subject: inputs.Nodes.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.node},
-			{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{held.Ref(), inputs.Pods.Ref()}, Analyze: a.namespace},
+			{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{held.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref()}, Analyze: a.namespace},
 			{Subject: inputs.PersistentVolumeClaims.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.claim},
 		},
 	}, nil

@@ -130,6 +130,55 @@ func TestWhatIsFoundStaysWhilePodsGo(t *testing.T) {
 	}
 }
 
+// Pods of a Deployment are in one trouble from one revision to the next, whether its
+// ReplicaSets are kept or not. Once it is gone itself, what is left is still told of it.
+func TestWhatIsFoundOfADeploymentStaysFromOneRevisionToTheNext(t *testing.T) {
+	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := analyzertest.Read(t, "testdata/found-pods-of-a-deployment-of-two-revisions-are-one-finding.yaml")
+	var deployment live.Object
+	var pods []*corev1.Pod
+	others := slices.DeleteFunc(golden.Objects, func(object live.Object) bool {
+		pod, is := object.(*corev1.Pod)
+		if is {
+			pods = append(pods, pod)
+		}
+		if object.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
+			deployment = object
+		}
+		return is || object.GetObjectKind().GroupVersionKind().Kind == "ReplicaSet"
+	})
+	play := analyzertest.NewPlay(t, analyzer, golden.Now, append(others, pods[0])...)
+	one := func(when string) *v1alpha1.Finding {
+		t.Helper()
+		found := live.List(play.Engine, analyzers.DetectedFindings)
+		if len(found) != 1 || found[0].Spec.Subject.Kind != "Deployment" || found[0].Spec.Subject.Name != "web" || !found[0].Spec.Since.Equal(pods[0].DeletionTimestamp) {
+			t.Fatalf("%s: found %+v, want one of the Deployment since its first pod should have been gone", when, found)
+		}
+		return found[0]
+	}
+	first := one("with a pod of the first revision")
+	if first.Spec.Subject.UID != deployment.GetUID() {
+		t.Errorf("the subject has the UID %q, want the Deployment's, %q", first.Spec.Subject.UID, deployment.GetUID())
+	}
+	play.Pod(pods[1])
+	if both := one("with one of the next"); both.UID != first.UID {
+		t.Errorf("with a pod of the next revision it is another finding")
+	}
+	analyzertest.Remove(t, play.Cluster, pods[0])
+	livetest.Settle(t, play.Engine, play.Cluster, inputs.Pods)
+	if left := one("without the first"); left.UID != first.UID {
+		t.Errorf("without a pod of the first revision it is another finding")
+	}
+	analyzertest.Remove(t, play.Cluster, deployment)
+	livetest.Settle(t, play.Engine, play.Cluster, inputs.Deployments)
+	if gone := one("without the Deployment"); gone.Name != first.Name || gone.Spec.Subject.UID != "" {
+		t.Errorf("without the Deployment it is %s about UID %q, want %s about none", gone.Name, gone.Spec.Subject.UID, first.Name)
+	}
+}
+
 // However many pods are stuck beside it, a change of one is a few evaluations.
 func TestAChangeOfOnePodDoesNotLookAtEachOfTheOthers(t *testing.T) {
 	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
