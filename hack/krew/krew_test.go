@@ -136,7 +136,7 @@ func TestAnUpgradeLeavesWhatWasCopied(t *testing.T) {
 	release := func(version, verb string) {
 		t.Helper()
 		r.version = version
-		if err := os.WriteFile(filepath.Join(r.programs, "linux-amd64", approval), []byte("#!/bin/sh\necho "+version+"\n"), 0o700); err != nil { //nolint:gosec // it is run
+		if err := os.WriteFile(filepath.Join(r.programs, "linux-amd64", approval), []byte("#!/bin/sh\necho "+version+"\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.write(); err != nil {
