@@ -61,14 +61,14 @@ func TestAListThatWasCutOffIsNotTheWhole(t *testing.T) {
 			if strings.Contains(name, "follows") {
 				rest = "\n---\n" + emptyList
 			}
-			have := func(content string) (told bool, unread error, count int) {
+			have := func(content string) (told bool, count int, unread error) {
 				d := newDump(all, Limits{}, time.Now(), &Progress{})
 				if err := d.read(t.Context(), files{test.file: content, "more.yaml": other}.folder(t)); err != nil {
 					t.Fatalf("%v of\n%s", err, content)
 				}
-				return len(d.broken) > 0, d.unread(podResource), len(d.objects[podResource])
+				return len(d.broken) > 0, len(d.objects[podResource]), d.unread(podResource)
 			}
-			if told, unread, pods := have(test.content + rest); told || unread != nil || pods != 3 {
+			if told, pods, unread := have(test.content + rest); told || unread != nil || pods != 3 {
 				t.Fatalf("the whole: %d pods, %v", pods, unread)
 			}
 			tried := 0
@@ -77,7 +77,7 @@ func TestAListThatWasCutOffIsNotTheWhole(t *testing.T) {
 					continue
 				}
 				for _, content := range []string{test.content[:at+1], test.content[:max(0, at-2)]} {
-					told, unread, pods := have(content + rest)
+					told, pods, unread := have(content + rest)
 					switch {
 					case told && unread != nil:
 						tried++
