@@ -54,10 +54,10 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: ClaimStuck, Severities: warning, Summary: "A PersistentVolumeClaim does not go, though no pod uses it."},
 			{Name: ClaimInUse, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A PersistentVolumeClaim goes as soon as the pods do that still use it."},
 		},
-		Derivations: []live.Rule{a.holding()},
 		Rules: []analyzers.Rule{
+			{Subject: inputs.Pods.Ref(), Reads: []live.KindRef{inputs.Nodes.Ref()}, Analyze: a.pod},
 			{Subject: inputs.Nodes.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.node},
-			{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{held.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref()}, Analyze: a.namespace},
+			{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.namespace},
 			{Subject: inputs.PersistentVolumeClaims.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.claim},
 		},
 	}, nil
