@@ -113,7 +113,7 @@ SHORT = -short
 .PHONY: test-unit
 test-unit: ## Run the tests that need no control plane, with fewer random histories
 	go test -timeout 45m $(SHORT) ./cmd/... ./pkg/... ./hack/...
-	cd hack/image && go test -timeout 30m $(SHORT) .
+	cd hack/image && go test -timeout 30m .
 	cd hack/krew && go test .
 	cd test/chart && go test .
 
