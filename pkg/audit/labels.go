@@ -56,7 +56,8 @@ func BudgetKey(approver, diagnosticClass string) string {
 var indexed = []string{LabelType, LabelJTI, LabelBudget, LabelProposalUID, LabelModelCall}
 
 // LabelsOf returns the labels that the event with this spec has to have. No hash
-// covers them, and what is not found by them is not seen.
+// covers them, and what is not found by them is not seen. The chain outlives a build, so
+// what it returns for a spec never changes: a new label is that of a new field or type.
 func LabelsOf(spec *opsv1alpha1.AuditEventSpec) map[string]string {
 	labels := map[string]string{}
 	// A refused approval may name anything; what cannot be a label is not one.
