@@ -121,12 +121,31 @@ func LastOfType(ctx context.Context, reader client.Reader, kind opsv1alpha1.Audi
 	return &events[len(events)-1].Spec, nil
 }
 
+// Recorded is when an event was appended, as early and as late as the two clocks have
+// it that tell: that of who appended it, and that of the kube-apiserver which stored it,
+// in whole seconds.
+func Recorded(event *opsv1alpha1.AuditEvent) (earliest, latest time.Time) {
+	earliest, latest = event.Spec.Time.Time, event.Spec.Time.Time
+	switch stored := event.CreationTimestamp.Time; {
+	case stored.IsZero(): // it was never in an API server
+	case stored.Before(earliest):
+		earliest = stored
+	case stored.After(latest):
+		latest = stored
+	}
+	return earliest, latest
+}
+
 // AcceptedSince returns the accepted approvals of one approver, and of who else is of
 // the same Source, for one diagnostic class after a time, oldest first.
 func AcceptedSince(ctx context.Context, reader client.Reader, approver, class string, since time.Time) ([]opsv1alpha1.AuditEvent, error) {
 	events, err := find(ctx, reader, LabelBudget, BudgetKey(approver, class), since, func(spec *opsv1alpha1.AuditEventSpec) bool {
 		return spec.Type == opsv1alpha1.AuditApprovalAccepted && Source(spec.References.Approver) == Source(approver) &&
-			spec.References.DiagnosticClass == class && spec.Time.After(since)
+			spec.References.DiagnosticClass == class
+	})
+	events = slices.DeleteFunc(events, func(event opsv1alpha1.AuditEvent) bool {
+		_, latest := Recorded(&event)
+		return !latest.After(since)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the accepted approvals of class %q: %w", class, err)

@@ -44,7 +44,9 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // world is a cluster with a Pod of a Deployment, a chain, keys and a clock.
 type world struct {
 	client.WithWatch
-	clock    *clocktesting.FakePassiveClock
+	clock *clocktesting.FakePassiveClock
+	// api is kube-apiserver's clock, where it is another one.
+	api      *clocktesting.FakePassiveClock
 	chain    *audit.Chain
 	signer   *token.Signer
 	verifier *token.Verifier
@@ -162,6 +164,9 @@ func (w *world) create(ctx context.Context, c client.WithWatch, object client.Ob
 	}
 	review, ok := object.(*authorizationv1.SubjectAccessReview)
 	if !ok {
+		if w.api != nil {
+			object.SetCreationTimestamp(metav1.NewTime(w.api.Now().Truncate(time.Second)))
+		}
 		return c.Create(ctx, object, options...)
 	}
 	w.reviews = append(w.reviews, review.Spec)

@@ -34,8 +34,8 @@ func (g *gathering) readUse(ctx context.Context, claims *token.Claims) (accepted
 		switch {
 		case g.in.Stage == policy.StageExecution && g.accepts(spec):
 			// The first counts; more of them are from an executor that was interrupted.
-			if g.in.AcceptedAt.IsZero() {
-				g.in.AcceptedAt, accepted = spec.Time.Time, spec.Index
+			if accepted == 0 {
+				g.in.AcceptedAt, accepted = recorded(&events[i]), spec.Index
 			}
 		case audit.IsDecision(spec.Type), g.in.Stage == policy.StageExecution && spec.Type == opsv1alpha1.AuditActionIntended:
 			used = append(used, spec)
@@ -54,6 +54,12 @@ func (g *gathering) readUse(ctx context.Context, claims *token.Claims) (accepted
 	}
 	g.in.TokenUsedBy = &usedBy
 	return accepted
+}
+
+// recorded is when an event was, by both clocks that tell.
+func recorded(event *opsv1alpha1.AuditEvent) (span policy.Span) {
+	span.Earliest, span.Latest = audit.Recorded(event)
+	return span
 }
 
 // accepts tells whether an event is the acceptance of this very approval.
@@ -87,7 +93,7 @@ func (g *gathering) readDecisions(ctx context.Context, own string) {
 		spec := &events[i].Spec
 		record := policy.ApprovalRecord{
 			Name: spec.References.Approval, Approver: spec.References.Approver,
-			Decision: v1alpha1.DecisionApprove, Time: spec.Time.Time,
+			Decision: v1alpha1.DecisionApprove, Time: recorded(&events[i]),
 		}
 		switch {
 		case spec.Type == opsv1alpha1.AuditDenialRecorded:
@@ -165,7 +171,7 @@ func (g *gathering) stillStands(ctx context.Context, event *opsv1alpha1.AuditEve
 func (g *gathering) readBudget(ctx context.Context, claims *token.Claims, accepted int64) {
 	end := g.in.Now
 	if g.in.Stage == policy.StageExecution {
-		end = g.in.AcceptedAt
+		end = g.in.AcceptedAt.Earliest
 	}
 	class := g.in.Proposal.Spec.DiagnosticClass
 	events, err := audit.AcceptedSince(ctx, g.Reader, claims.Subject, class, end.Add(-policy.BudgetWindow))
@@ -184,7 +190,7 @@ func (g *gathering) readBudget(ctx context.Context, claims *token.Claims, accept
 			continue
 		}
 		seen[spec.References.JTI] = true
-		spent = append(spent, spec.Time.Time)
+		spent = append(spent, recorded(&events[i]).Latest)
 	}
 	g.in.Spent = &spent
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -72,8 +73,8 @@ func TestTokenIsUsedUpByTheChain(t *testing.T) {
 				w.record(t, e.kind, claims, e.change...)
 			}
 			in := w.gatherer().Gather(t.Context(), w.request(test.stage, signed, claims))
-			if in.TokenUsedBy == nil || (*in.TokenUsedBy != "") != test.used || in.AcceptedAt.IsZero() == test.accepted {
-				t.Errorf("used by %q, accepted at %s", ptr.Deref(in.TokenUsedBy, "nobody knows whom"), in.AcceptedAt)
+			if in.TokenUsedBy == nil || (*in.TokenUsedBy != "") != test.used || in.AcceptedAt.Earliest.IsZero() == test.accepted {
+				t.Errorf("used by %q, accepted at %s", ptr.Deref(in.TokenUsedBy, "nobody knows whom"), in.AcceptedAt.Earliest)
 			}
 			if want := !test.used && (test.accepted || test.stage == policy.StageApproval); policy.Evaluate(in).Allowed != want {
 				t.Errorf("allowed is %t: %s", !want, policy.Evaluate(in).Message())
@@ -231,9 +232,51 @@ func TestTimeOfADecisionIsThatOfTheChain(t *testing.T) {
 	w.clock.SetTime(start)
 	signed, claims := w.mint(t, "alice")
 	in := w.gatherer().Gather(t.Context(), w.request(policy.StageApproval, signed, claims))
-	if len(*in.Approvals) != 1 || !(*in.Approvals)[0].Time.Equal(start.Add(-40*time.Minute)) {
+	if len(*in.Approvals) != 1 || !(*in.Approvals)[0].Time.Latest.Equal(start.Add(-40*time.Minute)) {
 		t.Errorf("approvals are %+v", *in.Approvals)
 	}
+}
+
+// A replica whose clock is wrong shortens the half hour between two people for nobody,
+// nor does it give anybody a budget back.
+func TestAClockThatIsWrongShortensNothing(t *testing.T) {
+	for name, of := range map[string]struct{ first, second time.Duration }{
+		"the first is recorded by one that lags":   {-29 * time.Minute, 0},
+		"the second is recorded by one that leads": {0, 29 * time.Minute},
+		"the first by one that leads":              {29 * time.Minute, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.api = clocktesting.NewFakePassiveClock(start)
+			w.config.Approvers = map[v1alpha1.ActionKind]int32{v1alpha1.ActionDeletePod: 2}
+			w.clock.SetTime(start.Add(of.first))
+			w.accept(t, "bob")
+			accepted := start.Add(70 * time.Second)
+			w.api.SetTime(accepted)
+			w.clock.SetTime(accepted.Add(of.second))
+			signed, claims := w.accept(t, "alice")
+			in := w.gatherer().Gather(t.Context(), w.request(policy.StageExecution, signed, claims))
+			if decision := policy.Evaluate(in); !decision.Awaiting {
+				t.Errorf("70 s apart: awaiting is false: %+v", decision.Verdict(policy.DualApproval))
+			}
+			if in.AcceptedAt.Earliest.After(accepted) {
+				t.Errorf("accepted at %s at the earliest, and kube-apiserver says %s", in.AcceptedAt.Earliest, accepted)
+			}
+		})
+	}
+	t.Run("budgets", func(t *testing.T) {
+		w := newWorld(t)
+		w.api = clocktesting.NewFakePassiveClock(start)
+		w.clock.SetTime(start.Add(-2 * time.Hour))
+		w.accept(t, "alice")
+		w.clock.SetTime(start.Add(2 * time.Hour)) // of the replica that asks
+		w.api.SetTime(start.Add(time.Minute))
+		signed, claims := w.accept(t, "alice")
+		in := w.gatherer().Gather(t.Context(), w.request(policy.StageExecution, signed, claims))
+		if len(*in.Spent) != 1 {
+			t.Errorf("spent are %v", *in.Spent)
+		}
+	})
 }
 
 func TestDeletingADenialDoesNotTakeItBack(t *testing.T) {

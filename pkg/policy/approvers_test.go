@@ -15,11 +15,19 @@ import (
 )
 
 func yes(who string, before time.Duration) ApprovalRecord {
-	return ApprovalRecord{Name: "approval-of-" + who, Approver: who, Decision: v1alpha1.DecisionApprove, Time: start.Add(-before)}
+	return ApprovalRecord{Name: "approval-of-" + who, Approver: who, Decision: v1alpha1.DecisionApprove, Time: At(start.Add(-before))}
+}
+
+// unsure is an approval of which one clock says that it was made so long before, and the
+// other that it was made just now.
+func unsure(who string, before time.Duration) ApprovalRecord {
+	record := yes(who, before)
+	record.Time.Latest = start
+	return record
 }
 
 func no(who string) ApprovalRecord {
-	return ApprovalRecord{Name: "denial-of-" + who, Approver: who, Decision: v1alpha1.DecisionDeny, Time: start.Add(-time.Minute)}
+	return ApprovalRecord{Name: "denial-of-" + who, Approver: who, Decision: v1alpha1.DecisionDeny, Time: At(start.Add(-time.Minute))}
 }
 
 func TestDualApproval(t *testing.T) {
@@ -42,7 +50,7 @@ func TestDualApproval(t *testing.T) {
 		"somebody denied it before execution":  {kind: pod, stage: StageExecution, others: []ApprovalRecord{no("bob")}, want: v1alpha1.VerdictDenied},
 		"somebody denied a standing one":       {kind: pod, stage: StageStanding, others: []ApprovalRecord{no("bob")}, want: v1alpha1.VerdictDenied},
 		"the approver denied it before":        {kind: pod, others: []ApprovalRecord{no("alice")}, want: v1alpha1.VerdictDenied},
-		"a record of an unknown decision":      {kind: pod, others: []ApprovalRecord{{Approver: "bob", Time: start}}, want: v1alpha1.VerdictDenied},
+		"a record of an unknown decision":      {kind: pod, others: []ApprovalRecord{{Approver: "bob", Time: At(start)}}, want: v1alpha1.VerdictDenied},
 		"a standing runbook":                   {kind: runbook, stage: StageStanding, want: v1alpha1.VerdictPending, message: "0 of 2 distinct approvers so far"},
 		"a standing runbook with two":          {kind: runbook, stage: StageStanding, others: []ApprovalRecord{yes("bob", 2*time.Hour), yes("carol", time.Hour)}, want: v1alpha1.VerdictAllowed},
 		"the first of a runbook":               {kind: runbook, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far; that holds while the proposal stays as it is, and another person can approve from 2026-03-01T12:30:00Z on"},
@@ -50,12 +58,15 @@ func TestDualApproval(t *testing.T) {
 		"the second before 30 minutes":         {kind: runbook, others: []ApprovalRecord{yes("bob", 30*time.Minute-time.Second)}, want: v1alpha1.VerdictDenied, message: "approvals must be at least 30m0s apart, and bob approved at 2026-03-01T11:30:01Z"},
 		"the same person again":                {kind: runbook, others: []ApprovalRecord{yes("alice", time.Hour)}, want: v1alpha1.VerdictDenied, message: "alice approved already (Approval approval-of-alice), and nobody counts twice"},
 		"a record without a time":              {kind: runbook, others: []ApprovalRecord{{Approver: "bob", Decision: v1alpha1.DecisionApprove}}, want: v1alpha1.VerdictPending},
-		"a record without an approver":         {kind: runbook, others: []ApprovalRecord{{Decision: v1alpha1.DecisionApprove, Time: start.Add(-time.Hour)}}, want: v1alpha1.VerdictPending},
+		"a record without an approver":         {kind: runbook, others: []ApprovalRecord{{Decision: v1alpha1.DecisionApprove, Time: At(start.Add(-time.Hour))}}, want: v1alpha1.VerdictPending},
 		"execution of the first, alone":        {kind: runbook, stage: StageExecution, want: v1alpha1.VerdictPending},
 		"execution of the first, with a later": {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", -30*time.Minute)}, want: v1alpha1.VerdictAllowed},
 		"execution of the second":              {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", 30*time.Minute)}, want: v1alpha1.VerdictAllowed},
 		"execution of two that raced":          {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", time.Second)}, want: v1alpha1.VerdictPending},
 		"execution of one person's two":        {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("alice", time.Hour)}, want: v1alpha1.VerdictPending},
+		"the second, by one of two clocks":     {kind: runbook, others: []ApprovalRecord{unsure("bob", 30*time.Minute)}, want: v1alpha1.VerdictDenied, message: "approvals must be at least 30m0s apart, and bob approved at 2026-03-01T12:00:00Z"},
+		"execution by one of two clocks":       {kind: runbook, stage: StageExecution, others: []ApprovalRecord{unsure("bob", 30*time.Minute)}, want: v1alpha1.VerdictPending},
+		"a standing one, by one of two clocks": {kind: runbook, stage: StageStanding, others: []ApprovalRecord{yes("carol", time.Hour), unsure("bob", time.Hour)}, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far; that holds while the proposal stays as it is, and another person can approve from 2026-03-01T11:30:00Z on"},
 		"a configuration that asks for three": {
 			kind: pod, configure: three, others: []ApprovalRecord{yes("bob", 2*time.Hour), yes("carol", time.Hour)}, want: v1alpha1.VerdictAllowed, message: "3 distinct approvers",
 		},
@@ -97,6 +108,34 @@ func TestDualApproval(t *testing.T) {
 				t.Errorf("awaiting is %t, want %t", decision.Awaiting, want)
 			}
 		})
+	}
+}
+
+// The executor judges by kube-apiserver's clock too, which tells whole seconds: what is
+// accepted in the last part of a second must not be refused there.
+func TestTheHalfHourIsOverAtAWholeSecond(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionRunbook)
+	in.Approvals = &[]ApprovalRecord{yes("bob", 30*time.Minute-500*time.Millisecond)}
+	for late, want := range map[time.Duration]v1alpha1.VerdictResult{
+		600 * time.Millisecond: v1alpha1.VerdictDenied, time.Second: v1alpha1.VerdictAllowed,
+	} {
+		in.Now = start.Add(late)
+		if verdict := verdictOf(t, Evaluate(in), DualApproval); verdict.Result != want {
+			t.Errorf("%s later: %+v", late, verdict)
+		}
+	}
+}
+
+func TestARunbookWhoseOwnAcceptanceIsUnsureDoesNotFollowAnother(t *testing.T) {
+	in := good(t, StageExecution, v1alpha1.ActionRunbook)
+	in.AcceptedAt = Span{Earliest: start, Latest: start.Add(30 * time.Minute)}
+	in.Approvals = &[]ApprovalRecord{yes("bob", time.Minute)}
+	if verdict := verdictOf(t, Evaluate(in), DualApproval); verdict.Result != v1alpha1.VerdictPending {
+		t.Errorf("verdict is %+v", verdict)
+	}
+	in.Approvals = &[]ApprovalRecord{yes("bob", 30*time.Minute)}
+	if verdict := verdictOf(t, Evaluate(in), DualApproval); verdict.Result != v1alpha1.VerdictAllowed {
+		t.Errorf("verdict is %+v", verdict)
 	}
 }
 
@@ -186,5 +225,7 @@ func TestRateBudgetAtExecutionIsThatOfTheAcceptance(t *testing.T) {
 	if !in.Now.Add(-time.Hour).After((*in.Spent)[9]) {
 		t.Fatal("the spent ones are not older than an hour by now")
 	}
+	expectDenied(t, Evaluate(in), "next one is free", RateBudget)
+	in.AcceptedAt.Latest = start.Add(time.Hour)
 	expectDenied(t, Evaluate(in), "next one is free", RateBudget)
 }

@@ -27,7 +27,7 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 	others := *f.Approvals
 	for _, record := range others {
 		if record.Decision != v1alpha1.DecisionApprove {
-			return denied(fmt.Sprintf("%s denied this proposal at %s (Approval %s)", record.Approver, instant(record.Time), record.Name),
+			return denied(fmt.Sprintf("%s denied this proposal at %s (Approval %s)", record.Approver, instant(record.Time.Latest), record.Name),
 				"nobody can take that back: it holds until the finding clears, or what would be done changes, and comes back as a proposal with another digest; until then, mend it by hand as the finding says")
 		}
 	}
@@ -45,7 +45,11 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 		return denied(fmt.Sprintf("%d distinct people have to approve, and %s is a ServiceAccount: whoever uses it could count twice", needed, f.claims.Subject),
 			"approve as a person, with a login of your own")
 	}
-	own := ApprovalRecord{Name: f.ApprovalName, Approver: f.claims.Subject, Decision: v1alpha1.DecisionApprove, Time: f.Now}
+	// kube-apiserver's clock, by which the executor judges this again, tells whole seconds.
+	own := ApprovalRecord{
+		Name: f.ApprovalName, Approver: f.claims.Subject, Decision: v1alpha1.DecisionApprove,
+		Time: Span{Earliest: f.Now.Truncate(time.Second), Latest: f.Now},
+	}
 	if f.Stage == StageExecution {
 		own.Time = f.AcceptedAt
 		return awaiting(needed, counted(append(slices.Clone(others), own), interval), interval)
@@ -55,8 +59,8 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 		if record.Approver == own.Approver {
 			return denied(fmt.Sprintf("%s approved already (Approval %s), and nobody counts twice", own.Approver, record.Name), "somebody else has to approve")
 		}
-		if free := record.Time.Add(interval); own.Time.Before(free) {
-			return denied(fmt.Sprintf("approvals must be at least %s apart, and %s approved at %s", interval, record.Approver, instant(record.Time)),
+		if free := record.Time.Latest.Add(interval); own.Time.Earliest.Before(free) {
+			return denied(fmt.Sprintf("approvals must be at least %s apart, and %s approved at %s", interval, record.Approver, instant(record.Time.Latest)),
 				"approve again from "+wholeInstant(free)+" on")
 		}
 	}
@@ -76,7 +80,7 @@ func awaiting(needed int, have []ApprovalRecord, interval time.Duration) v1alpha
 	message := fmt.Sprintf("%d of %d distinct approvers so far", n, needed)
 	if n > 0 {
 		message += fmt.Sprintf("; that holds while the proposal stays as it is, and another person can approve from %s on",
-			wholeInstant(have[n-1].Time.Add(interval)))
+			wholeInstant(have[n-1].Time.Latest.Add(interval)))
 	}
 	return pending(message)
 }
@@ -87,18 +91,19 @@ func isServiceAccount(name string) bool {
 	return strings.HasPrefix(name, serviceaccount.ServiceAccountUsernamePrefix)
 }
 
-// counted are the approvals that count where more than one is needed: the earliest
-// of each person, each at least interval after the one counted before it.
+// counted are the approvals that count where more than one is needed: the first of
+// each person, each at least interval after the one counted before it, whichever clock
+// is right.
 func counted(records []ApprovalRecord, interval time.Duration) []ApprovalRecord {
 	ordered := slices.Clone(records)
-	slices.SortStableFunc(ordered, func(a, b ApprovalRecord) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(ordered, func(a, b ApprovalRecord) int { return a.Time.Latest.Compare(b.Time.Latest) })
 	var count []ApprovalRecord
 	for _, record := range ordered {
 		known := slices.ContainsFunc(count, func(other ApprovalRecord) bool { return other.Approver == record.Approver })
-		if known || record.Time.IsZero() || record.Approver == "" || isServiceAccount(record.Approver) {
+		if known || record.Time.Earliest.IsZero() || record.Approver == "" || isServiceAccount(record.Approver) {
 			continue
 		}
-		if n := len(count); n > 0 && record.Time.Before(count[n-1].Time.Add(interval)) {
+		if n := len(count); n > 0 && record.Time.Earliest.Before(count[n-1].Time.Latest.Add(interval)) {
 			continue
 		}
 		count = append(count, record)

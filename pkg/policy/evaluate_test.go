@@ -493,7 +493,7 @@ func TestADenialTakesTheRightToDecide(t *testing.T) {
 	in.AccessDenied = ptr.To("alice may not create proposals/approve")
 	expectDenied(t, Evaluate(in), "alice may not create", Access)
 	in.Stage = StageExecution
-	in.AcceptedAt = in.Now
+	in.AcceptedAt = At(in.Now)
 	if verdict := access(&facts{Input: &in}); verdict.Result != v1alpha1.VerdictAllowed {
 		t.Errorf("one that was accepted is %s: %s", verdict.Result, verdict.Message)
 	}

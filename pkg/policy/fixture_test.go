@@ -187,7 +187,7 @@ func good(t testing.TB, stage Stage, kind v1alpha1.ActionKind) Input {
 		in.Caller = "alice"
 		return in
 	}
-	in.AcceptedAt = start
+	in.AcceptedAt = At(start)
 	in.Now = start.Add(time.Minute)
 	if Patches(kind) {
 		in.DryRun = dryRun(t, &in)

@@ -16,8 +16,8 @@ func hashChainedAudit(f *facts) v1alpha1.Verdict {
 		return unread("whether the audit chain is in order")
 	case f.Stage == StageApproval:
 		return allowed("the audit chain is in order")
-	case f.AcceptedAt.IsZero():
+	case f.AcceptedAt.Earliest.IsZero():
 		return denied("the audit chain does not know that this approval was accepted", "approve anew: kubectl create approval")
 	}
-	return allowed("accepted in the audit chain at " + instant(f.AcceptedAt))
+	return allowed("accepted in the audit chain at " + instant(f.AcceptedAt.Latest))
 }

@@ -220,7 +220,7 @@ func TestProposalChangedAfterSigningDenies(t *testing.T) {
 func TestHashChainedAuditDenies(t *testing.T) {
 	runDenials(t, HashChainedAudit, map[string]denial{
 		"an approval that went around the webhook": {
-			stage: StageExecution, spoil: func(in *Input) { in.AcceptedAt = time.Time{} }, words: "does not know that this approval was accepted",
+			stage: StageExecution, spoil: func(in *Input) { in.AcceptedAt = Span{} }, words: "does not know that this approval was accepted",
 		},
 	})
 }

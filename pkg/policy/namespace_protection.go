@@ -38,12 +38,20 @@ func IsProtected(namespace *corev1.Namespace, own string, cfg *config.PolicyConf
 	return false, ""
 }
 
+// namespaceOf is the namespace that an object is in, or is: a runbook may be about one.
+func namespaceOf(object v1alpha1.ObjectReference) string {
+	if object.APIVersion == "v1" && object.Kind == "Namespace" && object.Namespace == "" {
+		return object.Name
+	}
+	return object.Namespace
+}
+
 // namespaceProtection is layer 3.
 func namespaceProtection(f *facts) v1alpha1.Verdict {
 	if f.actsOnNothing() {
 		return noAction()
 	}
-	name := f.Proposal.Spec.Target.Namespace
+	name := namespaceOf(f.Proposal.Spec.Target)
 	switch {
 	case f.OwnNamespace == "":
 		return denied("it is not known which namespace srenix runs in", "report this to whoever runs srenix")

@@ -83,8 +83,15 @@ type ApprovalRecord struct {
 	// Approver is the canonical identity in its token.
 	Approver string
 	Decision v1alpha1.Decision
-	Time     time.Time
+	Time     Span
 }
+
+// Span is when something was recorded, as early and as late as the clocks have it that
+// tell of it: whose clock is wrong is not known, and none may shorten a wait.
+type Span struct{ Earliest, Latest time.Time }
+
+// At is a time that all clocks agree on.
+func At(t time.Time) Span { return Span{Earliest: t, Latest: t} }
 
 // Input is everything that a decision rests on. The zero value denies, and so does
 // the zero value of each field that the stage needs. Where nothing is the good
@@ -137,7 +144,7 @@ type Input struct {
 	// AcceptedAt is when the audit chain recorded that this approval was
 	// accepted. Needed at StageExecution, where the zero value denies: an
 	// approval that is stored and was never accepted went around the webhook.
-	AcceptedAt time.Time
+	AcceptedAt Span
 
 	// ChainVerified is true if the head of the audit chain was read and verifies.
 	// Not looked at while Standing.
@@ -145,8 +152,8 @@ type Input struct {
 
 	// Approvals are the other stored approvals and denials of this digest, oldest first.
 	Approvals *[]ApprovalRecord
-	// Spent are the times of accepted approvals of this (approver, diagnostic
-	// class) in the last hour, without this one, oldest first: of the hour before
+	// Spent are the times, at the latest, of accepted approvals of this (approver,
+	// diagnostic class) in the last hour, without this one, oldest first: of the hour before
 	// Now, and at StageExecution before AcceptedAt (and before this one in the
 	// order of the chain, so that racing approvals are settled exactly).
 	Spent *[]time.Time

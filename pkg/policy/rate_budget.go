@@ -32,7 +32,7 @@ func rateBudget(f *facts) v1alpha1.Verdict {
 	}
 	end := f.Now
 	if f.Stage == StageExecution {
-		end = f.AcceptedAt
+		end = f.AcceptedAt.Earliest
 	}
 	spent := slices.Clone(*f.Spent)
 	slices.SortFunc(spent, time.Time.Compare)

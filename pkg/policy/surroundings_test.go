@@ -29,6 +29,24 @@ func TestNamespaceProtectionDenies(t *testing.T) {
 			kind: v1alpha1.ActionRunbook, words: `the target is in namespace "bank", and the proposal in "shop"`,
 			spoil: func(in *Input) { in.Proposal.Spec.Target.Namespace, in.Namespace.Name = "bank", "bank" },
 		},
+		"a runbook about another namespace itself": {
+			kind: v1alpha1.ActionRunbook, words: `the target is in namespace "bank", and the proposal in "shop"`,
+			spoil: func(in *Input) {
+				about(in, "v1", "Namespace", "bank")
+			},
+		},
+		"a runbook about something of the cluster": {
+			kind: v1alpha1.ActionRunbook, words: `the target is in namespace "", and the proposal in "shop"`,
+			spoil: func(in *Input) {
+				about(in, "v1", "Node", "shop")
+			},
+		},
+		"a runbook about what another project calls a namespace": {
+			kind: v1alpha1.ActionRunbook, words: `the target is in namespace "", and the proposal in "shop"`,
+			spoil: func(in *Input) {
+				about(in, "example.com/v1", "Namespace", "shop")
+			},
+		},
 		"it is being deleted":             {spoil: func(in *Input) { in.Namespace.DeletionTimestamp = ptr.To(metav1.NewTime(start)) }, words: "being deleted"},
 		"it is terminating":               {spoil: func(in *Input) { in.Namespace.Status.Phase = corev1.NamespaceTerminating }, words: "being deleted"},
 		"a runbook is refused there, too": {kind: v1alpha1.ActionRunbook, spoil: func(in *Input) { in.OwnNamespace = "shop" }, words: "srenix runs in"},
@@ -62,6 +80,21 @@ func TestBuiltInLists(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"helm", "argocd", "argo-cd", "flux", "fluxcd"}, GitOpsManagers()); diff != "" {
 		t.Errorf("managers (-want +have):\n%s", diff)
+	}
+}
+
+// about makes a proposal one about something that is in no namespace.
+func about(in *Input, apiVersion, kind, name string) {
+	target := &in.Proposal.Spec.Target
+	target.APIVersion, target.Kind, target.Namespace, target.Name = apiVersion, kind, "", name
+}
+
+// Findings may be about the namespace that they are in.
+func TestARunbookMayBeAboutItsNamespace(t *testing.T) {
+	in := good(t, StageStanding, v1alpha1.ActionRunbook)
+	about(&in, "v1", "Namespace", "shop")
+	if decision := Evaluate(in); !decision.Allowed {
+		t.Error(decision.Message())
 	}
 }
 

@@ -4,13 +4,16 @@
 package proposals
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -111,6 +114,30 @@ func TestASilenceTakesNoReleasedRunbookBack(t *testing.T) {
 		if proposal, _ := w.run(t); (proposal != nil) != released {
 			t.Errorf("released %t, and there is a proposal: %t", released, proposal != nil)
 		}
+	}
+}
+
+// Some findings are about the namespace that they are in, as a pile of evicted pods.
+func TestARunbookAboutANamespaceCanBeApproved(t *testing.T) {
+	w := newWorld()
+	w.zero.Status.Conditions[0].Status = corev1.ConditionTrue
+	for i := range 20 {
+		pod := w.one.DeepCopy()
+		pod.Name, pod.UID = fmt.Sprint("evicted-", i), types.UID(fmt.Sprint("evicted-", i))
+		pod.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"}
+		w.cluster.Set(inputs.Pods.Ref().Resource(), pod)
+	}
+	_, finding := w.run(t)
+	if finding.Spec.Subject.Kind != "Namespace" {
+		t.Fatalf("the finding is about %+v", finding.Spec.Subject)
+	}
+	w.cluster.Set(Investigations.Ref().Resource(), &opsv1alpha1.Investigation{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "pile"},
+		Spec:       opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Name: finding.Name, UID: finding.UID}},
+		Status:     opsv1alpha1.InvestigationStatus{Runbook: &opsv1alpha1.Runbook{Title: "Make room", Text: "secret steps"}},
+	})
+	if proposal, _ := w.run(t); proposal == nil || proposal.Status.Phase != v1alpha1.ProposalOpen {
+		t.Errorf("the proposal is %+v", proposal)
 	}
 }
 

@@ -197,20 +197,20 @@ func (p *proposer) facts(view *live.View, proposal *v1alpha1.Proposal, decided [
 			in.Certificates = append(in.Certificates, *certificate)
 		}
 	}
-	if namespace, exists := inputs.Namespaces.Get(view, live.Key{Name: target.Namespace}); exists {
+	if namespace, exists := inputs.Namespaces.Get(view, live.Key{Name: proposal.Namespace}); exists {
 		in.Namespace = namespace
 	}
 	var others []policy.ApprovalRecord
 	for _, event := range denied {
 		others = append(others, policy.ApprovalRecord{
 			Name: event.Spec.References.Approval, Approver: event.Spec.References.Approver,
-			Decision: v1alpha1.DecisionDeny, Time: event.Spec.Time.Time,
+			Decision: v1alpha1.DecisionDeny, Time: policy.At(event.Spec.Time.Time),
 		})
 	}
 	for _, approval := range decided {
 		if approval.Status.Phase == opsv1alpha1.PhaseAwaitingSecondApproval && approval.Spec.Decision == v1alpha1.DecisionApprove {
 			others = append(others, policy.ApprovalRecord{
-				Name: approval.Name, Approver: approval.Status.Approver, Decision: approval.Spec.Decision, Time: approval.CreationTimestamp.Time,
+				Name: approval.Name, Approver: approval.Status.Approver, Decision: approval.Spec.Decision, Time: policy.At(approval.CreationTimestamp.Time),
 			})
 		}
 	}

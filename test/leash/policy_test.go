@@ -43,7 +43,7 @@ func newInput(t *testing.T, kind v1alpha1.ActionKind, object client.Object, prop
 	}
 	apiVersion, targetKind := gvk.ToAPIVersionAndKind()
 	in := policy.Input{
-		Stage: policy.StageExecution, Now: start.Add(time.Minute), AcceptedAt: start, Decision: v1alpha1.DecisionApprove,
+		Stage: policy.StageExecution, Now: start.Add(time.Minute), AcceptedAt: policy.At(start), Decision: v1alpha1.DecisionApprove,
 		ChainVerified: true, TokenUsedBy: ptr.To(""), AccessDenied: ptr.To(""), Approvals: &[]policy.ApprovalRecord{}, Spent: &[]time.Time{},
 		Target: whole(t, object), OwnNamespace: harness.Namespace, Certificates: []unstructured.Unstructured{certificate(namespace, "new-tls"), certificate(namespace, "old-tls")},
 		Proposal: policy.Proposal{Namespace: namespace, Name: "fix", UID: "proposal-uid", Spec: v1alpha1.ProposalSpec{
