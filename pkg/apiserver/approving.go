@@ -31,7 +31,8 @@ import (
 	"github.com/srenix/srenix/pkg/webhook"
 )
 
-// minter signs tokens and records each in the audit chain before it is given out.
+// minter signs tokens, and records each in the audit chain before it is given out but
+// those for dry runs, with which nobody can decide.
 type minter struct {
 	signer  *token.Signer
 	chain   *audit.Chain
@@ -67,9 +68,17 @@ func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal
 	if p.Spec.Plan != nil {
 		binding.PlanDigest = p.Spec.Plan.Digest
 	}
-	signed, claims, err := m.signer.Mint(caller.GetName(), binding, wanted.Lifetime)
+	signer := m.signer
+	if wanted.DryRun {
+		signer = signer.ForDryRun()
+	}
+	signed, claims, err := signer.Mint(caller.GetName(), binding, wanted.Lifetime)
 	if err != nil {
 		return proposal.Minted{}, apierrors.NewForbidden(srenix.Resource("proposals/token"), p.Name, fmt.Errorf("minting a token: %w", err))
+	}
+	minted := proposal.Minted{Token: signed, Expires: claims.ExpiresAt.Time, ApprovalName: token.ApprovalName(claims.ID)}
+	if wanted.DryRun {
+		return minted, nil
 	}
 	target := p.Spec.Target
 	if _, err := m.chain.Append(ctx, audit.Entry{
@@ -83,7 +92,7 @@ func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal
 	}); err != nil {
 		return proposal.Minted{}, apierrors.NewInternalError(fmt.Errorf("no token, because minting it could not be audited: %w", err))
 	}
-	return proposal.Minted{Token: signed, Expires: claims.ExpiresAt.Time, ApprovalName: token.ApprovalName(claims.ID)}, nil
+	return minted, nil
 }
 
 // restricted refuses a token to a caller whose identity carries more than name
@@ -133,7 +142,11 @@ var _ proposal.Recorder = recorder{}
 
 // Record implements proposal.Recorder.
 func (r recorder) Record(ctx context.Context, approval *opsv1alpha1.Approval, dryRun bool) (*opsv1alpha1.Approval, error) {
-	claims, err := r.verifier.Verify(approval.Spec.Token)
+	verifier := r.verifier
+	if dryRun {
+		verifier = verifier.ForDryRun()
+	}
+	claims, err := verifier.Verify(approval.Spec.Token)
 	if err != nil {
 		return nil, apierrors.NewForbidden(srenix.Resource("proposals/approve"), approval.Spec.Proposal.Name, fmt.Errorf("reading the token: %w", err))
 	}

@@ -51,6 +51,7 @@ type mint struct {
 	reviews  *reviewer
 	clock    *testingclock.FakePassiveClock
 	kube     client.Client
+	keys     *token.SigningKeys
 	proposal *v1alpha1.Proposal
 }
 
@@ -66,7 +67,7 @@ func newMint(t *testing.T) *mint {
 	}
 	m := &mint{
 		reviews: &reviewer{}, clock: testingclock.NewFakePassiveClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)),
-		kube: fake.NewClientBuilder().WithScheme(scheme).Build(),
+		kube: fake.NewClientBuilder().WithScheme(scheme).Build(), keys: keys,
 		proposal: &v1alpha1.Proposal{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "fix", UID: "proposal"},
 			Spec: v1alpha1.ProposalSpec{
@@ -149,6 +150,31 @@ func TestARestrictedLoginGetsNoTokenForWhatItMayNotDo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestATokenForDryRunsIsRecordedNowhere(t *testing.T) {
+	m := newMint(t)
+	wanted := proposal.Wanted{Decision: v1alpha1.DecisionApprove, Lifetime: time.Minute, DryRun: true}
+	minted, err := m.Mint(t.Context(), &user.DefaultInfo{Name: "alice"}, m.proposal, wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have := m.minted(t); have != 0 {
+		t.Errorf("%d tokens are in the chain", have)
+	}
+	verifier := token.NewVerifier(m.keys, "cluster", m.clock)
+	if _, err := verifier.Verify(minted.Token); !errors.Is(err, token.ErrAudience) {
+		t.Errorf("it is good for a decision: %v", err)
+	}
+	claims, err := verifier.ForDryRun().Verify(minted.Token)
+	if err != nil || token.ApprovalName(claims.ID) != minted.ApprovalName {
+		t.Errorf("in a dry run: %v, and the Approval would be %s", err, minted.ApprovalName)
+	}
+	*m.reviews = reviewer{err: errors.New("no answer")}
+	restricted := &user.DefaultInfo{Name: "alice", Extra: map[string][]string{"scopes": {"user:info"}}}
+	if minted, err := m.Mint(t.Context(), restricted, m.proposal, wanted); err == nil || minted.Token != "" {
+		t.Errorf("a restricted login is given one: %v", err)
 	}
 }
 

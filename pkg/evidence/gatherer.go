@@ -80,6 +80,9 @@ type Request struct {
 	Caller string
 	// DryRun is the whole target after a dry run, where the action patches.
 	DryRun *unstructured.Unstructured
+	// Rehearsed is true for a decision that is to be stored nowhere: a token for dry
+	// runs proves it.
+	Rehearsed bool
 }
 
 // ProposalOf is the proposal that a stored approval decided on. It fails where
@@ -96,10 +99,14 @@ func (g *Gatherer) begin(request Request) *gathering {
 	if request.Now.IsZero() {
 		request.Now = g.options.Clock.Now()
 	}
-	return &gathering{Options: g.options, approvalUID: request.ApprovalUID, in: policy.Input{
+	options := g.options
+	if request.Rehearsed {
+		options.Verifier = options.Verifier.ForDryRun()
+	}
+	return &gathering{Options: options, approvalUID: request.ApprovalUID, in: policy.Input{
 		Stage: request.Stage, Now: request.Now, Config: g.options.Config, OwnNamespace: g.options.OwnNamespace,
 		Decision: request.Decision, Reason: request.Reason, Proposal: request.Proposal, CurrentDigest: request.CurrentDigest,
-		Token: request.Token, Verifier: g.options.Verifier, ApprovalName: request.ApprovalName, Caller: request.Caller,
+		Token: request.Token, Verifier: options.Verifier, ApprovalName: request.ApprovalName, Caller: request.Caller,
 		DryRun: request.DryRun, Unknown: map[policy.Layer]error{},
 	}}
 }

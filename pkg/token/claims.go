@@ -79,7 +79,7 @@ func ReasonDigest(reason string) string {
 
 // Claims are everything that a token says. The registered ones are all required:
 // iss, sub (the user name as the API server authenticated it), aud (the
-// cluster's ID), iat, nbf, exp and jti (32 hex digits).
+// cluster's ID, or another one for dry runs), iat, nbf, exp and jti (32 hex digits).
 type Claims struct {
 	jwt.RegisteredClaims
 	Binding Binding `json:"srenix.io"`
@@ -89,12 +89,16 @@ type Claims struct {
 // must have, so that the API server's own uniqueness lets each token through once.
 func ApprovalName(jti string) string { return "approval-" + jti }
 
+// dryRunAudience is that of tokens for dry runs in a cluster: no verifier of tokens takes
+// them for one.
+func dryRunAudience(cluster string) string { return cluster + "/dry-run" }
+
 // check reports the first claim that is absent or out of bounds, whatever the time is.
-func (c *Claims) check(cluster string) error {
+func (c *Claims) check(audience string) error {
 	if c.Issuer != Issuer {
 		return fmt.Errorf("%w: want %q", ErrIssuer, Issuer)
 	}
-	if !slices.Equal(c.Audience, jwt.ClaimStrings{cluster}) {
+	if !slices.Equal(c.Audience, jwt.ClaimStrings{audience}) {
 		return fmt.Errorf("%w: mint the token in the cluster that it is used in", ErrAudience)
 	}
 	if c.ExpiresAt == nil || c.NotBefore == nil || c.IssuedAt == nil {

@@ -245,7 +245,7 @@ func TestEachRetiredKeyIsKeptForItsOwnDay(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored := storedIn(t, cluster)
-	until := start.Add(time.Second + time.Minute + 24*time.Hour + 30*time.Second + time.Second)
+	until := start.Add(time.Second + 11*time.Minute + 24*time.Hour + 30*time.Second + time.Second)
 	if !stored.Since.Time.Equal(start.Add(time.Second)) || !stored.Retired[0].Until.Time.Equal(until) {
 		t.Errorf("it signs since %s, and the old key is good until %s, want %s", stored.Since, stored.Retired[0].Until, until)
 	}
@@ -264,6 +264,49 @@ func TestEachRetiredKeyIsKeptForItsOwnDay(t *testing.T) {
 		if have := len(storedIn(t, cluster).Retired); have != test.retired {
 			t.Errorf("at %s there are %d retired keys, want %d", test.at, have, test.retired)
 		}
+	}
+}
+
+// A replica that cannot read the keys goes on signing for as long as those that it has
+// count, and all that it has signed is good for as long as it says.
+func TestTokensOfAReplicaThatMissedARotationStayGood(t *testing.T) {
+	store, cluster, clock := newStore(t)
+	unreadable := false
+	cut := interceptor.NewClient(cluster, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, into client.Object, options ...client.GetOption) error {
+			if unreadable {
+				return errors.New("no answer")
+			}
+			return c.Get(ctx, key, into, options...)
+		},
+	})
+	behind := current(t, NewKeyStore(cut, namespace, clock))
+	// It reads them for the last time while the rotation is on its way.
+	clock.SetTime(start.Add(rotateTimeout))
+	if _, known := behind.Key("another"); known || behind.ReadAt() != clock.Now() {
+		t.Fatalf("the keys were read at %s", behind.ReadAt())
+	}
+	clock.SetTime(start)
+	if err := store.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	unreadable = true
+	clock.SetTime(start.Add(rotateTimeout + staleAfter - time.Second))
+	signer, verifier := NewSigner(behind, clusterID, clock), NewVerifier(current(t, store), clusterID, clock)
+	signed, claims, err := signer.Mint("alice", binding(), MaximumLifetime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock.SetTime(claims.ExpiresAt.Add(Skew - time.Second))
+	if err := store.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := verifier.Verify(signed); err != nil {
+		t.Error(err)
+	}
+	clock.SetTime(start.Add(rotateTimeout + staleAfter))
+	if _, _, err := signer.Mint("alice", binding(), MaximumLifetime); !errors.Is(err, ErrNoSigningKey) {
+		t.Errorf("it signs with keys that count no more: %v", err)
 	}
 }
 

@@ -25,6 +25,10 @@ func NewSigner(keys *SigningKeys, cluster string, clock clock.PassiveClock) *Sig
 	return &Signer{keys: keys, cluster: cluster, clock: clock}
 }
 
+// ForDryRun returns a signer of tokens that prove in dry runs what those of s prove, and
+// nothing anywhere else.
+func (s *Signer) ForDryRun() *Signer { return NewSigner(s.keys, dryRunAudience(s.cluster), s.clock) }
+
 // Mint signs a token for subject, the user name as the API server authenticated
 // it, and returns it with its claims. The lifetime is from MinimumLifetime to
 // MaximumLifetime. The token is a credential: it goes to its subject and nowhere else.

@@ -84,10 +84,15 @@ func (s *KeyStore) Current(ctx context.Context) (*SigningKeys, error) {
 	return keys, nil
 }
 
+// rotateTimeout bounds a rotation: until it is stored, other replicas read the old key.
+const rotateTimeout = time.Minute
+
 // Rotate replaces the signing key. The old public key is kept until its last
 // token has expired. The new public key is published before it signs anything;
 // if another replica rotates at the same time, one of the two gets a conflict.
 func (s *KeyStore) Rotate(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, rotateTimeout)
+	defer cancel()
 	secret, err := s.read(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the signing keys to rotate them: %w", err)
@@ -99,8 +104,9 @@ func (s *KeyStore) Rotate(ctx context.Context) error {
 	since := metav1.NewTime(s.clock.Now().UTC().Truncate(time.Second))
 	next := storedKeys{Since: &since, Retired: []retiredKey{{
 		Key: publicJWK(old.public[old.kid]),
-		// Other replicas sign with it until they have read the keys again.
-		Until: metav1.NewTime(since.Add(refreshAfter + MaximumLifetime + Skew + time.Second)),
+		// Other replicas sign with it until they have read the keys again, or those that
+		// they have count no more.
+		Until: metav1.NewTime(since.Add(rotateTimeout + staleAfter + MaximumLifetime + Skew + time.Second)),
 	}}}
 	next.Retired = append(next.Retired, stored.Retired...)
 	if next.Seed, err = newSeed(); err != nil {

@@ -216,7 +216,7 @@ func TestRotationKeepsTheOldKeyUntilItsTokensHaveExpired(t *testing.T) {
 	}
 
 	// Once the old tokens have expired, whoever has the old key can do nothing with it.
-	clock.SetTime(start.Add(refreshAfter + MaximumLifetime + Skew + 2*time.Second))
+	clock.SetTime(start.Add(rotateTimeout + staleAfter + MaximumLifetime + Skew + 2*time.Second))
 	if _, err := NewVerifier(current(t, store), clusterID, clock).VerifyAt(old, start); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("reading the keys, error is %v, want ErrUnknownKey", err)
 	}

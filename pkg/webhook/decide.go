@@ -52,8 +52,12 @@ type decision struct {
 // and what a request makes the server do is counted for its token: nobody can use
 // up what another one is given.
 func (h *Handlers) decide(ctx context.Context, d decision) admission.Response {
+	verifier := h.verifier
+	if d.request.Rehearsed = d.dryRun; d.dryRun {
+		verifier = verifier.ForDryRun()
+	}
 	var err error
-	if d.claims, err = policy.Proof(h.verifier, d.request.Token, h.clock.Now(), d.request.Decision, d.request.Reason, &d.request.Proposal); err != nil {
+	if d.claims, err = policy.Proof(verifier, d.request.Token, h.clock.Now(), d.request.Decision, d.request.Reason, &d.request.Proposal); err != nil {
 		return h.turnAway(ctx, &d, err)
 	}
 	if wait := h.limits.judgments.Take(d.claims.ID); wait > 0 {

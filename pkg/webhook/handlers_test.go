@@ -405,6 +405,20 @@ func TestDryRunRecordsNothing(t *testing.T) {
 	expectEvents(t, w)
 }
 
+func TestATokenForDryRunsDecidesNothing(t *testing.T) {
+	dryRun := func(r *admissionv1.AdmissionRequest) { r.DryRun = ptr.To(true) }
+	w := newWorld(t)
+	w.signer = w.signer.ForDryRun()
+	signed, claims := w.mint(t, "alice")
+	for what, object := range map[string]any{"posted": w.posted(signed), "stored": w.stored(signed, claims)} {
+		if response := w.review(t, "alice", object, dryRun); !response.Allowed {
+			t.Errorf("%s in a dry run: %s", what, response.Result.Message)
+		}
+		expectRefused(t, w.review(t, "alice", object), http.StatusForbidden, "the token is for another cluster")
+	}
+	expectEvents(t, w)
+}
+
 func TestWhatChangedMeanwhileHasItsOwnCode(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(t *testing.T, w *world) (words []string)

@@ -216,8 +216,8 @@ func TestAChainIsCheckpointedPrunedAndProven(t *testing.T) {
 	i.kubectl("srenix", "audit", "check-proof", file("new.json", i.kubectl("srenix", "audit", "prove", "16")), "--key", key)
 	i.kubectl("srenix", "audit", "verify", "-f", whole, "--checkpoint", note, "--key", key)
 	lines := strings.SplitAfter(i.read(whole), "\n")
-	i.refused(i.Kubeconfig(), "10", "srenix", "audit", "verify", "-f", file("cut.jsonl", strings.Join(lines[:10], "")), "--checkpoint", note, "--key", key)
-	i.refused(i.Kubeconfig(), "", "srenix", "audit", "check-proof", file("forged.json", strings.Replace(i.read(old), "anna", "otto", 1)), "--key", key)
+	i.refused(i.Kubeconfig(), "audit event 10: it is missing", "srenix", "audit", "verify", "-f", file("cut.jsonl", strings.Join(lines[:10], "")), "--checkpoint", note, "--key", key)
+	i.refused(i.Kubeconfig(), "it was edited", "srenix", "audit", "check-proof", file("forged.json", strings.Replace(i.read(old), "anna", "otto", 1)), "--key", key)
 }
 
 func (i installation) read(path string) string {

@@ -273,6 +273,25 @@ func TestDryRunsStoreNothing(t *testing.T) {
 	if stored := kubectl(t, "get", "approvals", "-n", ns, "-o", "name"); stored != "" {
 		t.Errorf("a server dry run stored %s", stored)
 	}
+	about := func() string {
+		return kubectl(t, "get", "auditevents", "-l", audit.LabelProposalUID+"="+string(proposal.UID), "-o", "name")
+	}
+	if recorded := about(); recorded != "" {
+		t.Errorf("a server dry run recorded %s", recorded)
+	}
+	minted := &v1alpha1.ProposalTokenRequest{}
+	answer, err := post(t, alice, proposal, "token", tokenRequest(proposal.Spec.Digest), "dryRun", "All")
+	if err == nil {
+		err = json.Unmarshal(answer, minted)
+	}
+	if err != nil || minted.Status.Token == "" {
+		t.Fatalf("minting a token for a dry run: %v", err)
+	}
+	_, err = post(t, alice, proposal, "approve", approvalRequest(proposal.Spec.Digest, minted.Status.Token))
+	wantStatus(t, err, 403, "another cluster")
+	if recorded := about(); recorded != "" {
+		t.Errorf("trying to decide with a token for dry runs recorded %s", recorded)
+	}
 
 	manifest, _, err := srenix.Plane.KubectlAs(t.Context(), alice, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--yes", "--dry-run=client", "-o", "yaml")
 	if err != nil {

@@ -211,8 +211,8 @@ func TestAttackPatchSwappedAfterSigning(t *testing.T) {
 			t.Fatal(err)
 		}
 		patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"snapshot":{"target":{"name":"other"}}}}`))
-		if err := c.Patch(t.Context(), approval.DeepCopy(), patch); err == nil {
-			t.Error("a stored Approval was changed")
+		if err := c.Patch(t.Context(), approval.DeepCopy(), patch); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "an approval cannot be changed") {
+			t.Errorf("changing a stored Approval answers %v, want that an approval cannot be changed", err)
 		}
 		waitPhase(t, ns, approval.Name, opsv1alpha1.PhaseSucceeded)
 	})

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -274,14 +275,15 @@ func dynamicClient(t *testing.T, config *rest.Config) dynamic.Interface {
 }
 
 // post sends a body to a subresource of a proposal as the user of a kubeconfig,
-// and returns the answer's body, or the error that the server sent.
-func post(t *testing.T, kubeconfig string, proposal *v1alpha1.Proposal, subresource string, body any) ([]byte, error) {
+// and returns the answer's body, or the error that the server sent. The parameters are
+// names and values in turn.
+func post(t *testing.T, kubeconfig string, proposal *v1alpha1.Proposal, subresource string, body any, parameters ...string) ([]byte, error) {
 	t.Helper()
-	return postTo(t, restConfig(t, kubeconfig), proposal, subresource, body)
+	return postTo(t, restConfig(t, kubeconfig), proposal, subresource, body, parameters...)
 }
 
 // postTo does it as a client's configuration says, to one replica for instance.
-func postTo(t *testing.T, config *rest.Config, proposal *v1alpha1.Proposal, subresource string, body any) ([]byte, error) {
+func postTo(t *testing.T, config *rest.Config, proposal *v1alpha1.Proposal, subresource string, body any, parameters ...string) ([]byte, error) {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -295,10 +297,14 @@ func postTo(t *testing.T, config *rest.Config, proposal *v1alpha1.Proposal, subr
 		}
 		content = string(encoded)
 	}
-	result := client.RESTClient().Post().
+	request := client.RESTClient().Post().
 		AbsPath("/apis/srenix.io/v1alpha1/namespaces", proposal.Namespace, "proposals", proposal.Name, subresource).
 		SetHeader("Content-Type", "application/json").SetHeader("Accept", "application/json").
-		Body([]byte(content)).Do(t.Context())
+		Body([]byte(content))
+	for pair := range slices.Chunk(parameters, 2) {
+		request = request.Param(pair[0], pair[1])
+	}
+	result := request.Do(t.Context())
 	if err := result.Error(); err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Reason, "reason", o.Reason, fmt.Sprintf("Your own words for the record, at most %d characters.", maximumReason))
 	flags.BoolVar(&o.Deny, "deny", o.Deny, "Say no instead of yes: nobody can approve the proposal until its digest changes, and nobody can take that back.")
 	flags.BoolVar(&o.Yes, "yes", o.Yes, "Do not ask. Needed where there is no terminal, but for a dry run.")
-	flags.StringVar(&o.DryRun, "dry-run", o.DryRun, `"none", "client" or "server". "client" posts no decision, and with -o prints an Approval to apply later; "server" runs every check, with a token that lives for a minute, and stores no Approval.`)
+	flags.StringVar(&o.DryRun, "dry-run", o.DryRun, `"none", "client" or "server". "client" posts no decision, and with -o prints an Approval to apply later; "server" runs every check and stores nothing.`)
 	flags.StringVarP(&o.Output, "output", "o", o.Output, `Output format: "yaml", "json" or "name".`)
 	flags.StringVar(&o.Link, "link", o.Link, "Address of srenix's approval page, as https://HOST. Post no decision, and print a link to that page, on which whoever has the link can confirm the decision, once, in your name.")
 	flags.DurationVar(&o.TokenLifetime, "token-lifetime", o.TokenLifetime, fmt.Sprintf("How long the token is valid, from %s to %s. By default %s, and %s in a manifest of --dry-run=client.",

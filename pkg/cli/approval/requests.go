@@ -45,14 +45,15 @@ func (p *proposals) list(ctx context.Context) (*v1alpha1.ProposalList, error) {
 	return list, nil
 }
 
-// mint asks for a token that binds the caller to the digest and to their reason.
-func (p *proposals) mint(ctx context.Context, name, digest string, decision v1alpha1.Decision, reason string, lifetime time.Duration) (v1alpha1.TokenRequestStatus, error) {
+// mint asks for a token that binds the caller to the digest and to their reason; one
+// for a dry run is stored nowhere, and good for nothing else.
+func (p *proposals) mint(ctx context.Context, name, digest string, decision v1alpha1.Decision, reason string, lifetime time.Duration, dryRun bool) (v1alpha1.TokenRequestStatus, error) {
 	request := &v1alpha1.ProposalTokenRequest{Spec: v1alpha1.TokenRequestSpec{
 		Digest: digest, Decision: decision, Reason: reason, ExpirationSeconds: ptr.To(int64(lifetime / time.Second)),
 	}}
 	answer := &v1alpha1.ProposalTokenRequest{}
 	err := p.client.Post().Namespace(p.namespace).Resource(resource).Name(name).SubResource("token").
-		VersionedParams(createOptions(false), p.client.Parameters).Body(request).Do(ctx).Into(answer)
+		VersionedParams(createOptions(dryRun), p.client.Parameters).Body(request).Do(ctx).Into(answer)
 	if err != nil {
 		return v1alpha1.TokenRequestStatus{}, p.explain(fmt.Errorf("minting a token for proposal %q: %w", name, err), name)
 	}

@@ -138,13 +138,7 @@ func (o *Options) confirm() error {
 // post mints a token and sends the decision.
 func (o *Options) post(ctx context.Context, proposal *v1alpha1.Proposal) error {
 	dryRun := o.DryRun == dryRunServer
-	lifetime := o.TokenLifetime
-	if dryRun {
-		// The server mints nothing on a dry run, and judges no approval without
-		// a token: so this one is real, leaves no trace here and is soon worthless.
-		lifetime = minimumLifetime
-	}
-	token, err := o.mint(ctx, proposal, lifetime)
+	token, err := o.mint(ctx, proposal, dryRun)
 	if err != nil {
 		return err
 	}
@@ -190,7 +184,7 @@ func (o *Options) next(approval string, proposal *v1alpha1.Proposal) string {
 
 // printManifest mints a token and prints an Approval that carries it.
 func (o *Options) printManifest(ctx context.Context, proposal *v1alpha1.Proposal) error {
-	token, err := o.mint(ctx, proposal, o.TokenLifetime)
+	token, err := o.mint(ctx, proposal, false)
 	if err != nil {
 		return err
 	}
@@ -221,7 +215,7 @@ func (o *Options) decide(ctx context.Context, proposal *v1alpha1.Proposal, token
 // printLink mints a token and prints the address at which it can be used, unless the
 // decision would be refused now.
 func (o *Options) printLink(ctx context.Context, proposal *v1alpha1.Proposal) error {
-	token, err := o.mint(ctx, proposal, o.TokenLifetime)
+	token, err := o.mint(ctx, proposal, false)
 	if err != nil {
 		return err
 	}
@@ -249,9 +243,9 @@ func link(page, token, reason string) string {
 	return address + "#" + values.Encode()
 }
 
-func (o *Options) mint(ctx context.Context, proposal *v1alpha1.Proposal, lifetime time.Duration) (v1alpha1.TokenRequestStatus, error) {
+func (o *Options) mint(ctx context.Context, proposal *v1alpha1.Proposal, dryRun bool) (v1alpha1.TokenRequestStatus, error) {
 	return during(o, "a token to be minted", func() (v1alpha1.TokenRequestStatus, error) {
-		return o.proposals.mint(ctx, o.name, proposal.Spec.Digest, o.decision, o.Reason, lifetime)
+		return o.proposals.mint(ctx, o.name, proposal.Spec.Digest, o.decision, o.Reason, o.TokenLifetime, dryRun)
 	})
 }
 

@@ -23,10 +23,11 @@ const (
 )
 
 var (
-	getRequest     = "GET " + podPath
-	tokenRequest   = "POST " + podPath + "/token?fieldValidation=Strict"
-	approveRequest = "POST " + podPath + "/approve?fieldValidation=Strict"
-	dryRunRequest  = "POST " + podPath + "/approve?dryRun=All&fieldValidation=Strict"
+	getRequest      = "GET " + podPath
+	tokenRequest    = "POST " + podPath + "/token?fieldValidation=Strict"
+	dryTokenRequest = "POST " + podPath + "/token?dryRun=All&fieldValidation=Strict"
+	approveRequest  = "POST " + podPath + "/approve?fieldValidation=Strict"
+	dryRunRequest   = "POST " + podPath + "/approve?dryRun=All&fieldValidation=Strict"
 )
 
 func TestDeciding(t *testing.T) {
@@ -91,10 +92,10 @@ func TestDeciding(t *testing.T) {
 			requests:  []string{getRequest, tokenRequest, approveRequest},
 			stdout:    "approval.ops.srenix.io/" + testApproval + "\n", decision: v1alpha1.DecisionApprove, lifetime: 900,
 		},
-		"a dry run on the server asks nobody, and its token is short": {
+		"a dry run on the server asks nobody, and has a token for dry runs": {
 			arguments: []string{"--proposal", pod, "--dry-run=server", "--token-lifetime=1h"},
-			requests:  []string{getRequest, tokenRequest, dryRunRequest},
-			stdout:    created + " (server dry run)\n", decision: v1alpha1.DecisionApprove, lifetime: 60,
+			requests:  []string{getRequest, dryTokenRequest, dryRunRequest},
+			stdout:    created + " (server dry run)\n", decision: v1alpha1.DecisionApprove, lifetime: 3600,
 		},
 		"a dry run on the client sends no decision": {
 			arguments: []string{"--proposal", pod, "--dry-run=client"}, requests: []string{getRequest},

@@ -35,6 +35,8 @@ type Wanted struct {
 	// Reason is the one that the approval is to give; it may be empty.
 	Reason   string
 	Lifetime time.Duration
+	// DryRun is true of a token with which a decision can be tried, and none made.
+	DryRun bool
 }
 
 // Minted is a signed token.
@@ -45,7 +47,7 @@ type Minted struct {
 }
 
 // Minter signs a token for the caller and the proposal as it stands, and
-// records that it did.
+// records that it did; a token for dry runs it only signs.
 type Minter interface {
 	Mint(ctx context.Context, caller user.Info, proposal *v1alpha1.Proposal, wanted Wanted) (Minted, error)
 }
@@ -76,8 +78,8 @@ func (r *TokenREST) Destroy() {}
 // NamespaceScoped implements rest.Scoper.
 func (r *TokenREST) NamespaceScoped() bool { return true }
 
-// Create implements rest.NamedCreater. A dry run checks everything and answers
-// without a token, because a token is a credential that nothing could take back.
+// Create implements rest.NamedCreater. A dry run checks everything, stores nothing and
+// answers with a token that is good for a dry run of proposals/approve and nothing else.
 func (r *TokenREST) Create(ctx context.Context, name string, object runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
 	request, ok := object.(*srenix.ProposalTokenRequest)
 	if !ok {
@@ -102,10 +104,9 @@ func (r *TokenREST) Create(ctx context.Context, name string, object runtime.Obje
 			return nil, err
 		}
 	}
-	if isDryRun(options) {
-		return request, nil
-	}
-	minted, err := r.minter.Mint(ctx, caller, proposal, Wanted{v1alpha1.Decision(request.Spec.Decision), request.Spec.Reason, lifetime})
+	minted, err := r.minter.Mint(ctx, caller, proposal, Wanted{
+		Decision: v1alpha1.Decision(request.Spec.Decision), Reason: request.Spec.Reason, Lifetime: lifetime, DryRun: isDryRun(options),
+	})
 	if err != nil {
 		return nil, err
 	}
