@@ -41,7 +41,7 @@ const (
 	AuditRunbookReleased AuditType = "RunbookReleased"
 	// AuditVerified is a finding that cleared after the action and stayed so.
 	AuditVerified AuditType = "Verified"
-	// AuditNotVerified is a finding that did not clear in time.
+	// AuditNotVerified is a finding that was not seen to clear and stay so in time.
 	AuditNotVerified AuditType = "NotVerified"
 	// AuditSuperseded is an approval that no longer fits its proposal.
 	AuditSuperseded AuditType = "Superseded"
