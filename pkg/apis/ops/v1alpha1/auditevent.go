@@ -35,7 +35,8 @@ const (
 	// AuditActionFailed is an intent for which nothing was done.
 	AuditActionFailed AuditType = "ActionFailed"
 	// AuditActionUnsettled is an intent of which nobody can tell any more whether
-	// it was carried out. Nothing is done for the same digest again.
+	// it was carried out, or whose answer was not what was approved. Nothing is done
+	// for the same digest again.
 	AuditActionUnsettled AuditType = "ActionUnsettled"
 	// AuditRunbookReleased is a runbook that enough people approved.
 	AuditRunbookReleased AuditType = "RunbookReleased"
