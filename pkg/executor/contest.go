@@ -141,7 +141,7 @@ func (r *rival) end() ending {
 	case opsv1alpha1.AuditActionUnsettled:
 		target := r.intent.References.Target
 		return refused("EarlierActionUnsettled", fmt.Sprintf(
-			"nobody can tell whether Approval %s of the same digest was carried out, and nothing is done twice: look at %s %s/%s, and do by hand what is still needed",
+			"nobody can tell that Approval %s of the same digest was carried out as it was approved, and nothing is done twice: look at %s %s/%s, and do by hand what is still needed",
 			other, target.Kind, target.Namespace, target.Name))
 	}
 	return superseded(fmt.Sprintf("Approval %s of the same digest was faster, so that nothing was done for this one", other))

@@ -165,9 +165,12 @@ func (r *reconciler) attempt(ctx context.Context, approval *opsv1alpha1.Approval
 		object, err := act.do(sending, r.client, ruling.order, false)
 		cancel()
 		if err == nil {
-			return r.recordDone(ctx, approval, past, result{
-				summary: act.summary(ruling.order), reason: "Acted", object: object, hashes: hashesOfDone(ctx, act, ruling.order, object),
-			})
+			answered := result{summary: act.summary(ruling.order), reason: "Acted", object: object, hashes: hashesOfDone(ctx, act, ruling.order, object)}
+			if problem := strayed(&approval.Spec.Snapshot, act, ruling, object); problem != "" {
+				answered.summary, answered.reason = problem, reasonNotAsApproved
+				return r.recordNotDone(ctx, approval, past, opsv1alpha1.AuditActionUnsettled, answered)
+			}
+			return r.recordDone(ctx, approval, past, answered)
 		}
 		if !refusedOutright(err) {
 			return ctrl.Result{}, err
@@ -183,9 +186,9 @@ func (r *reconciler) attempt(ctx context.Context, approval *opsv1alpha1.Approval
 		}
 		if seen.unclear {
 			// That first one may have been overwritten since.
-			return r.recordNotDone(ctx, approval, past, seen.outcome(), "Unsettled", fmt.Sprintf(
+			return r.recordNotDone(ctx, approval, past, seen.outcome(), result{reason: "Unsettled", summary: fmt.Sprintf(
 				"the action was refused (%v), and %s %s/%s %s. So it cannot be told whether an earlier try was carried out, and nothing is done for this digest again: look at it, and do by hand what is still needed",
-				err, ruling.order.target.Kind, ruling.order.target.Namespace, ruling.order.target.Name, seen.text))
+				err, ruling.order.target.Kind, ruling.order.target.Namespace, ruling.order.target.Name, seen.text)})
 		}
 		refusal = err
 		if !targetMoved(err) || n == actAttempts-1 {
@@ -201,7 +204,7 @@ func (r *reconciler) attempt(ctx context.Context, approval *opsv1alpha1.Approval
 		}
 		ruling = next
 	}
-	return r.recordNotDone(ctx, approval, past, opsv1alpha1.AuditActionFailed, "Refused", "nothing was done, because the action was refused: "+refusal.Error())
+	return r.recordNotDone(ctx, approval, past, opsv1alpha1.AuditActionFailed, result{reason: "Refused", summary: "nothing was done, because the action was refused: " + refusal.Error()})
 }
 
 // judgeAgain judges the approval on the target as it is now, or tells why it

@@ -47,16 +47,18 @@ type replica struct {
 	tokens   *proposal.TokenREST
 	approve  *proposal.ApproveREST
 	verifier *token.Verifier
-	// operation names what is being done, for tokens that are minted.
+	// operation names what is being done, for tokens that are minted; named is the
+	// proposal that it is about.
 	operation string
+	named     *srenix.Proposal
 }
 
 // serve is one request to the replica with a name.
-func (c *cluster) serve(name, operation string, head *opsv1alpha1.AuditEvent, ask func(*replica) (*minted, error)) func(*run) outcome {
+func (c *cluster) serve(name, operation string, named *srenix.Proposal, head *opsv1alpha1.AuditEvent, ask func(*replica) (*minted, error)) func(*run) outcome {
 	return func(r *run) outcome {
 		ctx := klog.NewContext(context.Background(), klog.Logger{})
 		connection, chain, gatherer := c.connect(ctx, r, "apiserver/"+name, head)
-		p := &replica{ctx: ctx, cluster: c, line: connection, chain: chain, hooks: hooks{}, verifier: c.verifier(r), operation: operation}
+		p := &replica{ctx: ctx, cluster: c, line: connection, chain: chain, hooks: hooks{}, verifier: c.verifier(r), operation: operation, named: named}
 		p.tokens, p.approve = proposal.NewTokenREST(getter{p}, p), proposal.NewApproveREST(getter{p}, p)
 		webhook.New(webhook.Options{Gatherer: gatherer, Chain: chain, Proposals: view{p}, Verifier: p.verifier, Clock: r.clock, Scheme: c.scheme}).Register(server{hooks: p.hooks})
 		token, err := ask(p)
@@ -71,7 +73,7 @@ func (p *replica) as(name string) context.Context {
 
 // mint posts to proposals/token.
 func (p *replica) mint(who string, decision srenix.Decision) (*minted, error) {
-	named := p.cluster.proposal
+	named := p.named
 	_, err := p.tokens.Create(p.as(who), named.Name, &srenixinternal.ProposalTokenRequest{
 		Spec: srenixinternal.TokenRequestSpec{Digest: named.Spec.Digest, Decision: srenixinternal.Decision(decision)},
 	}, nil, &metav1.CreateOptions{})
@@ -117,7 +119,7 @@ func (p *replica) Mint(ctx context.Context, caller user.Info, named *srenix.Prop
 
 // decide posts to proposals/approve.
 func (p *replica) decide(who string, decision srenix.Decision, with minted) error {
-	named := p.cluster.proposal
+	named := p.named
 	_, err := p.approve.Create(p.as(who), named.Name, &srenixinternal.ProposalApproval{
 		Spec: srenixinternal.ProposalApprovalSpec{Decision: srenixinternal.Decision(decision), Digest: named.Spec.Digest, Token: with.token},
 	}, func(_ context.Context, object runtime.Object) error {

@@ -262,7 +262,11 @@ func (e *explorer) begin(q *position, i, cost int, key, task string, body func(*
 	actor := &q.actors[i]
 	actor.task, actor.approval, actor.since = task, q.approval(task), len(q.stored.events())
 	actor.began = circumstances{rights: q.rights, open: e.open(q)}
-	if proposal := q.stored.get(keyOf(e.cluster.proposal)); proposal != nil {
+	named := e.cluster.proposal.Name
+	if actor.approval != nil {
+		named = actor.approval.Spec.Proposal.Name
+	}
+	if proposal := q.stored.get(keyFor("proposals", "shop", named)); proposal != nil {
 		actor.began.digest = proposal.object.(*srenix.Proposal).Spec.Digest
 	}
 	actor.at = e.trie.begin(key, q.clock, body)
@@ -324,7 +328,7 @@ func (e *explorer) operate(p *position, i, n, cost int) *position {
 		with = *p.tokens[e.number(operation.with)]
 	}
 	key := p.actors[i].name + " serves " + operation.name + " with " + with.jti
-	e.begin(q, i, cost, key, operation.name, e.cluster.serve(p.actors[i].name, operation.name, p.remembered(i), func(r *replica) (*minted, error) {
+	e.begin(q, i, cost, key, operation.name, e.cluster.serve(p.actors[i].name, operation.name, e.cluster.about(operation.another), p.remembered(i), func(r *replica) (*minted, error) {
 		return operation.ask(r, with)
 	}))
 	return q

@@ -40,8 +40,9 @@ type cluster struct {
 	// that is repeated must mint the same.
 	tokens  map[string]minted
 	metrics *metrics
-	// proposal is how it stands at first.
-	proposal *srenix.Proposal
+	// proposal is how it stands at first, and another one that of another finding of
+	// the same target, in scenarios that have it.
+	proposal, another *srenix.Proposal
 	// stops makes every request a place to stop at.
 	stops bool
 }
@@ -69,7 +70,20 @@ func newCluster(t *testing.T, kind srenix.ActionKind) *cluster {
 		t.Fatal(err)
 	}
 	c.proposal = (&world{t: t}).newProposal(kind)
+	c.another = c.proposal.DeepCopy()
+	c.another.Name, c.another.UID = "another", "another-uid"
+	if c.another.Spec.Digest, err = digest.Proposal(c.another.Namespace, c.another.Name, c.another.UID, &c.another.Spec); err != nil {
+		t.Fatal(err)
+	}
 	return c
+}
+
+// about is the proposal that somebody decides on.
+func (c *cluster) about(another bool) *srenix.Proposal {
+	if another {
+		return c.another
+	}
+	return c.proposal
 }
 
 // later is the proposal of another episode of the same finding: everything but

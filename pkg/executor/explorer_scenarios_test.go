@@ -94,6 +94,16 @@ func scenarios() []scenario {
 		events:  []event{deletes("jane mints", 1), clockMoves(settles, 1)},
 		crashes: 1, switches: unlimited, states: 30000,
 	}, {
+		name: "two findings of one target", kind: restart, executors: 1,
+		script: []personal{janeMints, joeMints.onAnother(), janeApproves, joeApproves.onAnother()}, prologue: bothApproved,
+		events:  []event{clockMoves(settles, 1)},
+		crashes: 1, switches: unlimited, short: true, states: 9000,
+	}, {
+		name: "two findings of one Pod", kind: deletePod, executors: 1,
+		script: []personal{janeMints, joeMints.onAnother(), janeApproves, joeApproves.onAnother()}, prologue: bothApproved,
+		events:  []event{clockMoves(settles, 1)},
+		crashes: 1, switches: unlimited, short: true, states: 9000,
+	}, {
 		name: "a token used twice", kind: restart, executors: 1,
 		script: []personal{
 			janeMints, janeApproves,

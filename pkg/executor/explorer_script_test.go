@@ -58,7 +58,9 @@ type personal struct {
 	// after must have gone well before; with is the one that minted the token.
 	after []string
 	with  string
-	ask   func(p *replica, with minted) (*minted, error)
+	// another tells that it is about the other proposal for the same target.
+	another bool
+	ask     func(p *replica, with minted) (*minted, error)
 }
 
 func mints(name, at, who string, decision srenix.Decision) personal {
@@ -77,6 +79,12 @@ func decides(name, at, who string, decision srenix.Decision, with string) person
 	return personal{name: name, replica: at, after: []string{with}, with: with, ask: func(p *replica, with minted) (*minted, error) {
 		return nil, p.decide(who, decision, with)
 	}}
+}
+
+// onAnother makes it about the other proposal for the same target.
+func (p personal) onAnother() personal {
+	p.another = true
+	return p
 }
 
 // applies is somebody who stores the Approval itself, with the webhook in the way.

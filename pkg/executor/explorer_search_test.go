@@ -71,6 +71,9 @@ func (e *explorer) first(t *testing.T) *position {
 	p.stored = p.stored.
 		store(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", UID: "shop-uid"}}).
 		store(newTarget(e.kind)).store(e.cluster.proposal.DeepCopy()).store((&world{}).finding())
+	if slices.ContainsFunc(e.script, func(part personal) bool { return part.another }) {
+		p.stored = p.stored.store(e.cluster.another.DeepCopy())
+	}
 	for i := range e.executors {
 		p.actors = append(p.actors, actor{name: fmt.Sprintf("executor-%d", i), executor: true, head: -1})
 	}
@@ -78,6 +81,10 @@ func (e *explorer) first(t *testing.T) *position {
 		p.actors = append(p.actors, actor{name: name, head: -1})
 	}
 	for _, name := range e.prologue {
+		if e.script[e.number(name)].another {
+			// Restarts by tokens of the same second write the same.
+			p.clock = p.clock.Add(time.Second)
+		}
 		p = e.alone(t, p, name)
 	}
 	p.parent, p.depth, p.mover, p.switches = nil, 0, -1, 0

@@ -99,7 +99,7 @@ func TestRefusedActions(t *testing.T) {
 	})
 	t.Run("a change that comes with it, in a field that no type of ours has, denies", func(t *testing.T) {
 		w := newWorld(t, srenix.ActionPatchDeploymentAnnotation)
-		w.mutates = func(content map[string]any) {
+		w.mutates = func(content map[string]any, _ bool) {
 			if err := unstructured.SetNestedField(content, "x", "spec", "template", "spec", "ofTomorrow"); err != nil {
 				t.Error(err)
 			}

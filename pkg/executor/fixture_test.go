@@ -64,7 +64,7 @@ type world struct {
 	// forbids makes every access review answer no.
 	forbids bool
 	// mutates is an admission webhook that changes what is about to be stored.
-	mutates func(content map[string]any)
+	mutates func(content map[string]any, dryRun bool)
 }
 
 func newWorld(t *testing.T, kind srenix.ActionKind) *world {

@@ -4,6 +4,7 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -21,7 +22,12 @@ const pageSize = 500
 
 // hindrance is why an approval is not carried out now, though nothing is wrong
 // with it. It goes on by itself once that is over.
-type hindrance struct{ reason, message string }
+type hindrance struct {
+	reason, message string
+	// yields tells that it is another claim that is given back as soon as its owner
+	// looks: this one is kept meanwhile.
+	yields bool
+}
 
 // hindrance returns what keeps an approval from being carried out now, or nil.
 func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approval) (*hindrance, error) {
@@ -29,18 +35,19 @@ func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approv
 	kind := snapshot.ActionKind
 	if r.leash.Err() != nil {
 		message := fmt.Sprintf("%s is not carried out while kube-apiserver does not hold the executor to what it may do: apply ValidatingAdmissionPolicy %s and its binding again, and it goes on by itself", kind, leashName)
-		return &hindrance{"SecondLeashMissing", message}, nil //nolint:nilerr // It is no failure of this approval.
+		return &hindrance{reason: "SecondLeashMissing", message: message}, nil //nolint:nilerr // It is no failure of this approval.
 	}
 	stored, err := r.approvals(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if open := r.openBreaker(stored, kind, approval.Namespace); open != nil {
-		return &hindrance{"BreakerOpen", fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s",
+		return &hindrance{reason: "BreakerOpen", message: fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s",
 			kind, open, open.closeCommand())}, nil
 	}
 	if other := atWorkBeside(stored, approval); other != nil {
-		return &hindrance{"TargetBusy", fmt.Sprintf("Approval %s acts on %s %s/%s too, and is not verified yet: this one goes on by itself once the verification of that one is over, however it ends",
+		return &hindrance{reason: "TargetBusy", yields: givesWay(other, approval), message: fmt.Sprintf(
+			"Approval %s is at work on %s %s/%s too: this one goes on by itself once that one is at its end and, if it acts, its verification is over, however it ends",
 			other.Name, snapshot.Target.Kind, snapshot.Target.Namespace, snapshot.Target.Name)}, nil
 	}
 	return nil, nil
@@ -61,20 +68,37 @@ func (r *reconciler) approvals(ctx context.Context) ([]opsv1alpha1.Approval, err
 	}
 }
 
-// atWorkBeside returns an approval of another digest that acts on the same target
-// and has not come to its end, or nil. Which of several of one digest is carried
-// out, the audit chain decides.
+// atWorkBeside returns an approval of another digest that is claimed for the same
+// target and has not come to its end, or nil. A claim counts whether or not it has
+// an intent: the chain may have that already. Of several it is one that gives way
+// only if all do. An approval acts in its own namespace only, and which of several
+// of one digest is carried out, the audit chain decides.
 func atWorkBeside(stored []opsv1alpha1.Approval, approval *opsv1alpha1.Approval) *opsv1alpha1.Approval {
 	target := keyOfTarget(approval.Spec.Snapshot.Target)
+	var yielding *opsv1alpha1.Approval
 	for i := range stored {
 		other := &stored[i]
-		execution := other.Status.Execution
-		if execution != nil && execution.Intent != "" && !completed(other) &&
-			other.Spec.Proposal.Digest != approval.Spec.Proposal.Digest && keyOfTarget(other.Spec.Snapshot.Target) == target {
+		if other.Status.Execution == nil || completed(other) || other.Namespace != approval.Namespace ||
+			other.Spec.Proposal.Digest == approval.Spec.Proposal.Digest || keyOfTarget(other.Spec.Snapshot.Target) != target {
+			continue
+		}
+		if !givesWay(other, approval) {
 			return other
 		}
+		yielding = other
 	}
-	return nil
+	return yielding
+}
+
+// givesWay tells whether the claim of another approval is given back for this one,
+// so that of two claims neither waits for the other without end: that of the
+// younger approval, while it has no intent. The older one waits until it is given
+// back all the same, because its owner may have looked before there were two.
+func givesWay(other, approval *opsv1alpha1.Approval) bool {
+	if approval.Status.Execution == nil || other.Status.Execution.Intent != "" {
+		return false
+	}
+	return cmp.Or(approval.CreationTimestamp.Compare(other.CreationTimestamp.Time), cmp.Compare(approval.Name, other.Name)) < 0
 }
 
 // hold leaves an approval pending, and gives a claim back under which nothing was
@@ -82,6 +106,9 @@ func atWorkBeside(stored []opsv1alpha1.Approval, approval *opsv1alpha1.Approval)
 func (r *reconciler) hold(ctx context.Context, approval *opsv1alpha1.Approval, past *history, by *hindrance) (ctrl.Result, error) {
 	if _, err := r.verifyToken(approval); err != nil {
 		return r.concludeToken(ctx, approval, past, err)
+	}
+	if by.yields {
+		return ctrl.Result{RequeueAfter: busyRetry}, nil
 	}
 	known := meta.FindStatusCondition(approval.Status.Conditions, opsv1alpha1.ConditionAccepted)
 	if known == nil || known.Message != by.message || approval.Status.Phase != opsv1alpha1.PhasePending {

@@ -4,6 +4,7 @@
 package executor
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,22 @@ func TestAWithdrawnApprovalDoesNotCountForAnother(t *testing.T) {
 	}
 }
 
+// approveAnother approves what another finding of the same target proposes.
+func (w *world) approveAnother(user string) *opsv1alpha1.Approval {
+	w.t.Helper()
+	w.proposal = w.proposal.DeepCopy()
+	w.proposal.Name, w.proposal.UID, w.proposal.ResourceVersion = "another", "another-uid", ""
+	var err error
+	if w.proposal.Spec.Digest, err = digest.Proposal(w.proposal.Namespace, w.proposal.Name, w.proposal.UID, &w.proposal.Spec); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.store.Create(w.t.Context(), w.proposal.DeepCopy()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.pass(time.Second)
+	return w.approve(user)
+}
+
 // TestATargetIsLeftToOneActionUntilItIsVerified has two findings of one Deployment
 // propose the same.
 func TestATargetIsLeftToOneActionUntilItIsVerified(t *testing.T) {
@@ -132,17 +149,7 @@ func TestATargetIsLeftToOneActionUntilItIsVerified(t *testing.T) {
 	w.heals = false
 	p := w.newProcess("executor-0")
 	one := w.approve(approver)
-	w.proposal = w.proposal.DeepCopy()
-	w.proposal.Name, w.proposal.UID, w.proposal.ResourceVersion = "another", "another-uid", ""
-	var err error
-	if w.proposal.Spec.Digest, err = digest.Proposal(w.proposal.Namespace, w.proposal.Name, w.proposal.UID, &w.proposal.Spec); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.store.Create(t.Context(), w.proposal.DeepCopy()); err != nil {
-		t.Fatal(err)
-	}
-	w.pass(time.Second)
-	two := w.approve(approver)
+	two := w.approveAnother(approver)
 	for _, approval := range []*opsv1alpha1.Approval{one, two} {
 		if _, err := p.step(approval); err != nil {
 			t.Fatal(err)
@@ -155,6 +162,89 @@ func TestATargetIsLeftToOneActionUntilItIsVerified(t *testing.T) {
 	p.run(two)
 	if got := w.get(two).Status; len(w.acts) != 2 || got.Phase != opsv1alpha1.PhaseSucceeded {
 		t.Errorf("then the second is %s (%s), after %v; want Succeeded and two actions", got.Phase, got.Message, w.acts)
+	}
+}
+
+// TestATargetIsLeftToAClaimWhoseIntentItsStatusLacks has the executor die between
+// the intent in the chain and its name in the status. The next one begins with
+// another approval of the same target.
+func TestATargetIsLeftToAClaimWhoseIntentItsStatusLacks(t *testing.T) {
+	for _, kind := range []srenix.ActionKind{srenix.ActionDeletePod, srenix.ActionPatchDeploymentAnnotation} {
+		t.Run(string(kind), func(t *testing.T) {
+			w := newWorld(t, kind)
+			w.heals = false
+			one, first, second := w.approve(approver), w.newProcess("executor-0"), w.newProcess("executor-1")
+			first.deny = func(verb string, _ client.Object, _ bool) error {
+				if verb == "update" && w.has(one, opsv1alpha1.AuditActionIntended) {
+					first.dead = true
+					return errCrashed
+				}
+				return nil
+			}
+			first.run(one)
+			if execution := w.get(one).Status.Execution; !first.dead || execution == nil || execution.Intent != "" {
+				t.Fatalf("execution %+v, and the first executor dead: %t; want a claim without an intent", execution, first.dead)
+			}
+			two := w.approveAnother(approver)
+			second.run(two)
+			if got := w.get(two).Status; len(w.acts) != 0 || got.Phase != opsv1alpha1.PhasePending || !strings.Contains(got.Message, one.Name) {
+				t.Errorf("the second is %s (%s), after %v; want Pending, naming the first, and no action", got.Phase, got.Message, w.acts)
+			}
+			second.run(one)
+			w.checkOnce(one)
+			second.run(two)
+			if got := w.get(two).Status; len(w.acts) != 1 || got.Phase != opsv1alpha1.PhaseSucceeded {
+				t.Errorf("then the second is %s (%s), after %v; want Succeeded and one action", got.Phase, got.Message, w.acts)
+			}
+		})
+	}
+}
+
+// TestOfTwoClaimsTheYoungerApprovalsGivesWay has two executors claim approvals of
+// one target in the same moment, and lets them look in either order, or another
+// one find both dead.
+func TestOfTwoClaimsTheYoungerApprovalsGivesWay(t *testing.T) {
+	for name, identities := range map[string][2]string{"alive": {"executor-0", "executor-1"}, "dead": {"executor-8", "executor-9"}} {
+		for _, youngerFirst := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/younger first %t", name, youngerFirst), func(t *testing.T) {
+				w := newWorld(t, srenix.ActionPatchDeploymentAnnotation)
+				w.heals = false
+				older, younger := w.approve(approver), w.approveAnother(approver)
+				for i, approval := range []*opsv1alpha1.Approval{older, younger} {
+					claimed := w.get(approval)
+					claimed.Status.Phase = opsv1alpha1.PhaseExecuting
+					// By its claim the younger one would come first, with a clock that is behind.
+					claimed.Status.Execution = &opsv1alpha1.ExecutionRecord{Executor: identities[i], ClaimedAt: metav1.NewMicroTime(w.clock.Now().Add(time.Duration(-i) * time.Second))}
+					if err := w.store.Status().Update(t.Context(), claimed); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.pass(TakeoverAfter)
+				processes := map[*opsv1alpha1.Approval]*process{older: w.newProcess("executor-0"), younger: w.newProcess("executor-1")}
+				order := []*opsv1alpha1.Approval{older, younger}
+				if youngerFirst {
+					order = []*opsv1alpha1.Approval{younger, older}
+				}
+				for _, approval := range order {
+					if _, err := processes[approval].step(approval); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if got := w.get(younger).Status; got.Phase != opsv1alpha1.PhasePending || got.Execution != nil || !strings.Contains(got.Message, older.Name) {
+					t.Errorf("the younger is %s (%s) with %+v; want Pending, naming the older, and nobody's claim", got.Phase, got.Message, got.Execution)
+				}
+				if acted := len(w.acts); acted == 1 != youngerFirst {
+					t.Errorf("acted %d times: the older one has to wait until the claim is given back, and no longer", acted)
+				}
+				processes[older].run(older)
+				processes[younger].run(younger)
+				for _, approval := range order {
+					if got := w.get(approval).Status; got.Phase != opsv1alpha1.PhaseSucceeded || len(w.acts) != 2 {
+						t.Errorf("in the end one is %s (%s), after %v; want Succeeded and two actions", got.Phase, got.Message, w.acts)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -190,6 +190,9 @@ func (p *process) connect() client.Client {
 				}
 				// Both actions that patch change the spec.
 				object.SetGeneration(object.GetGeneration() + 1)
+				if w.mutates != nil {
+					w.mutates(object.(*unstructured.Unstructured).Object, false)
+				}
 				if err := c.Update(ctx, object); err != nil {
 					return err
 				}
@@ -243,7 +246,7 @@ func (w *world) dryRun(ctx context.Context, object client.Object, patch client.P
 	}
 	object.SetGeneration(object.GetGeneration() + 1)
 	if w.mutates != nil {
-		w.mutates(object.(*unstructured.Unstructured).Object)
+		w.mutates(object.(*unstructured.Unstructured).Object, true)
 	}
 	return nil
 }

@@ -6,19 +6,23 @@ package executor
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/digest"
+	"github.com/srenix/srenix/pkg/policy"
 )
 
-// result is an action that was carried out.
+// result is what came of an action.
 type result struct {
-	// summary tells in a sentence what was done.
+	// summary tells in a sentence what was done, or why it was not.
 	summary string
 	// reason is that of the condition Executed.
 	reason string
@@ -68,6 +72,49 @@ func (r *result) evidence() map[string]string {
 	return map[string]string{"uid": string(r.object.GetUID()), "resourceVersion": r.object.GetResourceVersion()}
 }
 
+// reasonNotAsApproved is that of an action whose answer shows something else than
+// what was approved.
+const reasonNotAsApproved = "NotAsApproved"
+
+// strayed tells how the API server's answer to an action differs from what was
+// approved; empty if it does not. Admission can refuse a deletion and cannot change
+// one, so that of a deletion the answer is all there is to look at.
+func strayed(approved *srenix.ProposalSpec, act action, ruling *ruling, answered client.Object) string {
+	if act.deletes() {
+		return ""
+	}
+	target := &ruling.order.target
+	problem := func(what string) string {
+		return fmt.Sprintf("kube-apiserver took the patch of %s %s/%s, and its answer is not what was approved: %s. Nothing is done for this digest again: look at it and for what changes it on its way, such as an admission webhook that leaves dry runs alone, and put it right by hand",
+			target.Kind, target.Namespace, target.Name, what)
+	}
+	judged, comparable := ruling.order.object.(*unstructured.Unstructured)
+	stored, whole := answered.(*unstructured.Unstructured)
+	if !comparable || !whole {
+		return problem("it cannot be compared")
+	}
+	paths, err := policy.Unapproved(approved, ruling.claims, judged, stored)
+	if err != nil {
+		return problem(err.Error())
+	}
+	if len(paths) > 0 {
+		return problem("it differs in " + strings.Join(paths, ", "))
+	}
+	if done, _ := act.done(answered, ruling.order); !done {
+		return problem("it does not show the action")
+	}
+	return ""
+}
+
+// notAsApproved returns the record of an answer that was not what was approved, or
+// nil. It has the answer's hash, and so outweighs what somebody says who only looked.
+func (h *history) notAsApproved() *opsv1alpha1.AuditEvent {
+	if event := h.own(opsv1alpha1.AuditActionUnsettled); event != nil && event.Spec.Hashes[hashOfTarget] != "" {
+		return event
+	}
+	return nil
+}
+
 // recordDone writes down that the action was carried out, in the chain and then
 // in the status, whatever the status says by now: that something was done is
 // never covered up by somebody who looked too early.
@@ -113,14 +160,17 @@ func (r *reconciler) recordDone(ctx context.Context, approval *opsv1alpha1.Appro
 }
 
 // recordNotDone writes down that the action was not carried out (ActionFailed),
-// or that nobody can tell (ActionUnsettled), unless somebody has recorded
-// meanwhile that it was.
-func (r *reconciler) recordNotDone(ctx context.Context, approval *opsv1alpha1.Approval, past *history, outcome opsv1alpha1.AuditType, reason, message string) (ctrl.Result, error) {
+// or that it was not as approved or nobody can tell (ActionUnsettled), unless
+// somebody has recorded meanwhile that it was.
+func (r *reconciler) recordNotDone(ctx context.Context, approval *opsv1alpha1.Approval, past *history, outcome opsv1alpha1.AuditType, result result) (ctrl.Result, error) {
+	reason, message := result.reason, result.summary
 	approver, kind := approverOf(approval, past), approval.Spec.Snapshot.ActionKind
 	event := past.own(outcome)
 	if event == nil {
 		var err error
-		if event, err = r.chain.Append(ctx, r.entry(approval, outcome, message, nil, approver)); err != nil {
+		entry := r.entry(approval, outcome, message, nil, approver)
+		entry.Hashes = result.hashes
+		if event, err = r.chain.Append(ctx, entry); err != nil {
 			return ctrl.Result{}, err
 		}
 		past.events = append(past.events, *event)
@@ -131,6 +181,7 @@ func (r *reconciler) recordNotDone(ctx context.Context, approval *opsv1alpha1.Ap
 		status.Message = message
 		status.CompletedAt = wholeSecond(r.clock.Now())
 		r.noteIntent(status, past)
+		status.Execution.Evidence = result.evidence()
 		for _, event := range past.events {
 			addAuditEvent(status, event.Name)
 		}

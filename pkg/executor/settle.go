@@ -19,12 +19,15 @@ import (
 // settle ends an approval that has an intent and no recorded result: an executor
 // stopped, or lost contact, somewhere around the action. It only looks.
 func (r *reconciler) settle(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
+	if stray := past.notAsApproved(); stray != nil {
+		return r.recordNotDone(ctx, approval, past, stray.Spec.Type, result{reason: reasonNotAsApproved, summary: stray.Spec.Message})
+	}
 	if done := past.own(opsv1alpha1.AuditActionDone); done != nil {
 		return r.recordDone(ctx, approval, past, result{summary: done.Spec.Message, reason: "Acted"})
 	}
 	act := r.actions[approval.Spec.Snapshot.ActionKind]
 	if act == nil {
-		return r.recordNotDone(ctx, approval, past, opsv1alpha1.AuditActionUnsettled, "Unsettled", "it cannot be told whether anything was done: this version of srenix does not know the action")
+		return r.recordNotDone(ctx, approval, past, opsv1alpha1.AuditActionUnsettled, result{reason: "Unsettled", summary: "it cannot be told whether anything was done: this version of srenix does not know the action"})
 	}
 	contest, err := r.contest(ctx, approval)
 	if err != nil {
@@ -55,10 +58,11 @@ func (r *reconciler) settle(ctx context.Context, approval *opsv1alpha1.Approval,
 	}
 	stopped := fmt.Sprintf("the executor stopped around the action (audit event %s): %s %s/%s %s", past.intent, order.target.Kind, order.target.Namespace, order.target.Name, seen.text)
 	if seen.unclear {
-		return r.recordNotDone(ctx, approval, past, seen.outcome(), "Unsettled",
-			stopped+". So it cannot be told whether anything was done, and nothing is done for this digest again: look at it, and do by hand what is still needed")
+		return r.recordNotDone(ctx, approval, past, seen.outcome(), result{
+			reason: "Unsettled", summary: stopped + ". So it cannot be told whether anything was done, and nothing is done for this digest again: look at it, and do by hand what is still needed",
+		})
 	}
-	return r.recordNotDone(ctx, approval, past, seen.outcome(), "NotActed", stopped+". Nothing is tried again: approve anew with "+approveCommand(approval))
+	return r.recordNotDone(ctx, approval, past, seen.outcome(), result{reason: "NotActed", summary: stopped + ". Nothing is tried again: approve anew with " + approveCommand(approval)})
 }
 
 // precedes returns the approval of the same digest because of which nothing can

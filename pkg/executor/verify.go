@@ -5,6 +5,7 @@ package executor
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,7 +24,7 @@ const (
 )
 
 // verify looks whether the finding that the action should mend has cleared and
-// stays so for the settle time.
+// stays so for the settle time, by the deadline.
 //
 // Cleared means that the aggregated API says that there is no finding of that
 // name. A finding's name is made of its identity (analyzer, reason, subject,
@@ -31,49 +32,63 @@ const (
 // come back, and not cleared. An API that cannot be read, or whose analyzer is
 // degraded, is unknown, and not cleared either: the settle time starts anew.
 //
-// A finding that is not seen cleared at the deadline makes Verified False. One
-// that is may use up its settle time beyond it.
+// What was not seen by the deadline makes Verified False, also where nobody looked:
+// what has cleared by then may have been mended by somebody else.
 func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (ctrl.Result, error) {
+	if event := past.own(opsv1alpha1.AuditVerified); event != nil {
+		return r.recordVerified(ctx, approval, past, true, "FindingCleared", event.Spec.Message)
+	}
+	if event := past.own(opsv1alpha1.AuditNotVerified); event != nil {
+		return r.recordVerified(ctx, approval, past, false, "NotVerifiedBefore", event.Spec.Message)
+	}
 	name := approval.Spec.Snapshot.Finding.Name
 	stands, err := r.served(ctx, approval, name, &srenix.Finding{})
-	now := r.clock.Now()
-	switch {
-	case err == nil && !stands:
-		return r.settleTime(ctx, approval, past, now)
-	case !now.Before(r.deadline(approval)):
-		if err != nil {
-			return r.recordVerified(ctx, approval, past, false, "FindingUnknown", "it could not be seen in time whether the finding has cleared: "+err.Error())
+	now, deadline, settle := r.clock.Now(), r.deadline(approval), r.config.SettleTime.Duration
+	cleared, wait := err == nil && !stands, r.pollInterval()
+	if since := approval.Status.ClearedAt; cleared && since != nil {
+		left := since.Add(settle).Sub(now)
+		if left <= 0 && !now.After(deadline) {
+			return r.recordVerified(ctx, approval, past, true, "FindingCleared", fmt.Sprintf("the finding has cleared, and stayed so for %s", settle))
 		}
-		return r.recordVerified(ctx, approval, past, false, "FindingPersists", "the finding did not clear, or did not stay so, within "+r.config.VerifyDeadline.Duration.String())
+		wait = min(wait, left)
 	}
-	reason, message := "FindingPersists", "the finding is still there"
-	if err != nil {
+	if !now.Before(deadline) {
+		reason, message := r.unverified(approval, stands, err)
+		return r.recordVerified(ctx, approval, past, false, reason, message)
+	}
+	clearedAt, reason, message := (*metav1.Time)(nil), "FindingPersists", "the finding is still there"
+	switch {
+	case err != nil:
 		klog.FromContext(ctx).Info("It is not known whether the finding has cleared", "finding", name, "reason", err.Error())
 		reason, message = "FindingUnknown", "the finding cannot be read now"
+	case cleared:
+		if clearedAt = approval.Status.ClearedAt; clearedAt == nil {
+			clearedAt = wholeSecond(now)
+		}
+		reason, message = "Settling", fmt.Sprintf("the finding has cleared, and must stay so for %s", settle)
 	}
 	err = r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
-		status.ClearedAt = nil
+		status.ClearedAt = clearedAt
 		r.setCondition(status, approval.Generation, opsv1alpha1.ConditionVerified, metav1.ConditionUnknown, reason, message)
 	})
-	return ctrl.Result{RequeueAfter: r.pollInterval()}, err
+	return ctrl.Result{RequeueAfter: min(wait, deadline.Sub(now))}, err
 }
 
-// settleTime goes on with a finding that is gone now.
-func (r *reconciler) settleTime(ctx context.Context, approval *opsv1alpha1.Approval, past *history, now time.Time) (ctrl.Result, error) {
-	if approval.Status.ClearedAt == nil {
-		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
-			status.ClearedAt = wholeSecond(now)
-			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionVerified, metav1.ConditionUnknown, "Settling",
-				"the finding has cleared, and must stay so for "+r.config.SettleTime.Duration.String())
-		})
-		if err != nil {
-			return ctrl.Result{}, err
-		}
+// unverified tells why nothing is verified by the deadline, with what was seen of
+// the finding then, or as soon as somebody looked.
+func (r *reconciler) unverified(approval *opsv1alpha1.Approval, stands bool, err error) (reason, message string) {
+	deadline, settle := r.config.VerifyDeadline.Duration, r.config.SettleTime.Duration
+	since := approval.Status.ClearedAt
+	switch {
+	case err != nil:
+		return "FindingUnknown", "it could not be seen in time whether the finding has cleared: " + err.Error()
+	case stands:
+		return "FindingPersists", fmt.Sprintf("the finding is there, and was not seen to clear and stay so for %s within %s", settle, deadline)
+	case since != nil && since.Add(settle).After(r.deadline(approval)):
+		return "ClearedTooLate", fmt.Sprintf("the finding cleared at %s, too late to stay so for %s within %s", since.UTC().Format(time.RFC3339), settle, deadline)
 	}
-	if wait := approval.Status.ClearedAt.Add(r.config.SettleTime.Duration).Sub(now); wait > 0 {
-		return ctrl.Result{RequeueAfter: min(wait, r.pollInterval())}, nil
-	}
-	return r.recordVerified(ctx, approval, past, true, "FindingCleared", "the finding has cleared, and stayed so for "+r.config.SettleTime.Duration.String())
+	return "NotSeenInTime", fmt.Sprintf(
+		"the finding is gone, and nobody saw it clear and stay so for %s within %s, as when no executor runs: whether the action has helped cannot be told", settle, deadline)
 }
 
 func (r *reconciler) recordVerified(ctx context.Context, approval *opsv1alpha1.Approval, past *history, verified bool, reason, message string) (_ ctrl.Result, err error) {
@@ -105,7 +120,7 @@ func (r *reconciler) recordVerified(ctx context.Context, approval *opsv1alpha1.A
 	return ctrl.Result{}, nil
 }
 
-// deadline is when an uncleared finding counts as not verified.
+// deadline is by when the finding must have cleared and stayed so.
 func (r *reconciler) deadline(approval *opsv1alpha1.Approval) time.Time {
 	acted := approval.CreationTimestamp.Time
 	if record := approval.Status.Execution; record != nil && record.ActedAt != nil {

@@ -4,6 +4,7 @@
 package executor
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -17,11 +18,12 @@ import (
 
 // TestVerification tells by what the finding does after the action, second by
 // second, when and how verification ends. Settling takes 8 s, and the deadline
-// is 20 s after the action.
+// is 20 s after the action, and includes that.
 func TestVerification(t *testing.T) {
 	for name, test := range map[string]struct {
 		// timeline has one letter a second: p present, g gone, u unknown, d gone while
-		// its analyzer is degraded. The last one stays.
+		// its analyzer is degraded, o nobody looks because no executor runs. The last
+		// one stays.
 		timeline string
 		verified bool
 		reason   string
@@ -31,13 +33,20 @@ func TestVerification(t *testing.T) {
 		"cleared later":                             {timeline: "ppppg", verified: true, reason: "FindingCleared", after: 12 * time.Second},
 		"comes back while it settles":               {timeline: "gggpg", verified: true, reason: "FindingCleared", after: 12 * time.Second},
 		"unknown is not cleared":                    {timeline: "ggggugggggg", verified: true, reason: "FindingCleared", after: 13 * time.Second},
-		"cleared before the deadline settles after": {timeline: "ppppppppppppppppppg", verified: true, reason: "FindingCleared", after: 26 * time.Second},
+		"settled at the deadline":                   {timeline: "ppppppppppppg", verified: true, reason: "FindingCleared", after: 20 * time.Second},
+		"cleared too late to settle":                {timeline: "pppppppppppppg", reason: "ClearedTooLate", after: 20 * time.Second},
+		"comes back, and clears too late to settle": {timeline: "gggggggpppppppg", reason: "ClearedTooLate", after: 20 * time.Second},
 		"stays":               {timeline: "p", reason: "FindingPersists", after: 20 * time.Second},
-		"comes back too late": {timeline: "ppppppppppppppppppggggp", reason: "FindingPersists", after: 22 * time.Second},
+		"comes back too late": {timeline: "ggggppppppppppppppggp", reason: "FindingPersists", after: 20 * time.Second},
 		"never known":         {timeline: "u", reason: "FindingUnknown", after: 20 * time.Second},
 		"not seen":            {timeline: "d", reason: "FindingUnknown", after: 20 * time.Second},
 		"not seen, then gone": {timeline: "ddddg", verified: true, reason: "FindingCleared", after: 12 * time.Second},
 		"not seen once":       {timeline: "ggggggdg", verified: true, reason: "FindingCleared", after: 15 * time.Second},
+		"nobody looked until it had been mended by hand":     {timeline: strings.Repeat("o", 3*3600) + "g", reason: "NotSeenInTime", after: 3 * time.Hour},
+		"nobody looked whether it stayed so":                 {timeline: "pg" + strings.Repeat("o", 3*3600-2) + "g", reason: "NotSeenInTime", after: 3 * time.Hour},
+		"cleared too late to settle, and then nobody looked": {timeline: strings.Repeat("p", 14) + "g" + strings.Repeat("o", 3*3600-15) + "g", reason: "ClearedTooLate", after: 3 * time.Hour},
+		"nobody looked, and it is still there":               {timeline: strings.Repeat("o", 3*3600) + "p", reason: "FindingPersists", after: 3 * time.Hour},
+		"nobody looked for a moment":                         {timeline: "ppoooog", verified: true, reason: "FindingCleared", after: 14 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, srenix.ActionDeletePod)
@@ -51,6 +60,10 @@ func TestVerification(t *testing.T) {
 			w.reports("TLSSecretMismatch", srenix.ReasonAnalyzerDegraded, true)
 			for second := 0; ; second++ {
 				now := test.timeline[min(second, len(test.timeline)-1)]
+				if now == 'o' {
+					w.pass(time.Second)
+					continue
+				}
 				w.reports("WorkloadStateDrift", srenix.ReasonAnalyzerDegraded, now == 'd')
 				p.deny = func(verb string, object client.Object, _ bool) error {
 					if _, ok := object.(*srenix.Finding); !ok || verb != "get" {
@@ -70,7 +83,7 @@ func TestVerification(t *testing.T) {
 				if completed(w.get(approval)) {
 					break
 				}
-				if second > 100 {
+				if second > len(test.timeline)+100 {
 					t.Fatal("verification does not end")
 				}
 				w.pass(time.Second)
@@ -85,6 +98,46 @@ func TestVerification(t *testing.T) {
 			}
 			if want := map[bool]opsv1alpha1.AuditType{true: opsv1alpha1.AuditVerified, false: opsv1alpha1.AuditNotVerified}[test.verified]; !w.has(approval, want) {
 				t.Errorf("audit events %v lack %s", w.audited(approval), want)
+			}
+		})
+	}
+}
+
+// TestAVerificationThatTheChainHasHolds: an executor recorded how a verification
+// ended and stopped before the status said so, and the next one comes when it
+// would end otherwise.
+func TestAVerificationThatTheChainHasHolds(t *testing.T) {
+	for name, test := range map[string]struct {
+		heals bool
+		want  opsv1alpha1.AuditType
+	}{
+		"verified":     {heals: true, want: opsv1alpha1.AuditVerified},
+		"not verified": {want: opsv1alpha1.AuditNotVerified},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, srenix.ActionDeletePod)
+			w.heals = test.heals
+			approval, first := w.approve(approver), w.newProcess("executor-0")
+			first.deny = func(verb string, object client.Object, _ bool) error {
+				if verb == "update" && w.has(approval, test.want) {
+					first.dead = true
+					return errCrashed
+				}
+				return nil
+			}
+			first.run(approval)
+			w.pass(3 * time.Hour)
+			if test.heals {
+				if err := w.store.Create(t.Context(), w.finding()); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				w.clear()
+			}
+			w.newProcess("executor-1").run(approval)
+			verified := meta.IsStatusConditionTrue(w.get(approval).Status.Conditions, opsv1alpha1.ConditionVerified)
+			if events := w.audited(approval); !first.dead || verified != test.heals || len(events) != 4 || events[3] != test.want {
+				t.Errorf("Verified=%t, audited %v; want %s alone", verified, events, test.want)
 			}
 		})
 	}

@@ -17,7 +17,7 @@ import (
 func (r *reconciler) vouches(ctx context.Context, approval *opsv1alpha1.Approval, past *history) (bool, error) {
 	switch approval.Status.Phase {
 	case opsv1alpha1.PhaseSucceeded:
-		return past.own(opsv1alpha1.AuditActionDone) != nil, nil
+		return past.own(opsv1alpha1.AuditActionDone) != nil && past.notAsApproved() == nil, nil
 	case opsv1alpha1.PhaseFailed:
 		return past.own(opsv1alpha1.AuditActionFailed) != nil || past.own(opsv1alpha1.AuditActionUnsettled) != nil, nil
 	case opsv1alpha1.PhaseSuperseded:

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/token"
 )
 
 // maximumPathsShown bounds how many unexpected paths a message names.
@@ -39,6 +40,17 @@ func (f *facts) dryRunProblem() string {
 		return fmt.Sprintf("it cannot be compared with a %T, which may leave fields out", f.Target)
 	}
 	before, after := asStored(target), asStored(f.DryRun)
+	if unexpected := changedBeside(path, before, after); len(unexpected) > 0 {
+		return "it would also change " + strings.Join(unexpected, ", ")
+	}
+	if have := at(after, path); have != want {
+		return fmt.Sprintf("%s would be %v, and %q was approved", pointer(path), have, want)
+	}
+	return ""
+}
+
+// changedBeside names the paths that changed, without the one that may.
+func changedBeside(path []string, before, after map[string]any) []string {
 	var unexpected []string
 	for _, changed := range changedPaths(nil, before, after) {
 		if !slices.Equal(changed, path) {
@@ -48,13 +60,23 @@ func (f *facts) dryRunProblem() string {
 	if len(unexpected) > maximumPathsShown {
 		unexpected = append(unexpected[:maximumPathsShown], "and others")
 	}
-	if len(unexpected) > 0 {
-		return "it would also change " + strings.Join(unexpected, ", ")
+	return unexpected
+}
+
+// Unapproved names the paths in which a target, as the API server has stored it
+// after a patch, differs from what was approved on it as it was judged. It is the
+// rule for dry runs, which admission can tell from the real request.
+func Unapproved(spec *v1alpha1.ProposalSpec, claims *token.Claims, judged, stored *unstructured.Unstructured) ([]string, error) {
+	path, want, err := (&facts{Input: &Input{Proposal: Proposal{Spec: *spec}}, claims: claims}).approvedChange()
+	if err != nil {
+		return nil, err
 	}
-	if have := at(after, path); have != want {
-		return fmt.Sprintf("%s would be %v, and %q was approved", pointer(path), have, want)
+	before, after := asStored(judged), asStored(stored)
+	unapproved := changedBeside(path, before, after)
+	if at(after, path) != want {
+		unapproved = append(unapproved, pointer(path))
 	}
-	return ""
+	return unapproved, nil
 }
 
 // approvedChange is the one path that may change, and the value it must then have.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
@@ -78,6 +79,37 @@ func TestDryRunNamesFiveUnexpectedPathsAtMost(t *testing.T) {
 		if verdict := verdictOf(t, Evaluate(in), TargetScope); verdict.Message != want {
 			t.Errorf("it is %q, want %q", verdict.Message, want)
 		}
+	}
+}
+
+// What is stored is held against what was approved by the rule for dry runs.
+func TestUnapproved(t *testing.T) {
+	const restart, tls = v1alpha1.ActionPatchDeploymentAnnotation, v1alpha1.ActionPatchIngressTLS
+	path := map[v1alpha1.ActionKind]string{restart: "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt", tls: "/spec/tls/1/secretName"}
+	for _, kind := range []v1alpha1.ActionKind{restart, tls} {
+		in := good(t, StageExecution, kind)
+		judged := in.Target.(*unstructured.Unstructured)
+		claims := Evaluate(in).Claims
+		swapped := judged.DeepCopy()
+		swapped.SetUID("another")
+		for name, test := range map[string]struct {
+			stored *unstructured.Unstructured
+			want   []string
+		}{
+			"what was approved":   {in.DryRun, nil},
+			"nothing was changed": {judged, []string{path[kind]}},
+			"another object":      {swapped, []string{"/metadata/uid", path[kind]}},
+		} {
+			have, err := Unapproved(&in.Proposal.Spec, claims, judged, test.stored)
+			if diff := cmp.Diff(test.want, have); diff != "" || err != nil {
+				t.Errorf("%s, %s: %v (-want +have):\n%s", kind, name, err, diff)
+			}
+		}
+	}
+	in := good(t, StageExecution, tls)
+	in.Proposal.Spec.Patch.JSONPatch[0].Op = "add"
+	if have, err := Unapproved(&in.Proposal.Spec, nil, in.DryRun, in.DryRun); err == nil || have != nil {
+		t.Errorf("of a patch of another grammar it says %v, %v; want an error", have, err)
 	}
 }
 

@@ -29,7 +29,7 @@ const (
 	// MinimumSettleTime the least that makes one look more than a single one.
 	DefaultSettleTime = 30 * time.Second
 	MinimumSettleTime = time.Second
-	// DefaultVerifyDeadline is when an uncleared finding counts as not verified.
+	// DefaultVerifyDeadline is by when a finding must have cleared and stayed so.
 	DefaultVerifyDeadline = 10 * time.Minute
 	// DefaultRetention is how long audit events are kept, and MinimumRetention the
 	// least that they can be, unless they are kept for ever.
@@ -145,7 +145,10 @@ func Validate(c *SrenixConfiguration) field.ErrorList {
 	errs = append(errs, int32Within(policy.Child("approvalsPerHour"), c.Policy.ApprovalsPerHour, 0, DefaultApprovalsPerHour)...)
 	executor := field.NewPath("executor")
 	errs = append(errs, atLeast(executor.Child("settleTime"), c.Executor.SettleTime, MinimumSettleTime)...)
-	errs = append(errs, atLeast(executor.Child("verifyDeadline"), c.Executor.VerifyDeadline, time.Second)...)
+	if settle, deadline := c.Executor.SettleTime.Duration, c.Executor.VerifyDeadline.Duration; deadline < settle {
+		errs = append(errs, field.Invalid(executor.Child("verifyDeadline"), deadline.String(),
+			fmt.Sprintf("must be at least executor.settleTime, which is %s: a finding has to have stayed cleared for that long by then", settle)))
+	}
 	errs = append(errs, int32Within(executor.Child("breakerThreshold"), c.Executor.BreakerThreshold, 1, DefaultBreakerThreshold)...)
 	if retention := c.Audit.Retention; retention.Duration != 0 && retention.Duration < MinimumRetention {
 		errs = append(errs, field.Invalid(field.NewPath("audit", "retention"), retention.Duration.String(), "must be at least "+MinimumRetention.String()+", or 0s to keep audit events for ever"))

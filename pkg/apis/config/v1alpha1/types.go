@@ -65,7 +65,8 @@ type GitOpsMarkers struct {
 type ExecutorConfiguration struct {
 	// settleTime is how long a finding must stay cleared; 30s by default, and at least 1s.
 	SettleTime *metav1.Duration `json:"settleTime,omitempty"`
-	// verifyDeadline is when an uncleared finding makes Verified False; 10m by default.
+	// verifyDeadline is by when a finding must have cleared and stayed so for settleTime, else Verified is
+	// False; 10m by default, and at least settleTime.
 	VerifyDeadline *metav1.Duration `json:"verifyDeadline,omitempty"`
 	// breakerThreshold is how many failures in a row of one action kind open its breaker; 3 by default, and at most that.
 	BreakerThreshold *int32 `json:"breakerThreshold,omitempty"`

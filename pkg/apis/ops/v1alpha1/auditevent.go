@@ -35,13 +35,14 @@ const (
 	// AuditActionFailed is an intent for which nothing was done.
 	AuditActionFailed AuditType = "ActionFailed"
 	// AuditActionUnsettled is an intent of which nobody can tell any more whether
-	// it was carried out. Nothing is done for the same digest again.
+	// it was carried out, or whose answer was not what was approved. Nothing is done
+	// for the same digest again.
 	AuditActionUnsettled AuditType = "ActionUnsettled"
 	// AuditRunbookReleased is a runbook that enough people approved.
 	AuditRunbookReleased AuditType = "RunbookReleased"
 	// AuditVerified is a finding that cleared after the action and stayed so.
 	AuditVerified AuditType = "Verified"
-	// AuditNotVerified is a finding that did not clear in time.
+	// AuditNotVerified is a finding that was not seen to clear and stay so in time.
 	AuditNotVerified AuditType = "NotVerified"
 	// AuditSuperseded is an approval that no longer fits its proposal.
 	AuditSuperseded AuditType = "Superseded"
