@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -30,6 +32,33 @@ import (
 type held struct{}
 
 func (held) Err() error { return nil }
+
+// isConfigured is a configuration that the audit chain has.
+func isConfigured(context.Context) error { return nil }
+
+// Which configuration decides is in the chain before anything is done by it.
+func TestNothingIsDoneUntilTheConfigurationIsInTheChain(t *testing.T) {
+	for _, kind := range []srenix.ActionKind{srenix.ActionPatchDeploymentAnnotation, srenix.ActionRunbook} {
+		w := newWorld(t, kind)
+		approval, p := w.approve(approver), w.newProcess("executor-0")
+		cause := errors.New("the chain takes nothing")
+		p.configured = func(context.Context) error { return cause }
+		before := w.get(approval)
+		for range 3 {
+			if _, err := p.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(approval)}); !errors.Is(err, cause) {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+		if diff := cmp.Diff(before, w.get(approval)); diff != "" || len(w.acts) != 0 {
+			t.Errorf("%s: acted %v (-before +after):\n%s", kind, w.acts, diff)
+		}
+		p.configured = isConfigured
+		p.run(approval)
+		if after := w.get(approval); after.Status.Phase == before.Status.Phase {
+			t.Errorf("%s: nothing is done once it is there: %+v", kind, after.Status)
+		}
+	}
+}
 
 func TestAnExecutorNeedsItsSecondLeash(t *testing.T) {
 	leases := schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"}
