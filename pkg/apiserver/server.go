@@ -35,6 +35,7 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/approvalpage"
 	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/audit/auditconfig"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/observations"
@@ -59,7 +60,7 @@ type Server struct {
 	served        []rest.Lister
 	auditing      *auditing
 	index         *audit.Index
-	configuration configurationRecord
+	configuration *auditconfig.Record
 	modelCalls    *modelCalls
 	keys          *token.KeyStore
 	webhook       ctrlwebhook.Server
@@ -195,7 +196,7 @@ func (s *Server) install(ctx context.Context) error {
 	}, recorder{client: kube, verifier: verifier}); err != nil {
 		return err
 	}
-	s.configuration = configurationRecord{chain: chain, reader: kube, configuration: s.extra.Configuration}
+	s.configuration = &auditconfig.Record{Chain: chain, Reader: kube, Configuration: s.extra.Configuration}
 	s.modelCalls = newModelCalls(chain, indexed, s.extra.clock())
 	if err := s.modelCalls.follow(s.engine); err != nil {
 		return err
@@ -327,7 +328,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	run(beside, "client authorities", s.extra.authorities.run)
 	run(beside, "maintenance of the signing keys", s.maintainKeys)
-	run(beside, "record of the configuration", s.configuration.run)
+	run(beside, "record of the configuration", s.configuration.Run)
 	run(beside, "record of the calls of models", s.modelCalls.run)
 	run(beside, "index of the audit chain", s.index.Run)
 	run(beside, "checkpoints of the audit chain", s.auditing.run)

@@ -249,6 +249,41 @@ func TestDamagedHeadRefusesEverything(t *testing.T) {
 	}
 }
 
+// Admission cannot tell where the chain ends. An event that somebody created ahead of
+// that ends all appends once the chain gets there, until it is taken away.
+func TestAnEventAheadOfTheChainsEndRefusesEverythingOnceItIsReached(t *testing.T) {
+	cluster := newCluster(t)
+	chain := newChain(cluster, nil)
+	appendAll(t, chain, 4)
+	events := stored(t, cluster)
+	ahead := events[len(events)-1]
+	ahead.Spec.Index += 3
+	rehash(t, &ahead.Spec)
+	ahead.ResourceVersion, ahead.Name = "", EventName(ahead.Spec.Index)
+	if err := cluster.Create(t.Context(), &ahead); err != nil {
+		t.Fatal(err)
+	}
+	var bad *BadLink
+	if _, err := Verify(sequence(specs(stored(t, cluster)))); !errors.As(err, &bad) || bad.Index != ahead.Spec.Index-2 {
+		t.Errorf("before it is reached: %v", err)
+	}
+	appendAll(t, chain, 2)
+	for _, each := range []*Chain{chain, newChain(cluster, nil)} {
+		if _, err := each.Append(t.Context(), accepted("more")); !errors.As(err, &bad) || bad.Index != ahead.Spec.Index {
+			t.Errorf("it is appended to: %v", err)
+		}
+	}
+	if err := cluster.Delete(t.Context(), &ahead); err != nil {
+		t.Fatal(err)
+	}
+	for _, each := range []*Chain{chain, newChain(cluster, nil)} {
+		appendAll(t, each, 1)
+	}
+	if _, err := Verify(sequence(specs(stored(t, cluster)))); err != nil {
+		t.Errorf("after it was taken away: %v", err)
+	}
+}
+
 func TestRunningChainNoticesWhenItsHeadIsReplacedOrCut(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, c client.Client, last *opsv1alpha1.AuditEvent){
 		"replaced": func(t *testing.T, c client.Client, last *opsv1alpha1.AuditEvent) {

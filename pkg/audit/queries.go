@@ -107,13 +107,15 @@ func Binding(ctx context.Context, reader client.Reader) ([]opsv1alpha1.AuditEven
 	return events, nil
 }
 
-// LastOfType returns the newest event of a type, or nil if there is none.
-func LastOfType(ctx context.Context, reader client.Reader, kind opsv1alpha1.AuditType) (*opsv1alpha1.AuditEventSpec, error) {
+// LastOfType returns the newest event of a type that a program appended, whichever of
+// its pods, or nil if there is none.
+func LastOfType(ctx context.Context, reader client.Reader, kind opsv1alpha1.AuditType, program string) (*opsv1alpha1.AuditEventSpec, error) {
 	events, err := list(ctx, reader, typeSet{kind}, nil, func(spec *opsv1alpha1.AuditEventSpec) bool {
-		return spec.Type == kind
+		by, _, _ := strings.Cut(spec.Component, "/")
+		return spec.Type == kind && by == program
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the last audit event of type %s: %w", kind, err)
+		return nil, fmt.Errorf("reading the last audit event of type %s by %s: %w", kind, program, err)
 	}
 	if len(events) == 0 {
 		return nil, nil

@@ -122,7 +122,7 @@ func (c *cluster) reconcile(identity, approval string, head *opsv1alpha1.AuditEv
 		connection, chain, gatherer := c.connect(ctx, r, component+"/"+identity, head)
 		shipped := &reconciler{
 			client: connection, cached: cachedLine{connection}, chain: chain, verifier: c.verifier(r), keys: c.keys,
-			evidence: gatherer, evaluate: policy.Evaluate, actions: newActions(), leash: held{}, config: c.config.Executor,
+			evidence: gatherer, evaluate: policy.Evaluate, actions: newActions(), configured: isConfigured, leash: held{}, config: c.config.Executor,
 			identity: identity, clock: r.clock, recorder: &events.FakeRecorder{}, metrics: c.metrics,
 		}
 		result, err := shipped.Reconcile(ctx, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: approval}})

@@ -34,7 +34,7 @@ func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approv
 	snapshot := &approval.Spec.Snapshot
 	kind := snapshot.ActionKind
 	if r.leash.Err() != nil {
-		message := fmt.Sprintf("%s is not carried out while kube-apiserver does not hold the executor to what it may do: apply ValidatingAdmissionPolicy %s and its binding again, and it goes on by itself", kind, leashName)
+		message := fmt.Sprintf("%s is not carried out while kube-apiserver does not hold the executor to what it may do: apply ValidatingAdmissionPolicy %s and its binding as this version has them, and it goes on by itself", kind, leashName)
 		return &hindrance{reason: "SecondLeashMissing", message: message}, nil //nolint:nilerr // It is no failure of this approval.
 	}
 	stored, err := r.approvals(ctx)

@@ -19,11 +19,13 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/srenix/srenix/pkg/secondleash"
 )
 
 const (
 	// leashName is the ValidatingAdmissionPolicy of artifacts/ on the executor's identity.
-	leashName = "srenix-executor-leash"
+	leashName = secondleash.Name
 	// leashDeadline is how long a starting executor waits for it: kube-apiserver
 	// enforces a policy some moments after it was applied.
 	leashDeadline = 30 * time.Second
@@ -43,8 +45,8 @@ func (c *Config) requireLeash(ctx context.Context, api client.Client, metrics *m
 	err := second.await(ctx, deadline)
 	second.set(ctx, err)
 	if second.Err() != nil {
-		return nil, fmt.Errorf("%w; apply ValidatingAdmissionPolicy %s and its binding of artifacts/, and run as a service account named %s; "+
-			"or go on without it by --allow-without-second-leash", err, leashName, controllerName)
+		return nil, fmt.Errorf("%w; apply ValidatingAdmissionPolicy %s and its binding of this version's artifacts/, with whatever is to be refused besides in validations of its own, "+
+			"and run as a service account named %s; or go on without it by --%s", err, leashName, controllerName, flagWithoutSecondLeash)
 	}
 	return second, nil
 }
@@ -138,7 +140,9 @@ func (l *leash) await(ctx context.Context, deadline time.Duration) error {
 }
 
 // ask asks, on dry run, for what the executor's roles allow and only the leash
-// forbids: a Lease of another name in its own namespace.
+// forbids: a Lease of another name in its own namespace. That shows that kube-apiserver
+// enforces a policy of this name on this identity. Most of its parts are about objects
+// that need to be there, so that what it forbids besides is read, and not asked for.
 func (l *leash) ask(ctx context.Context) error {
 	forbidden := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: controllerName + "-leash-check"}}
 	err := l.api.Create(ctx, forbidden, client.DryRunAll)
@@ -146,6 +150,9 @@ func (l *leash) ask(ctx context.Context) error {
 	case err == nil:
 		return fmt.Errorf("%w: kube-apiserver would let it create a Lease that is not its own", errNoLeash)
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), leashName):
+		if err := secondleash.Check(ctx, l.api); err != nil {
+			return fmt.Errorf("%w, as far as can be told: %w", errNoLeash, err)
+		}
 		return nil
 	}
 	return fmt.Errorf("%w, as far as can be told: asked for what only the leash forbids, kube-apiserver said: %w", errNoLeash, err)

@@ -12,18 +12,22 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/secondleash"
 )
 
 // held is a leash that is always there.
@@ -31,11 +35,55 @@ type held struct{}
 
 func (held) Err() error { return nil }
 
+// isConfigured is a configuration that the audit chain has.
+func isConfigured(context.Context) error { return nil }
+
+// Which configuration decides is in the chain before anything is done by it.
+func TestNothingIsDoneUntilTheConfigurationIsInTheChain(t *testing.T) {
+	for _, kind := range []srenix.ActionKind{srenix.ActionPatchDeploymentAnnotation, srenix.ActionRunbook} {
+		w := newWorld(t, kind)
+		approval, p := w.approve(approver), w.newProcess("executor-0")
+		cause := errors.New("the chain takes nothing")
+		p.configured = func(context.Context) error { return cause }
+		before := w.get(approval)
+		for range 3 {
+			if _, err := p.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(approval)}); !errors.Is(err, cause) {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+		if diff := cmp.Diff(before, w.get(approval)); diff != "" || len(w.acts) != 0 {
+			t.Errorf("%s: acted %v (-before +after):\n%s", kind, w.acts, diff)
+		}
+		p.configured = isConfigured
+		p.run(approval)
+		if after := w.get(approval); after.Status.Phase == before.Status.Phase {
+			t.Errorf("%s: nothing is done once it is there: %+v", kind, after.Status)
+		}
+	}
+}
+
+// installed is an API server that has the second leash, as a change leaves it.
+func installed(t *testing.T, change func(*admissionregistrationv1.ValidatingAdmissionPolicySpec)) client.WithWatch {
+	t.Helper()
+	policy, binding, err := secondleash.Shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(&policy.Spec)
+	}
+	return fake.NewClientBuilder().WithObjects(policy, binding).Build()
+}
+
 func TestAnExecutorNeedsItsSecondLeash(t *testing.T) {
+	reduced := func(spec *admissionregistrationv1.ValidatingAdmissionPolicySpec) {
+		spec.Validations = spec.Validations[:1]
+	}
 	leases := schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"}
 	byLeash := apierrors.NewForbidden(leases, "x", errors.New("ValidatingAdmissionPolicy '"+leashName+"' with binding '"+leashName+"' denied request: layer ActionKindAllowlist"))
 	for name, test := range map[string]struct {
 		answers []error
+		is      func(*admissionregistrationv1.ValidatingAdmissionPolicySpec)
 		allow   bool
 		starts  bool
 		holds   float64
@@ -44,12 +92,14 @@ func TestAnExecutorNeedsItsSecondLeash(t *testing.T) {
 		"it holds after a moment":            {answers: []error{nil, byLeash}, starts: true, holds: 1},
 		"it does not":                        {answers: []error{nil}},
 		"it does not, which is allowed":      {answers: []error{nil}, allow: true, starts: true},
+		"it is reduced":                      {answers: []error{byLeash}, is: reduced},
+		"it is reduced, which is allowed":    {answers: []error{byLeash}, is: reduced, allow: true, starts: true},
 		"something else forbids it":          {answers: []error{apierrors.NewForbidden(leases, "x", errors.New("no role lets it"))}},
 		"another error that names the leash": {answers: []error{apierrors.NewInternalError(errors.New("evaluating " + leashName))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := 0
-			api := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+			api := interceptor.NewClient(installed(t, test.is), interceptor.Funcs{
 				Create: func(_ context.Context, _ client.WithWatch, object client.Object, options ...client.CreateOption) error {
 					if _, is := object.(*coordinationv1.Lease); !is || object.GetNamespace() != "srenix-system" || len((&client.CreateOptions{}).ApplyOptions(options).DryRun) == 0 {
 						t.Errorf("asked for %T %s/%s, and not dry", object, object.GetNamespace(), object.GetName())
@@ -87,7 +137,7 @@ func TestTheSecondLeashIsLookedForAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				taken := false
-				api := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+				api := interceptor.NewClient(installed(t, nil), interceptor.Funcs{
 					Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error {
 						if taken {
 							return nil

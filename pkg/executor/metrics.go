@@ -50,7 +50,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}, []string{"action_kind", "scope"}),
 		leash: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "srenix_executor_second_leash",
-			Help: "1 while kube-apiserver holds this executor to its actions by the ValidatingAdmissionPolicy on its identity, as it was last seen, else 0; looked at every three minutes.",
+			Help: "1 while kube-apiserver holds this executor to its actions by the ValidatingAdmissionPolicy of its version on its identity, as it was last seen, else 0; looked at every three minutes.",
 		}),
 	}
 	for _, collector := range []prometheus.Collector{m.executions, m.verifications, m.latency, m.breakers, m.leash} {

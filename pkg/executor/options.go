@@ -28,6 +28,9 @@ import (
 // disabled is the address that serves nothing, as controller-runtime has it.
 const disabled = "0"
 
+// flagWithoutSecondLeash is recorded in the audit chain by this name.
+const flagWithoutSecondLeash = "allow-without-second-leash"
+
 // Options are the flags of the executor.
 type Options struct {
 	Logs *logs.Options
@@ -69,7 +72,7 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Namespace, "namespace", o.Namespace, "Namespace in which srenix runs and publishes its keys. Defaults to $POD_NAMESPACE.")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect, "Work only while holding a Lease, so that several executors can stand by.")
 	flags.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", o.LeaderElectionNamespace, "Namespace of the Lease. Defaults to --namespace.")
-	flags.BoolVar(&o.AllowWithoutSecondLeash, "allow-without-second-leash", o.AllowWithoutSecondLeash, "Start also where kube-apiserver does not enforce ValidatingAdmissionPolicy "+leashName+" on this identity. Then nothing but this program's own code keeps it to what was approved.")
+	flags.BoolVar(&o.AllowWithoutSecondLeash, flagWithoutSecondLeash, o.AllowWithoutSecondLeash, "Start, and carry out, also where kube-apiserver does not enforce ValidatingAdmissionPolicy "+leashName+" of this version on this identity. It is recorded in the audit chain. Then nothing but this program's own code keeps it to what was approved.")
 	flags.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, "Address (host:port) on which metrics are served; 0 serves none.")
 	flags.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "Address (host:port) on which /healthz and /readyz are served; 0 serves none.")
 }

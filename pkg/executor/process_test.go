@@ -76,7 +76,7 @@ func (w *world) newProcess(identity string) *process {
 			Reader: connection, Access: connection, Chain: chain, Verifier: verifier,
 			Config: &w.config.Policy, OwnNamespace: "srenix-system", Clock: w.clock,
 		}),
-		evaluate: policy.Evaluate, actions: newActions(), leash: held{}, config: w.config.Executor,
+		evaluate: policy.Evaluate, actions: newActions(), configured: isConfigured, leash: held{}, config: w.config.Executor,
 		identity: identity, clock: w.clock, recorder: recorder{w}, metrics: metrics,
 	}
 	return p

@@ -77,6 +77,8 @@ type reconciler struct {
 	evaluate func(policy.Input) policy.Decision
 	actions  map[srenix.ActionKind]action
 
+	// configured is an error until the audit chain has the configuration of this process.
+	configured func(context.Context) error
 	// leash tells why nothing may be carried out; nil if it may.
 	leash  interface{ Err() error }
 	config config.ExecutorConfiguration
@@ -134,6 +136,9 @@ func completed(approval *opsv1alpha1.Approval) bool {
 }
 
 func (r *reconciler) advance(ctx context.Context, approval *opsv1alpha1.Approval) (ctrl.Result, error) {
+	if err := r.configured(ctx); err != nil {
+		return ctrl.Result{}, err
+	}
 	if jtiOf(approval) == "" {
 		if completed(approval) {
 			return ctrl.Result{}, nil

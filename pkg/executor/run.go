@@ -31,6 +31,7 @@ import (
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/audit/auditconfig"
 	"github.com/srenix/srenix/pkg/evidence"
 	"github.com/srenix/srenix/pkg/policy/policymetrics"
 	"github.com/srenix/srenix/pkg/token"
@@ -151,6 +152,14 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 	if err := errors.Join(ctrlmetrics.Registry.Register(chain), ctrlmetrics.Registry.Register(verdicts)); err != nil {
 		return nil, fmt.Errorf("registering the metrics of the audit chain and the policy: %w", err)
 	}
+	record := &auditconfig.Record{
+		Chain: chain, Reader: direct, Configuration: c.Configuration,
+		Flags: map[string]bool{flagWithoutSecondLeash: c.AllowWithoutSecondLeash},
+	}
+	// By who leads, for nobody else's configuration is in effect.
+	if err := mgr.Add(manager.RunnableFunc(record.Run)); err != nil {
+		return nil, fmt.Errorf("setting the record of the configuration up: %w", err)
+	}
 	return &reconciler{
 		client: indexed, cached: mgr.GetCache(),
 		chain: chain, verifier: verifier, keys: keys,
@@ -158,10 +167,11 @@ func (c *Config) newReconciler(ctx context.Context, mgr manager.Manager, direct 
 			Reader: indexed, Access: direct, Chain: chain, Verifier: verifier,
 			Config: &c.Configuration.Policy, OwnNamespace: c.Namespace, Clock: c.Clock,
 		}),
-		evaluate: verdicts.Evaluate,
-		actions:  newActions(),
-		leash:    second,
-		config:   c.Configuration.Executor, identity: c.Identity, clock: c.Clock,
+		evaluate:   verdicts.Evaluate,
+		actions:    newActions(),
+		configured: record.Ensure,
+		leash:      second,
+		config:     c.Configuration.Executor, identity: c.Identity, clock: c.Clock,
 		recorder: mgr.GetEventRecorder(controllerName), metrics: metrics, tracer: c.Tracer,
 	}, nil
 }

@@ -26,9 +26,10 @@ import (
 
 // Under the very policies that are installed.
 func TestTheConfigurationOfThePolicyIsInTheChain(t *testing.T) {
-	eventually(t, "the event of the configuration", func(context.Context) (bool, string) {
-		have := kubectl(t, "get", "auditevents.ops.srenix.io", "-l", audit.LabelType+"="+string(opsv1alpha1.AuditConfigurationChanged), "-o", "name")
-		return have != "", kubectl(t, "get", "auditevents.ops.srenix.io")
+	eventually(t, "the events of the configuration, of the server and of the executor", func(context.Context) (bool, string) {
+		have := kubectl(t, "get", "auditevents.ops.srenix.io", "-l", audit.LabelType+"="+string(opsv1alpha1.AuditConfigurationChanged),
+			"-o", `jsonpath={range .items[*]}{.spec.component}{"\n"}{end}`)
+		return strings.Contains(have, "apiserver") && strings.Contains(have, audit.ComponentExecutor), kubectl(t, "get", "auditevents.ops.srenix.io")
 	})
 }
 

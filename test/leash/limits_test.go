@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/srenix/srenix/pkg/secondleash"
 	"github.com/srenix/srenix/test/harness"
 )
 
@@ -30,6 +31,14 @@ func TestAnotherUIDIsAConflict(t *testing.T) {
 				t.Errorf("%s with another UID as precondition: %v", q.name, err)
 			}
 		}
+	}
+}
+
+// TestTheLeashIsRecognizedAsItIsStored looks at it with the defaults of kube-apiserver,
+// as an executor does.
+func TestTheLeashIsRecognizedAsItIsStored(t *testing.T) {
+	if err := secondleash.Check(t.Context(), cluster.executor); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -81,6 +90,11 @@ func TestWhatAdmissionDoesNotSeeIsLeftToRBAC(t *testing.T) {
 	} {
 		if may(of) {
 			t.Errorf("the executor's roles let it %s %s in %q, and admission would not see that", of.Verb, strings.TrimSuffix(of.Resource+"/"+of.Subresource, "/"), of.Group)
+		}
+	}
+	for _, resource := range []string{"validatingadmissionpolicies", "validatingadmissionpolicybindings"} {
+		if !may(attributes{Verb: "get", Group: "admissionregistration.k8s.io", Resource: resource, Name: leashName}) {
+			t.Errorf("the executor's roles do not let it look at its leash: get %s", resource)
 		}
 	}
 	// Should Kubernetes ever ask about these, this can be held twice, too.

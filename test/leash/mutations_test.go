@@ -5,6 +5,7 @@ package leash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/srenix/srenix/pkg/policy"
+	"github.com/srenix/srenix/pkg/secondleash"
 )
 
 // mutation is one thing left out of the leash in CEL.
@@ -56,6 +58,9 @@ func TestEveryPartOfTheLeashIsNeeded(t *testing.T) {
 				t.Fatalf("without %s: %v", m.what, err)
 			}
 			awaitRefusal(t.Context(), t, name, "this is "+name)
+			if err := secondleash.Check(t.Context(), cluster.executor); !errors.Is(err, secondleash.ErrDiffers) {
+				t.Errorf("an executor does not notice that it lacks %s: %v", m.what, err)
+			}
 			catcher := firstChanged(t, all, m.what)
 			why := unneeded[m.what]
 			switch {

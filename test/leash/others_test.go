@@ -20,7 +20,6 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -40,7 +39,7 @@ import (
 // every right could do, refused as such; and the executor's own bookkeeping.
 func otherRows() []row {
 	var rows []row
-	for _, of := range [][]row{createRows(), existingRows(), subresourceRows(), bookRows(), sayRows(), foreignBookRows()} {
+	for _, of := range [][]row{createRows(), existingRows(), subresourceRows(), bookRows(), sayRows(), foreignBookRows(), foreignLeaseEventRows()} {
 		rows = append(rows, of...)
 	}
 	return rows
@@ -248,37 +247,6 @@ func newLease(namespace, name string) *coordinationv1.Lease {
 	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 }
 
-// newEvent is one as client-go's newer recorder makes it, which the executor uses.
-func newEvent(namespace, name, reporter string) *eventsv1.Event {
-	return &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, EventTime: metav1.NewMicroTime(start),
-		ReportingController: reporter, ReportingInstance: reporter + "-0", Action: "DeletePod", Reason: "DeletePod", Type: "Normal", Note: "done",
-		Regarding: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: "web"},
-	}
-}
-
-// oldEvent is one as client-go's older recorder makes it, which records who got the Lease.
-func oldEvent(namespace, name, reporter string) *corev1.Event {
-	return &corev1.Event{
-		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: name},
-		InvolvedObject:      corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: namespace, Name: executorAccount},
-		ReportingController: reporter, Source: corev1.EventSource{Component: reporter}, Reason: "LeaderElection", Message: "became leader", Type: "Normal",
-		FirstTimestamp: metav1.NewTime(start), LastTimestamp: metav1.NewTime(start), Count: 1,
-	}
-}
-
-func ownEvent(namespace, name string) client.Object {
-	return newEvent(namespace, name, executorAccount)
-}
-func kubeletEvent(namespace, name string) client.Object {
-	return newEvent(namespace, name, "kubelet")
-}
-
-// process is the name under which a replica is leader.
-const process = "srenix-executor-0_0c6e2a34"
-
-var series = rawPatch(types.MergePatchType, `{"series":{"count":2,"lastObservedTime":"2026-03-01T12:00:00.000000Z"}}`)
-
 // bookRows are the executor's own bookkeeping. No layer of package policy judges it.
 func bookRows() []row {
 	auditEvent := func(index int64) request { return create(newAuditEvent(fmt.Sprintf("%020d", index), index)) }
@@ -300,7 +268,8 @@ func bookRows() []row {
 		{name: "an event about the Lease", send: create(oldEvent(harness.Namespace, "leash-event", process))},
 		{name: "an event about the Lease again", in: harness.Namespace,
 			target: func(namespace, name string) client.Object { return oldEvent(namespace, name, process) },
-			send:   rawPatch(types.StrategicMergePatchType, `{"count":2}`)},
+			send:   countedAgain},
+		{name: "an event under its own name in its own namespace", send: create(newEvent(harness.Namespace, "leash-event", executorAccount))},
 		{name: "the Lease", send: create(newLease(harness.Namespace, executorAccount))},
 		{name: "the Lease again", in: harness.Namespace, target: func(namespace, _ string) client.Object { return newLease(namespace, executorAccount) },
 			send: put(func(lease *coordinationv1.Lease) {

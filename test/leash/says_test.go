@@ -40,9 +40,10 @@ func sayRows() []row {
 			opsv1alpha1.AuditChainStarted, opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditApprovalDenied, opsv1alpha1.AuditDenialRecorded,
 			opsv1alpha1.AuditActionIntended, opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled,
 			opsv1alpha1.AuditRunbookReleased, opsv1alpha1.AuditVerified, opsv1alpha1.AuditNotVerified, opsv1alpha1.AuditSuperseded,
+			opsv1alpha1.AuditConfigurationChanged,
 		},
 		false: {
-			opsv1alpha1.AuditTokenMinted, opsv1alpha1.AuditConfigurationChanged, opsv1alpha1.AuditModelCalled, opsv1alpha1.AuditCheckpointSigned,
+			opsv1alpha1.AuditTokenMinted, opsv1alpha1.AuditModelCalled, opsv1alpha1.AuditCheckpointSigned,
 		},
 	}
 	for own, of := range types {

@@ -70,6 +70,17 @@ func TestVerifyCluster(t *testing.T) {
 			arrange: func(s *server) { s.objects = append(s.objects[:3:3], s.objects[4:]...) }, code: 1,
 			stderr: "error: the chain is broken at audit event 3: event 4 stands in its place: it was dropped or moved; 3 events before it verified, index 0 to 2\n",
 		},
+		"an event ahead of the chain's end": {
+			arrange: func(s *server) {
+				ahead := s.objects[n-1]
+				ahead.Spec.Index += 7
+				ahead.Name = audit.EventName(ahead.Spec.Index)
+				s.objects = append(s.objects, ahead)
+			}, code: 1,
+			stderr: "error: the chain is broken at audit event 1001: event 1007 stands in its place: it was dropped or moved; 1001 events before it verified, index 0 to 1000\n" +
+				"No checkpoint covers event 1001, so it need not have been there: event 1007 may have been created ahead of the chain's end. " +
+				"Every decision is a denial once the chain gets there; docs/security.md says how to take it away\n",
+		},
 		"a beginning that was cut off": {
 			arrange: func(s *server) { s.objects = s.objects[2:] }, code: 1,
 			stderr: "error: the chain is broken at audit event 0: it is missing: the cluster's chain begins with event 2; no event before it verified\n",

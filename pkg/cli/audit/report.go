@@ -56,8 +56,11 @@ func (o *VerifyOptions) tell(result audit.Checked, err error) error {
 	case broken:
 		// Only what is wrong, and not who was reading when it showed.
 		err = fmt.Errorf("the chain is broken at %w; %s", bad, before(result, bad.Index))
-		if o.client == nil && o.seen.skipped(bad.Index) {
+		switch skipped := o.seen.skipped(bad.Index); {
+		case skipped && o.client == nil:
 			err = cli.WithHint(err, o.seen.otherLogs())
+		case skipped && bad.Index >= o.covered:
+			err = cli.WithHint(err, o.seen.ahead(bad.Index))
 		}
 	case errors.As(err, &damaged), errors.Is(err, audit.ErrCheckpoint):
 		err = fmt.Errorf("verifying the newest checkpoint: %w", err)
@@ -142,6 +145,12 @@ func (s *seen) otherLogs() string {
 	}
 	return fmt.Sprintf("A component logs only the events that it has appended itself, and here are those of %s. Give the logs of all components and all their pods at once, each with -f, "+
 		"or check the cluster's chain: kubectl srenix audit export | kubectl srenix audit verify -f -. If those are all that there are, somebody has taken events out", strings.Join(names, ", "))
+}
+
+// ahead tells what else than a deletion can leave a gap that no checkpoint covers.
+func (s *seen) ahead(missing int64) string {
+	return fmt.Sprintf("No checkpoint covers event %d, so it need not have been there: event %d may have been created ahead of the chain's end. "+
+		"Every decision is a denial once the chain gets there; docs/security.md says how to take it away", missing, s.last.Index)
 }
 
 // timeOf is when an event was appended, if it is one of the two read last.

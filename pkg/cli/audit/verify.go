@@ -51,8 +51,9 @@ type VerifyOptions struct {
 	client *cli.Client
 	given  *opsv1alpha1.AuditCheckpointSpec
 	keys   *audit.VerifierKeys
-	// Filled in by Run.
-	seen *seen
+	// Filled in by Run; covered is how many events the cluster's checkpoint covers.
+	seen    *seen
+	covered int64
 }
 
 // NewVerifyOptions returns the defaults.
@@ -194,7 +195,7 @@ func (o *VerifyOptions) verifyCluster(ctx context.Context) (result audit.Checked
 		}
 		evidence := audit.Evidence{Keys: o.keys, Whole: true}
 		if latest != nil {
-			evidence.Latest = &latest.Spec
+			evidence.Latest, o.covered = &latest.Spec, latest.Spec.Size
 			if evidence.Keys == nil {
 				keys, err := clusterKeys(ctx, o.client, namespaceOf(o.connection))
 				if err != nil {
