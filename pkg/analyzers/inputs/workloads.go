@@ -76,6 +76,11 @@ var (
 	})
 )
 
+// SecretsStore is the CSI driver that mounts what secret stores have, and makes Secrets
+// of it while a pod has it mounted, if it is told to (secrets-store-csi-driver,
+// secretObjects).
+const SecretsStore = "secrets-store.csi.k8s.io"
+
 // jobsOwn are the labels that each Job gives its pods to tell them from those of any other
 // (k8s.io/kubernetes, pkg/registry/batch/job).
 var jobsOwn = []string{batchv1.JobNameLabel, batchv1.ControllerUidLabel, "job-name", "controller-uid"}
@@ -122,8 +127,12 @@ func trimPodSpec(in *corev1.PodSpec) corev1.PodSpec {
 		AutomountServiceAccountToken: in.AutomountServiceAccountToken,
 	}
 	for _, volume := range in.Volumes {
-		if volume.ConfigMap != nil || volume.Secret != nil || volume.Projected != nil {
+		switch {
+		case volume.ConfigMap != nil || volume.Secret != nil || volume.Projected != nil:
 			out.Volumes = append(out.Volumes, volume)
+		case volume.CSI != nil && volume.CSI.Driver == SecretsStore:
+			csi := &corev1.CSIVolumeSource{Driver: SecretsStore}
+			out.Volumes = append(out.Volumes, corev1.Volume{Name: volume.Name, VolumeSource: corev1.VolumeSource{CSI: csi}})
 		}
 	}
 	return out
