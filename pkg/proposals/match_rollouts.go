@@ -19,9 +19,9 @@ import (
 
 // restartRollout begins the rollout of a Deployment anew where all that is wrong
 // is that its new pods run and do not become Ready, and they started before something
-// that they take their configuration from was as it is. Whatever else holds a rollout up, an image, a key,
-// a crash, a quota, no room, is the same for the next pods of the same template; and
-// what a restart of this revision did not mend, another does not.
+// that they take their configuration from was as it is. Whatever else holds a rollout
+// up, an image, a key, a crash, a quota, no room, is the same for the next pods of the
+// same template; and what a restart of this revision did not mend, another does not.
 func restartRollout(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	subject := finding.Spec.Subject
 	if subject.Kind != "Deployment" {

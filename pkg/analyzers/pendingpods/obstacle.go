@@ -26,8 +26,9 @@ type obstacle struct {
 // signs are parts of what the scheduler's filters say, from the filter that comes
 // last (k8s.io/kubernetes, pkg/scheduler/apis/config/v1 and framework/plugins). A
 // node names the first filter that it fails, so of nodes that name a later one less
-// stands in the way. Before all others goes that a node is too full, though filters come after that one:
-// the rules of the pod let it onto such a node, whatever those say of others.
+// stands in the way. Before all others goes that a node is too full, though filters come
+// after that one: the pod tolerates and selects such a node, and with room there the
+// rest may hold, whatever it is of other nodes.
 var signs = []struct {
 	part, reason, what string
 }{

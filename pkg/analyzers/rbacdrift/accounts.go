@@ -59,8 +59,8 @@ func (a analyzer) serviceAccount(view *live.View, subject live.Key) ([]v1alpha1.
 }
 
 // bound tells whether some binding is about an account: by its name, by that of its
-// user, or by a group that it is in. Those that Kubernetes and srenix itself have for the groups
-// that all accounts are in tell nothing of this one.
+// user, or by a group that it is in. Those that Kubernetes and srenix itself have for
+// the groups that all accounts are in tell nothing of this one.
 func bound(view *live.View, account *corev1.ServiceAccount) bool {
 	namespace, name := account.Namespace, account.Name
 	for _, subject := range []rbacv1.Subject{
