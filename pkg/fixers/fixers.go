@@ -32,8 +32,8 @@ func All() []Fixer {
 	return []Fixer{
 		{ReplaceOutdatedPod, "deletes a pod of a StatefulSet that is of an earlier revision, so that the next one is made from the present template; for trouble that was mended in the template already"},
 		{ReplaceCrashingPod, "deletes a pod that waits between two crashes, so that a fresh one starts at once; for crashes over a ConfigMap or Secret that was changed since"},
-		{RestartDeployment, "restarts the pods of a Deployment one after the other; for pods that hold on to configuration, connections or state of before"},
-		{RestartStuckRollout, "begins the rollout of a Deployment anew; for new pods that run, do not crash and do not become ready because what they need came late"},
+		{RestartDeployment, "restarts the pods of a Deployment one after the other; for pods that run with a ConfigMap or Secret as it was before it changed"},
+		{RestartStuckRollout, "begins the rollout of a Deployment anew; for new pods that run, do not crash and do not become ready, over a ConfigMap or Secret that was made or changed since they started"},
 		{RemoveFailedPod, "deletes what is left of a failed pod that nobody controls; only clears up"},
 		{RemoveFailedPodOfJob, "deletes the last failed pod of a Job that has given up; only clears up"},
 		{RenewCertificateRequest, "deletes a CertificateRequest that failed, so that cert-manager makes another; for failures that are over"},

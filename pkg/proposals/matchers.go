@@ -157,17 +157,23 @@ func freshPod(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	return fix{}, false
 }
 
-// restartDeployment rolls a Deployment, so that its pods take the present configuration over.
-func restartDeployment(_ *live.View, finding *v1alpha1.Finding) (fix, bool) {
-	if finding.Spec.Subject.Kind != "Deployment" {
+// restartDeployment rolls a Deployment whose pods run with a configuration as it was
+// before, so that they take the present one over.
+func restartDeployment(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+	subject := finding.Spec.Subject
+	if subject.Kind != "Deployment" {
+		return fix{}, false
+	}
+	workload, exists := workloads.Deployment(view, live.Key{Namespace: subject.Namespace, Name: subject.Name})
+	if !exists || workload.Meta.UID != subject.UID || workload.Meta.DeletionTimestamp != nil || !configdrift.Holds(view, workload) {
 		return fix{}, false
 	}
 	return fix{
 		action: v1alpha1.ActionPatchDeploymentAnnotation,
 		target: finding.Spec.Subject,
 		patch:  &v1alpha1.Patch{SetAnnotation: &v1alpha1.SetAnnotation{Name: policy.RestartedAtAnnotation}},
-		rationale: fmt.Sprintf("The pods of Deployment %s took their configuration over when they started. A rolling restart, within its own update strategy, makes them take the present one.",
-			finding.Spec.Subject.Name),
+		rationale: fmt.Sprintf("Pods of Deployment %s took their configuration over when they started, and it is another by now. A rolling restart, within its own update strategy, makes them take the present one.",
+			subject.Name),
 	}, true
 }
 

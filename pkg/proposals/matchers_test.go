@@ -80,7 +80,7 @@ func TestGoldens(t *testing.T) {
 
 // elsewhere are the reasons whose matchers other tests are about.
 var elsewhere = map[string]bool{
-	"ConfigurationChangedAfterStart": true, "RolloutDeadlineExceeded": true, "RolloutStuck": true,
+	"ConfigurationChangedAfterStart": true,
 }
 
 func described(t *testing.T, proposal *v1alpha1.Proposal) string {

@@ -58,7 +58,7 @@ metadata: {name: crash, namespace: shop}
 spec:
   selector: {matchLabels: {app: crash}}
   template:
-    metadata: {labels: {app: crash}, annotations: {controlplane.srenix.io/waiting: CrashLoopBackOff}}
+    metadata: {labels: {app: crash}, annotations: {checksum/config: new, controlplane.srenix.io/waiting: CrashLoopBackOff}}
     spec: {containers: [{name: app, image: "example/crash:1"}]}
 ---
 apiVersion: apps/v1

@@ -207,6 +207,7 @@ func TestWhateverAModelSaysAllElseIsAsWithoutOne(t *testing.T) {
 		}
 	}
 	t.Run("a model that chooses", func(t *testing.T) {
+		s.drift("crash")
 		stop := s.advisorWith(t, "srenix-advisor-4", server.BaseURL(), "choosing", key, "--model-chooses-fixes")
 		defer stop()
 		var chosen v1alpha1.Proposal
@@ -237,6 +238,20 @@ func TestWhateverAModelSaysAllElseIsAsWithoutOne(t *testing.T) {
 		}
 	})
 	t.Run("approvals go on", func(t *testing.T) { s.approves(proposals) })
+}
+
+// drift has a second pod of a Deployment run with another configuration than the first,
+// so that a restart is a fix for something.
+func (s shop) drift(app string) {
+	s.Helper()
+	s.kubectl("scale", "deployment", app, "-n", "shop", "--replicas=2")
+	var pods []string
+	s.eventually("a second pod of "+app, func() (bool, string) {
+		names := s.kubectl("get", "pods", "-n", "shop", "-l", "app="+app, "--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].metadata.name}")
+		pods = strings.Fields(names)
+		return len(pods) == 2, names
+	})
+	s.kubectl("annotate", "pod", pods[0], "-n", "shop", "--overwrite", "checksum/config=old")
 }
 
 // withoutStatus leaves out findings that are made later.

@@ -21,11 +21,40 @@ import (
 // while nothing replaces those that are behind. Its template says that a checksum
 // tells of the configuration.
 func (a analyzer) differing(view *live.View, w workloads.Workload) []v1alpha1.FindingSpec {
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(w.Template.Annotations)), func(name string) bool { return !checksum(name) })
-	if len(names) == 0 || !w.Settled {
+	if !w.Settled {
 		return nil
 	}
-	var behind []*corev1.Pod
+	pods, differ := behind(view, w)
+	if !differ {
+		return nil
+	}
+	since := view.FirstObserved(ChecksumsDiffer)
+	if end := since.Add(a.grace); view.Now().Before(end) {
+		view.RecheckAt(end)
+		return nil
+	}
+	spec := v1alpha1.FindingSpec{
+		Reason: ChecksumsDiffer, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Since: metav1.NewTime(since),
+		Message: fmt.Sprintf("Pods of %s were made with different configurations, by their annotation %s, and no rollout replaces those that are behind.", w, list(checksums(w))),
+		Remediation: v1alpha1.Remediation{
+			Text:     "Restart the workload. With the update strategy OnDelete, delete the pods that are behind, one after the other.",
+			Commands: []string{w.Restart()},
+		},
+	}
+	for _, pod := range pods {
+		spec.Related = append(spec.Related, v1alpha1.RelatedObject{Relation: "is behind", ObjectReference: workloads.PodReference(pod)})
+		spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl delete pod %s -n %s", pod.Name, pod.Namespace))
+	}
+	return []v1alpha1.FindingSpec{spec}
+}
+
+// behind returns the pods that run whose checksums are not those of the template, and
+// whether those of pods differ.
+func behind(view *live.View, w workloads.Workload) (behind []*corev1.Pod, differ bool) {
+	names := checksums(w)
+	if len(names) == 0 {
+		return nil, false
+	}
 	values := map[string]bool{}
 	for _, pod := range w.Pods(view) {
 		if pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning {
@@ -36,27 +65,12 @@ func (a analyzer) differing(view *live.View, w workloads.Workload) []v1alpha1.Fi
 			behind = append(behind, pod)
 		}
 	}
-	if len(values) < 2 {
-		return nil
-	}
-	since := view.FirstObserved(ChecksumsDiffer)
-	if end := since.Add(a.grace); view.Now().Before(end) {
-		view.RecheckAt(end)
-		return nil
-	}
-	spec := v1alpha1.FindingSpec{
-		Reason: ChecksumsDiffer, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Since: metav1.NewTime(since),
-		Message: fmt.Sprintf("Pods of %s were made with different configurations, by their annotation %s, and no rollout replaces those that are behind.", w, list(names)),
-		Remediation: v1alpha1.Remediation{
-			Text:     "Restart the workload. With the update strategy OnDelete, delete the pods that are behind, one after the other.",
-			Commands: []string{w.Restart()},
-		},
-	}
-	for _, pod := range behind {
-		spec.Related = append(spec.Related, v1alpha1.RelatedObject{Relation: "is behind", ObjectReference: workloads.PodReference(pod)})
-		spec.Remediation.Commands = append(spec.Remediation.Commands, fmt.Sprintf("kubectl delete pod %s -n %s", pod.Name, pod.Namespace))
-	}
-	return []v1alpha1.FindingSpec{spec}
+	return behind, len(values) > 1
+}
+
+// checksums are the annotations of a workload's template that tell of a configuration.
+func checksums(w workloads.Workload) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(w.Template.Annotations)), func(name string) bool { return !checksum(name) })
 }
 
 // checksum tells whether an annotation tells of a configuration, as charts and

@@ -65,6 +65,18 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	}, nil
 }
 
+// Holds tells whether pods of a workload run with another configuration than the cluster
+// holds, be it within the grace of a finding, so that a restart changes what they run with.
+func Holds(view *live.View, w workloads.Workload) bool {
+	if !w.Settled {
+		return false
+	}
+	if _, differ := behind(view, w); differ {
+		return true
+	}
+	return !reloads(w) && len(drifting(view, w)) > 0
+}
+
 func (a analyzer) judge(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
 	if !slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, w.Reference.Kind) {
 		return nil, nil
@@ -86,13 +98,29 @@ type drift struct {
 	source
 	uid types.UID
 	// made tells that it did not exist when they started, or another of the name did.
-	made  bool
-	since time.Time
+	made bool
+	// started is when the first of them started, and since when it changed first after that.
+	started, since time.Time
 }
 
-// drifted returns what changed after containers started that had taken it over, once
-// the grace after the first change is over.
+// drifted returns what drifts, once the grace after the first change is over.
 func (a analyzer) drifted(view *live.View, w workloads.Workload) []drift {
+	var found []drift
+	for _, d := range drifting(view, w) {
+		// A source tells of its last change only; the first since they started counts.
+		if began := view.Began(d.String(), d.since); !began.Before(d.started) {
+			d.since = began
+		}
+		if analyzers.Past(view, d.since.Add(a.grace)) {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// drifting returns what changed after containers started that had taken it over, with
+// its last change.
+func drifting(view *live.View, w workloads.Workload) []drift {
 	taken := frozen(&w.Template.Spec)
 	if len(taken) == 0 {
 		return nil
@@ -108,23 +136,14 @@ func (a analyzer) drifted(view *live.View, w workloads.Workload) []drift {
 		if !exists {
 			continue
 		}
-		d := drift{source: t.source, uid: object.UID, made: object.CreationTimestamp.After(started)}
+		d := drift{source: t.source, uid: object.UID, made: object.CreationTimestamp.After(started), started: started}
 		at := inputs.Changed(object)
 		if d.made {
 			at = object.CreationTimestamp
 		}
-		if !at.After(started) {
-			continue
+		if d.since = at.Time; d.since.After(started) {
+			found = append(found, d)
 		}
-		// A source tells of its last change only; the first since they started counts.
-		if d.since = view.Began(t.String(), at.Time); d.since.Before(started) {
-			d.since = at.Time
-		}
-		if end := d.since.Add(a.grace); view.Now().Before(end) {
-			view.RecheckAt(end)
-			continue
-		}
-		found = append(found, d)
 	}
 	return found
 }

@@ -39,9 +39,14 @@ const (
 	// Critical: on a node that joins, containers crash until the network and others are
 	// there.
 	protectedGrace = 5 * time.Minute
-	// row names the condition that some container was restarted and has not run well
-	// since, which is when a loop began if it becomes one.
-	row = "restarts"
+	// jobGrace is how long a loop of a Job must last at least: with the back-off, the six
+	// tries that a Job has by default are over sooner.
+	jobGrace = time.Hour
+	// row begins the name of the condition that a container was restarted and has not run
+	// well since, which is when a loop began if it becomes one.
+	row = "restarts of"
+	// loop names the condition that some container of the workload is in a loop.
+	loop = "loop"
 )
 
 // HangsOn are the parts of the template that each reason can come from.
@@ -97,28 +102,24 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 type crash struct {
 	pod    *corev1.Pod
 	status *corev1.ContainerStatus
+	since  time.Time
 }
 
 func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
 	found := a.uncreated(view, w)
-	// A Job counts the restarts of its pods as tries, and fails after its backoffLimit.
-	if w.Reference.Kind == "Job" || w.Reference.Kind == "CronJob" {
+	crashes := a.crashes(view, w)
+	if len(crashes) == 0 {
 		return found, nil
 	}
-	crashes, began := a.crashes(view, w)
-	if !began {
-		return found, nil
-	}
-	since := view.FirstObserved(row)
-	if len(crashes) == 0 || !analyzers.Past(view, since.Add(a.grace)) {
-		return found, nil
-	}
+	first := slices.MinFunc(crashes, func(x, y crash) int { return x.since.Compare(y.since) })
+	// Pods that crash come and go while the workload goes on to.
+	since := view.Began(loop, first.since)
 	return append(found, a.finding(view, w, crashes, since)), nil
 }
 
-// crashes returns the containers that are in a loop, by pod and in the order of
-// their pod, and whether a row of restarts has begun in any.
-func (a analyzer) crashes(view *live.View, w workloads.Workload) (all []crash, began bool) {
+// crashes returns the containers that have been in a loop for the grace, by pod and in
+// the order of their pod.
+func (a analyzer) crashes(view *live.View, w workloads.Workload) (all []crash) {
 	for _, pod := range w.Restarted(view) {
 		if inputs.Finished(pod) {
 			continue
@@ -127,15 +128,33 @@ func (a analyzer) crashes(view *live.View, w workloads.Workload) (all []crash, b
 			for i := range statuses {
 				stands, until := a.judge(pod, &statuses[i], view.Now())
 				view.RecheckAt(until)
-				began = began || stands != well
-				if stands == looping {
-					all = append(all, crash{pod, &statuses[i]})
+				if stands == well {
+					continue
+				}
+				since := view.FirstObserved(fmt.Sprintf("%s %s %s", row, pod.UID, statuses[i].Name))
+				if stands == looping && a.counts(view, w, &statuses[i], since) {
+					all = append(all, crash{pod, &statuses[i], since})
 				}
 			}
 		}
 	}
 	slices.SortStableFunc(all, func(x, y crash) int { return strings.Compare(x.pod.Name, y.pod.Name) })
-	return all, began
+	return all
+}
+
+// counts tells whether a loop has lasted long enough to be told of. A Job counts the
+// restarts of its pods as tries and fails after its backoffLimit, so of its loops only
+// those that nothing seems to end.
+func (a analyzer) counts(view *live.View, w workloads.Workload, status *corev1.ContainerStatus, since time.Time) bool {
+	if !tries(w) {
+		return analyzers.Past(view, since.Add(a.grace))
+	}
+	return status.RestartCount > a.critical && analyzers.Past(view, since.Add(max(a.grace, jobGrace)))
+}
+
+// tries tells whether a workload runs its pods until they succeed.
+func tries(w workloads.Workload) bool {
+	return w.Reference.Kind == "Job" || w.Reference.Kind == "CronJob"
 }
 
 func (a analyzer) finding(view *live.View, w workloads.Workload, crashes []crash, since time.Time) v1alpha1.FindingSpec {
@@ -174,10 +193,14 @@ func (a analyzer) finding(view *live.View, w workloads.Workload, crashes []crash
 	if slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, w.Reference.Kind) {
 		commands = append(commands, "kubectl rollout history "+w.Argument())
 	}
+	text := "Read what the container wrote before it ended, and mend that. If it crashes since a rollout, go back to the revision before."
+	if tries(w) {
+		text = "Read what the container wrote before it ended, and mend that. The template of a Job cannot be changed: if that is what is wrong, correct it where the Job is made, and delete the Job. A lower backoffLimit, or an activeDeadlineSeconds, ends such a Job by itself."
+	}
 	return v1alpha1.FindingSpec{
 		Reason: Crashing, Severity: severity, Subject: w.Reference, Related: related, Message: message + ".",
 		Remediation: outdated.Advise(view, outdated.Stopped(pods...), HangsOn[Crashing], v1alpha1.Remediation{
-			Text:     "Read what the container wrote before it ended, and mend that. If it crashes since a rollout, go back to the revision before. The kubelet waits up to 5 minutes between two starts, so a mended cause takes a while to show.",
+			Text:     text + " The kubelet waits up to 5 minutes between two starts, so a mended cause takes a while to show.",
 			Commands: commands,
 		}),
 		Since: metav1.NewTime(since),

@@ -4,17 +4,24 @@
 package crashloop
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live/livetest"
 	"github.com/srenix/srenix/pkg/policy"
 )
 
@@ -97,5 +104,78 @@ func TestTheFindingStaysThroughALoop(t *testing.T) {
 	play.Step(standardStable)
 	if found := play.Found(); len(found) != 0 {
 		t.Errorf("found %v of what runs well", found)
+	}
+}
+
+// beside plays a DaemonSet of which one pod after the other is restarted once, every eight
+// minutes for six hours, and returns what makes its pods crash.
+func beside(t *testing.T, namespace string) (play *analyzertest.Play, loops func(pod string)) {
+	t.Helper()
+	analyzer, err := New(settings(`{"criticalRestarts":100}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "agent", UID: "agent"}}
+	play = analyzertest.NewPlay(t, analyzer, time.Date(2026, 3, 10, 6, 0, 0, 0, time.UTC), set, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	pod := func(name string, status corev1.ContainerStatus) {
+		t.Helper()
+		status.Name = "app"
+		play.Pod(&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: namespace, Name: name, UID: types.UID(name),
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "agent", UID: "agent", Controller: ptr.To(true)}},
+			},
+			Spec:   corev1.PodSpec{NodeName: "node-1", RestartPolicy: corev1.RestartPolicyAlways},
+			Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{status}},
+		})
+	}
+	ended := func() corev1.ContainerState {
+		now := play.Clock.Now()
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", StartedAt: metav1.NewTime(now.Add(-12 * time.Second)), FinishedAt: metav1.NewTime(now.Add(-10 * time.Second))}}
+	}
+	for i := range 45 {
+		pod(fmt.Sprintf("agent-%02d", i), corev1.ContainerStatus{
+			RestartCount: 1, LastTerminationState: ended(),
+			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(play.Clock.Now())}},
+		})
+		if found := play.Found(); len(found) != 0 {
+			t.Fatalf("found after %d pods were restarted once: %v", i+1, found)
+		}
+		play.Step(8 * time.Minute)
+	}
+	return play, func(name string) {
+		t.Helper()
+		pod(name, corev1.ContainerStatus{RestartCount: 3, LastTerminationState: ended(), State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: backOff}}})
+	}
+}
+
+// TestALoopIsSinceItsOwnRestarts has a pod crash beside others that were restarted once.
+func TestALoopIsSinceItsOwnRestarts(t *testing.T) {
+	for _, namespace := range []string{"shop", "kube-system"} {
+		t.Run(namespace, func(t *testing.T) {
+			play, loops := beside(t, namespace)
+			began := play.Clock.Now()
+			loops("agent-x")
+			found := play.Found()
+			if len(found) != 1 || !found[0].Since.Time.Equal(began) || found[0].Severity != v1alpha1.SeverityWarning {
+				t.Errorf("found %v, want a Warning since %s", found, began)
+			}
+		})
+	}
+}
+
+// TestTheFindingStaysWhileOtherPodsGoOnCrashing has a pod that crashes replaced by another.
+func TestTheFindingStaysWhileOtherPodsGoOnCrashing(t *testing.T) {
+	play, loops := beside(t, "shop")
+	began := play.Clock.Now()
+	loops("agent-x")
+	play.Step(3 * time.Minute)
+	loops("agent-y")
+	play.Step(3 * time.Minute)
+	analyzertest.Remove(t, play.Cluster, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "agent-x"}})
+	livetest.Settle(t, play.Engine, play.Cluster, inputs.Pods)
+	found := play.Found()
+	if len(found) != 1 || !found[0].Since.Time.Equal(began) || len(found[0].Related) != 1 || found[0].Related[0].Name != "agent-y" {
+		t.Errorf("found %v, want one of agent-y since %s", found, began)
 	}
 }

@@ -23,7 +23,8 @@ const (
 	ByRestartedController = "restartedcontroller"
 	// ByTroubledNamespace finds pods in trouble by their namespace.
 	ByTroubledNamespace = "troublednamespace"
-	// ByServiceAccount finds pods by "NAMESPACE/NAME" of their ServiceAccount.
+	// ByServiceAccount finds pods, and what makes them from a template, by
+	// "NAMESPACE/NAME" of their ServiceAccount.
 	ByServiceAccount = "serviceaccount"
 	// ByClaim finds pods by "NAMESPACE/NAME" of a PersistentVolumeClaim that they mount.
 	ByClaim = "claim"

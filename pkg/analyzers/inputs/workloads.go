@@ -15,6 +15,9 @@ import (
 // What makes pods.
 var (
 	StatefulSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("statefulsets"), live.InputOptions[*appsv1.StatefulSet]{
+		Indexes: map[string]func(*appsv1.StatefulSet) []string{
+			ByServiceAccount: func(in *appsv1.StatefulSet) []string { return accountOf(in, &in.Spec.Template) },
+		},
 		Trim: func(in *appsv1.StatefulSet) *appsv1.StatefulSet {
 			trimMeta(&in.ObjectMeta)
 			trimTemplate(&in.Spec.Template)
@@ -23,6 +26,9 @@ var (
 		},
 	})
 	Deployments = live.NewInput(appsv1.SchemeGroupVersion.WithResource("deployments"), live.InputOptions[*appsv1.Deployment]{
+		Indexes: map[string]func(*appsv1.Deployment) []string{
+			ByServiceAccount: func(in *appsv1.Deployment) []string { return accountOf(in, &in.Spec.Template) },
+		},
 		Trim: func(in *appsv1.Deployment) *appsv1.Deployment {
 			trimMeta(&in.ObjectMeta)
 			trimTemplate(&in.Spec.Template)
@@ -30,6 +36,9 @@ var (
 		},
 	})
 	DaemonSets = live.NewInput(appsv1.SchemeGroupVersion.WithResource("daemonsets"), live.InputOptions[*appsv1.DaemonSet]{
+		Indexes: map[string]func(*appsv1.DaemonSet) []string{
+			ByServiceAccount: func(in *appsv1.DaemonSet) []string { return accountOf(in, &in.Spec.Template) },
+		},
 		Trim: func(in *appsv1.DaemonSet) *appsv1.DaemonSet {
 			trimMeta(&in.ObjectMeta)
 			trimTemplate(&in.Spec.Template)
@@ -40,7 +49,10 @@ var (
 		Trim: trimMetadata, Indexes: byController[*metav1.PartialObjectMetadata](),
 	})
 	Jobs = live.NewInput(batchv1.SchemeGroupVersion.WithResource("jobs"), live.InputOptions[*batchv1.Job]{
-		Indexes: byController[*batchv1.Job](),
+		Indexes: map[string]func(*batchv1.Job) []string{
+			ByController:     controller[*batchv1.Job],
+			ByServiceAccount: func(in *batchv1.Job) []string { return accountOf(in, &in.Spec.Template) },
+		},
 		Trim: func(in *batchv1.Job) *batchv1.Job {
 			trimMeta(&in.ObjectMeta)
 			labels := in.Spec.Template.Labels // they tell what a Job is for
@@ -53,6 +65,9 @@ var (
 		},
 	})
 	CronJobs = live.NewInput(batchv1.SchemeGroupVersion.WithResource("cronjobs"), live.InputOptions[*batchv1.CronJob]{
+		Indexes: map[string]func(*batchv1.CronJob) []string{
+			ByServiceAccount: func(in *batchv1.CronJob) []string { return accountOf(in, &in.Spec.JobTemplate.Spec.Template) },
+		},
 		Trim: func(in *batchv1.CronJob) *batchv1.CronJob {
 			keepChangeOf(&in.ObjectMeta, "spec") // a new schedule, or one that goes on, counts from then
 			in.Spec.JobTemplate.Spec.Template = trimJobTemplate(&in.Spec.JobTemplate.Spec.Template)
@@ -60,6 +75,11 @@ var (
 		},
 	})
 )
+
+// SecretsStore is the CSI driver that mounts what secret stores have, and makes Secrets
+// of it while a pod has it mounted, if it is told to (secrets-store-csi-driver,
+// secretObjects).
+const SecretsStore = "secrets-store.csi.k8s.io"
 
 // jobsOwn are the labels that each Job gives its pods to tell them from those of any other
 // (k8s.io/kubernetes, pkg/registry/batch/job).
@@ -89,16 +109,30 @@ func keepImages(out, in *corev1.PodSpec) {
 	}
 }
 
+// accountOf is "NAMESPACE/NAME" of the ServiceAccount that pods of a template run as,
+// unless it is the default one.
+func accountOf(in metav1.Object, template *corev1.PodTemplateSpec) []string {
+	if name := template.Spec.ServiceAccountName; name != "" && name != "default" {
+		return []string{in.GetNamespace() + "/" + name}
+	}
+	return nil
+}
+
 // trimPodSpec keeps which containers there are, which ConfigMaps and Secrets they
 // use, and as whom they run.
 func trimPodSpec(in *corev1.PodSpec) corev1.PodSpec {
 	out := corev1.PodSpec{
 		Containers: trimContainers(in.Containers), InitContainers: trimContainers(in.InitContainers),
 		ImagePullSecrets: in.ImagePullSecrets, ServiceAccountName: shared(in.ServiceAccountName),
+		AutomountServiceAccountToken: in.AutomountServiceAccountToken,
 	}
 	for _, volume := range in.Volumes {
-		if volume.ConfigMap != nil || volume.Secret != nil || volume.Projected != nil {
+		switch {
+		case volume.ConfigMap != nil || volume.Secret != nil || volume.Projected != nil:
 			out.Volumes = append(out.Volumes, volume)
+		case volume.CSI != nil && volume.CSI.Driver == SecretsStore:
+			csi := &corev1.CSIVolumeSource{Driver: SecretsStore}
+			out.Volumes = append(out.Volumes, corev1.Volume{Name: volume.Name, VolumeSource: corev1.VolumeSource{CSI: csi}})
 		}
 	}
 	return out

@@ -18,11 +18,13 @@ func FuzzObstacle(f *testing.F) {
 	}
 	all := []string{InsufficientResources, UntoleratedTaints, AffinityUnsatisfied, VolumeUnavailable, PortsTaken, Unschedulable}
 	f.Fuzz(func(t *testing.T, message string) {
-		is := obstacleOf(message)
-		if !slices.Contains(all, is.reason) {
-			t.Errorf("reason %q", is.reason)
+		obstacles := obstaclesOf(message)
+		for _, is := range obstacles {
+			if !slices.Contains(all, is.reason) {
+				t.Errorf("reason %q", is.reason)
+			}
 		}
-		if text := is.String(); text == "" || utf8.ValidString(message) && !utf8.ValidString(text) {
+		if text := told(obstacles); text == "" || utf8.ValidString(message) && !utf8.ValidString(text) {
 			t.Errorf("%q from %q", text, message)
 		}
 	})

@@ -81,9 +81,9 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 
 // pending is a pod without a node.
 type pending struct {
-	pod      *corev1.Pod
-	obstacle obstacle
-	since    time.Time
+	pod       *corev1.Pod
+	obstacles []obstacle // what tells most first
+	since     time.Time
 }
 
 func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
@@ -103,20 +103,20 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 		if !analyzers.Past(view, since.Add(a.grace)) {
 			continue
 		}
-		all = append(all, pending{pod, obstacleOf(inputs.ConditionOfPod(pod, corev1.PodScheduled).Message), since})
+		all = append(all, pending{pod, obstaclesOf(inputs.ConditionOfPod(pod, corev1.PodScheduled).Message), since})
 	}
 	if len(all) == 0 {
 		return nil, nil
 	}
 	slices.SortFunc(all, func(x, y pending) int {
-		return cmp.Or(cmp.Compare(x.obstacle.rank, y.obstacle.rank), strings.Compare(x.pod.Name, y.pod.Name))
+		return cmp.Or(cmp.Compare(x.obstacles[0].rank, y.obstacles[0].rank), strings.Compare(x.pod.Name, y.pod.Name))
 	})
-	told := all[0].obstacle.reason
-	if told == Unschedulable {
-		told = ""
+	now := all[0].obstacles[0].reason
+	if now == Unschedulable {
+		now = ""
 	}
-	// Which node comes nearest to fitting changes as others come and go.
-	reason := analyzers.Steady(view, "node", told, reasons)
+	// What stands in the way changes as nodes and other pods come and go.
+	reason := analyzers.Steady(view, "node", now, reasons)
 	return []v1alpha1.FindingSpec{finding(view, w, all, cmp.Or(reason, Unschedulable))}, nil
 }
 
@@ -133,11 +133,11 @@ func waits(pod *corev1.Pod) bool {
 // finding is about pods without a node, of which the first tells most.
 func finding(view *live.View, w workloads.Workload, all []pending, reason string) v1alpha1.FindingSpec {
 	first := all[0].pod
-	message := fmt.Sprintf("Pod %s of %s finds no node: %s", first.Name, w, all[0].obstacle)
+	message := fmt.Sprintf("Pod %s of %s finds no node: %s", first.Name, w, told(all[0].obstacles))
 	if w.Reference.Kind == "Pod" {
-		message = fmt.Sprintf("Pod %s finds no node: %s", first.Name, all[0].obstacle)
+		message = fmt.Sprintf("Pod %s finds no node: %s", first.Name, told(all[0].obstacles))
 	}
-	text, more := advice(all[0].obstacle, first)
+	text, more := advice(all[0].obstacles, first)
 	if inputs.ConditionOfPod(first, corev1.PodScheduled).Status == corev1.ConditionUnknown {
 		message = fmt.Sprintf("Pod %s has no node, and no scheduler has looked at it", first.Name)
 		text, more = "See whether a scheduler of the name that the pod asks for runs.", []string{"kubectl get pods -n kube-system", fmt.Sprintf("kubectl get pod %s -n %s -o jsonpath='{.spec.schedulerName}'", first.Name, first.Namespace)}
@@ -150,7 +150,7 @@ func finding(view *live.View, w workloads.Workload, all []pending, reason string
 		if p.since.Before(since) {
 			since = p.since
 		}
-		same = same && p.obstacle.reason == all[0].obstacle.reason
+		same = same && p.obstacles[0].reason == all[0].obstacles[0].reason
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod without a node", ObjectReference: workloads.PodReference(p.pod)})
 	}
 	switch {
@@ -169,9 +169,20 @@ func finding(view *live.View, w workloads.Workload, all []pending, reason string
 	}
 }
 
-// advice is what to do about an obstacle, and where to look.
-func advice(o obstacle, pod *corev1.Pod) (text string, commands []string) {
-	switch o.reason {
+// advice is what to do about obstacles, and where to look, for each reason once.
+func advice(obstacles []obstacle, pod *corev1.Pod) (text string, commands []string) {
+	var texts []string
+	for _, o := range obstacles {
+		about, more := adviceOn(o.reason, pod)
+		if !slices.Contains(texts, about) {
+			texts, commands = append(texts, about), append(commands, more...)
+		}
+	}
+	return strings.Join(texts, " "), commands
+}
+
+func adviceOn(reason string, pod *corev1.Pod) (text string, commands []string) {
+	switch reason {
 	case InsufficientResources:
 		return "Add nodes, free some of what is requested, or lower the requests. What counts are requests, not what is used.", []string{"kubectl describe nodes"}
 	case UntoleratedTaints:

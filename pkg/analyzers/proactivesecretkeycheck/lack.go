@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -76,24 +77,32 @@ func (a analyzer) lackRules() []live.Rule {
 
 func (a analyzer) lackOf(view *live.View, w workloads.Workload) *Lack {
 	namespace, spec := w.Reference.Namespace, &w.Template.Spec
+	// The driver makes Secrets when a pod mounts its volume, and removes them after the last one.
+	lacking := func(items []references.Item) []references.Item { return lacking(view, items, mountsStore(spec)) }
 	instead, edit := a.managed.Template(w)
 	return &Lack{
 		Instead: instead, Edit: edit,
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: strings.ToLower(w.Reference.Kind) + "." + w.Reference.Name},
 		Workload:   w.Reference,
-		Needs:      lacking(view, references.Required(namespace, spec)),
-		Mounts:     lacking(view, references.Mounted(namespace, spec)),
-		Pulls:      lacking(view, pullSecrets(namespace, spec)),
+		Needs:      lacking(references.Required(namespace, spec)),
+		Mounts:     lacking(references.Mounted(namespace, spec)),
+		Pulls:      lacking(pullSecrets(namespace, spec)),
 	}
 }
 
+// mountsStore tells whether pods of a template mount what a secret store has.
+func mountsStore(spec *corev1.PodSpec) bool {
+	return slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.CSI != nil && v.CSI.Driver == inputs.SecretsStore })
+}
+
 // lacking returns those of some items that are not there, sorted: of an object that
-// is not, the whole.
-func lacking(view *live.View, items []references.Item) []references.Item {
+// is not, the whole. Secrets that may come with the pod are not missed, keys of those
+// that are there are.
+func lacking(view *live.View, items []references.Item, withPod bool) []references.Item {
 	var found []references.Item
 	for _, item := range items {
 		state := references.Look(view, item)
-		if !state.Lacks(item) {
+		if !state.Lacks(item) || withPod && !state.Exists && item.Kind == references.Secret {
 			continue
 		}
 		if !state.Exists {

@@ -46,7 +46,11 @@ const (
 	// bootstrapLabel marks what kube-apiserver itself makes
 	// (k8s.io/kubernetes, plugin/pkg/auth/authorizer/rbac/bootstrappolicy).
 	bootstrapLabel = "kubernetes.io/bootstrapping"
-	clusterAdmin   = "cluster-admin"
+	// partOfLabel with ownPart marks the binding that srenix has for everybody, so that
+	// they can read its public keys (artifacts/kustomize/base/rbac).
+	partOfLabel  = "app.kubernetes.io/part-of"
+	ownPart      = "srenix"
+	clusterAdmin = "cluster-admin"
 )
 
 // Options of the analyzer. All names are full ones and there are no patterns: a
@@ -108,6 +112,10 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			(*list.into)[name] = true
 		}
 	}
+	ofAccounts := []live.KindRef{inputs.RoleBindings.Ref(), inputs.ClusterRoleBindings.Ref(), inputs.Roles.Ref(), inputs.Pods.Ref()}
+	for _, starter := range workloads.Starters() {
+		ofAccounts = append(ofAccounts, starter.Kind)
+	}
 	critical, warning := []v1alpha1.Severity{v1alpha1.SeverityCritical}, []v1alpha1.Severity{v1alpha1.SeverityWarning}
 	return analyzers.Analyzer{
 		Name: Name,
@@ -135,7 +143,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			},
 			{
 				Subject: inputs.ServiceAccounts.Ref(),
-				Reads:   []live.KindRef{inputs.RoleBindings.Ref(), inputs.ClusterRoleBindings.Ref(), inputs.Roles.Ref(), inputs.Pods.Ref()},
+				Reads:   ofAccounts,
 				Analyze: a.serviceAccount,
 			},
 		},

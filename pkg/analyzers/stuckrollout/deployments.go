@@ -6,6 +6,7 @@ package stuckrollout
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/policy"
 )
 
 // The Deployment controller's reasons of the condition Progressing
@@ -145,11 +147,34 @@ func Why(view *live.View, d *appsv1.Deployment) Cause {
 			return cause
 		}
 	}
+	return causeOf(view, NewPods(view, d))
+}
+
+// NewPods returns the pods of the newest revision of a Deployment.
+func NewPods(view *live.View, d *appsv1.Deployment) []*corev1.Pod {
 	newest, exists := newestReplicaSet(view, d)
 	if !exists {
-		return Cause{}
+		return nil
 	}
-	return causeOf(view, inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(newest.UID)))
+	return inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(newest.UID))
+}
+
+// Restarted tells whether the newest revision of a Deployment is the one that a restart
+// made, by the annotation of its template that says when. It stays when the template is
+// changed for something else, and tells then of the revision that came before.
+func Restarted(view *live.View, d *appsv1.Deployment) bool {
+	annotation, has := d.Spec.Template.Annotations[policy.RestartedAtAnnotation]
+	if !has {
+		return false
+	}
+	at, err := time.Parse(time.RFC3339, annotation)
+	newest, exists := newestReplicaSet(view, d)
+	if err != nil || !exists {
+		return true
+	}
+	return !slices.ContainsFunc(inputs.ReplicaSets.ByIndex(view, inputs.ByController, inputs.Controls(d.UID)), func(other *metav1.PartialObjectMetadata) bool {
+		return other.UID != newest.UID && !other.CreationTimestamp.Time.Before(at)
+	})
 }
 
 // newestReplicaSet is the one with the highest revision.

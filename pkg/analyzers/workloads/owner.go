@@ -53,7 +53,7 @@ func deploymentAbove(view *live.View, key live.Key) (Workload, bool) {
 	if !exists || !controlledBy(r, "apps", "Deployment") {
 		return Workload{}, false
 	}
-	w, exists := deployment(view, controllerKey(r))
+	w, exists := Deployment(view, controllerKey(r))
 	return w, exists && metav1.IsControlledBy(r, w.Meta)
 }
 

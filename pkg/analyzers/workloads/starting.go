@@ -23,6 +23,8 @@ type Starter struct {
 	// paused or suspended, or has no pods to run, nor a Job of a CronJob. There are
 	// Reference and Template of it only, and of Meta what tells who makes it.
 	Find func(view *live.View, key live.Key) (Workload, bool)
+	// As returns those whose pods run as a ServiceAccount, by its "NAMESPACE/NAME".
+	As func(view *live.View, account string) []Workload
 }
 
 // Starters are all kinds of them.
@@ -47,15 +49,29 @@ func Starters() []Starter {
 }
 
 func starter[T live.Object](of live.Kind[T], apiVersion, kind string, template func(T) (made *corev1.PodTemplateSpec, starts bool)) Starter {
-	return Starter{Kind: of.Ref(), Find: func(view *live.View, key live.Key) (Workload, bool) {
-		object, exists := of.Get(view, key)
-		if !exists || object.GetDeletionTimestamp() != nil {
-			return Workload{}, false
-		}
+	judge := func(object T) (Workload, bool) {
 		made, starts := template(object)
 		meta := &metav1.ObjectMeta{Labels: object.GetLabels(), Annotations: object.GetAnnotations(), OwnerReferences: object.GetOwnerReferences()}
-		return Workload{Reference: reference(apiVersion, kind, object), Meta: meta, Template: made}, starts
-	}}
+		return Workload{Reference: reference(apiVersion, kind, object), Meta: meta, Template: made}, starts && object.GetDeletionTimestamp() == nil
+	}
+	return Starter{
+		Kind: of.Ref(),
+		Find: func(view *live.View, key live.Key) (Workload, bool) {
+			object, exists := of.Get(view, key)
+			if !exists {
+				return Workload{}, false
+			}
+			return judge(object)
+		},
+		As: func(view *live.View, account string) (all []Workload) {
+			for _, object := range of.ByIndex(view, inputs.ByServiceAccount, account) {
+				if w, starts := judge(object); starts {
+					all = append(all, w)
+				}
+			}
+			return all
+		},
+	}
 }
 
 // Over tells whether nothing more happens to a Job.

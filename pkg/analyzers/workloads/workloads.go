@@ -123,7 +123,7 @@ func Rules(judge Judge, reads ...live.KindRef) []analyzers.Rule {
 		find    func(*live.View, live.Key) (Workload, bool)
 		reads   []live.KindRef
 	}{
-		{inputs.Deployments.Ref(), deployment, []live.KindRef{inputs.ReplicaSets.Ref()}},
+		{inputs.Deployments.Ref(), Deployment, []live.KindRef{inputs.ReplicaSets.Ref()}},
 		{inputs.StatefulSets.Ref(), statefulSet, nil},
 		{inputs.DaemonSets.Ref(), daemonSet, nil},
 		{inputs.CronJobs.Ref(), cronJob, []live.KindRef{inputs.Jobs.Ref()}},
@@ -160,7 +160,8 @@ func unique(refs []live.KindRef) []live.KindRef {
 	return out
 }
 
-func deployment(view *live.View, key live.Key) (Workload, bool) {
+// Deployment returns the workload that a Deployment is.
+func Deployment(view *live.View, key live.Key) (Workload, bool) {
 	d, exists := inputs.Deployments.Get(view, key)
 	if !exists {
 		return Workload{}, false

@@ -22,6 +22,8 @@ import (
 // labels_annotations.go).
 const (
 	phaseHealthy = "Cluster in healthy state"
+	// waiting is the phase while instances are not there, as those of a node that is drained.
+	waiting = "Waiting for the instances to become active"
 	// pendingPrimary is the target while a failover waits for the old primary to end.
 	pendingPrimary = "pending"
 
@@ -48,7 +50,7 @@ var (
 	// changing are the phases of a change of the primary.
 	changing = []string{"Failing over", "Failed over", "Switchover in progress"}
 	// steps also occur for a while in between the quiet phases of a long set-up.
-	steps = []string{"Waiting for the instances to become active", "Applying configuration"}
+	steps = []string{waiting, "Applying configuration"}
 )
 
 func (a analyzer) cluster(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
@@ -133,7 +135,7 @@ func restless(view *live.View, cluster *unstructured.Unstructured, phase string)
 // phase judges a phase that is not healthy.
 func (a analyzer) phase(view *live.View, cluster *unstructured.Unstructured) []v1alpha1.FindingSpec {
 	phase := inputs.TextAt(cluster, "status", "phase")
-	if phase == "" || slices.Contains(quiet, phase) {
+	if phase == "" || slices.Contains(quiet, phase) || phase == waiting && maintained(cluster) {
 		rests(view, cluster)
 		return nil
 	}
@@ -157,7 +159,7 @@ func (a analyzer) phase(view *live.View, cluster *unstructured.Unstructured) []v
 func (a analyzer) followers(view *live.View, cluster *unstructured.Unstructured) []v1alpha1.FindingSpec {
 	known := inputs.NumberAt(cluster, "status", "instances") > 0
 	want := inputs.NumberAt(cluster, "spec", "instances") - int64(len(fencedInstances(cluster)))
-	if have := inputs.NumberAt(cluster, "status", "readyInstances"); !known || have >= want {
+	if have := inputs.NumberAt(cluster, "status", "readyInstances"); !known || have >= want || maintained(cluster) {
 		return nil
 	}
 	since := view.FirstObserved(InstancesNotReady)
@@ -174,6 +176,13 @@ func hibernated(cluster *unstructured.Unstructured) bool {
 	_, begun := inputs.ConditionOf(cluster, hibernation)
 	phase := inputs.TextAt(cluster, "status", "phase")
 	return cluster.GetAnnotations()[hibernation] == "on" && (begun || phase == phaseHealthy || phase == "")
+}
+
+// maintained tells whether somebody has announced that nodes are being maintained, so
+// that the operator waits for the instances on them (docs, kubernetes_upgrade.md).
+func maintained(cluster *unstructured.Unstructured) bool {
+	on, _, err := unstructured.NestedBool(cluster.Object, "spec", "nodeMaintenanceWindow", "inProgress")
+	return err == nil && on
 }
 
 // fencedInstances are those that somebody has fenced; "*" stands for all.
