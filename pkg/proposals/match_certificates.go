@@ -87,7 +87,8 @@ func issuerReady(view *live.View, request *unstructured.Unstructured) bool {
 }
 
 // betterSecret points a TLS entry at the Secret of a Ready Certificate that covers
-// its hosts and is valid longer.
+// its hosts and is valid longer, where cert-manager does not answer that by making a
+// second Certificate for it.
 func betterSecret(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	subject := finding.Spec.Subject
 	if subject.Kind != "Ingress" {
@@ -100,6 +101,9 @@ func betterSecret(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	for _, mismatch := range tlssecretmismatch.Mismatches(view, ingress) {
 		if tlssecretmismatch.Discriminator(ingress, mismatch.Index) != finding.Spec.Discriminator {
 			continue
+		}
+		if mismatch.Undone {
+			return fix{}, false
 		}
 		served, better := mismatch.Secrets()
 		path := fmt.Sprintf("/spec/tls/%d/secretName", mismatch.Index)

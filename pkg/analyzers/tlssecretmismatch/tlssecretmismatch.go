@@ -82,6 +82,9 @@ type Mismatch struct {
 	Served, Better *unstructured.Unstructured
 	// NearlyOver is when the certificate served became so, and Ends when it is over.
 	NearlyOver, Ends time.Time
+	// Undone tells that naming the better Secret does harm, because cert-manager makes
+	// the Certificates for the Secrets that are named.
+	Undone bool
 }
 
 // Secrets are the names of the Secret served and the better one.
@@ -115,7 +118,7 @@ func mismatches(view *live.View, s server) []Mismatch {
 			continue
 		}
 		known[discriminator(entry)] = true
-		found = append(found, Mismatch{Index: i, Served: served, Better: better, NearlyOver: nearlyOver, Ends: ends})
+		found = append(found, Mismatch{Index: i, Served: served, Better: better, NearlyOver: nearlyOver, Ends: ends, Undone: s.undone(served, better)})
 	}
 	return found
 }
@@ -154,9 +157,15 @@ func (a analyzer) betterSecret(view *live.View, s server, m Mismatch) v1alpha1.F
 	entry := s.entries[m.Index]
 	text := "Point the entry at the better Secret, or mend the Certificate that is served."
 	commands := []string{fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", m.Served.GetName(), s.subject.Namespace)}
-	if instead := a.managed.Elsewhere(s.subject.Kind+" "+s.subject.Name, s.object); instead != "" {
+	instead := a.managed.Elsewhere(s.subject.Kind+" "+s.subject.Name, s.object)
+	switch {
+	case m.Undone:
+		text = fmt.Sprintf("Mend the Certificate that is served: see why its issuance fails. cert-manager makes a Certificate for every Secret that %s %s names (by its annotations), so naming the better Secret would have it make a second one for that, and delete this one. What serves the better Secret has no such annotation.",
+			s.subject.Kind, s.subject.Name)
+		commands = append(commands, fmt.Sprintf("kubectl get certificaterequests.cert-manager.io -n %s", s.subject.Namespace))
+	case instead != "":
 		text += instead
-	} else {
+	default:
 		commands = append(commands, fmt.Sprintf("kubectl patch %s %s -n %s --type=json -p %s", s.resource(), s.subject.Name, s.subject.Namespace,
 			analyzers.Quote(fmt.Sprintf(`[{"op":"test","path":%q,"value":%q},{"op":"replace","path":%q,"value":%q}]`, s.path(m.Index), served, s.path(m.Index), better))))
 	}
