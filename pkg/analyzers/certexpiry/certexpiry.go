@@ -74,7 +74,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: ExpiresSoon, Severities: slices.Concat(critical, warning), Summary: "A certificate is over in two days, or in a tenth of its lifetime."},
 			{Name: Expired, Severities: slices.Concat(critical, warning), Summary: "A certificate is over."},
 			{Name: RequestFailed, Severities: warning, Summary: "The CertificateRequests of a Certificate fail, which still waits for one."},
-			{Name: BundleExpires, Severities: slices.Concat(critical, warning), Summary: "A caBundle of a webhook or an APIService holds nothing that is valid for long."},
+			{Name: BundleExpires, Severities: append(slices.Clone(critical), v1alpha1.SeverityInfo), Summary: "A caBundle of a webhook or an APIService holds nothing that is valid for long."},
 			{Name: BundleExpired, Severities: critical, Summary: "A caBundle of a webhook or an APIService holds nothing that is valid."},
 		},
 		Rules: []analyzers.Rule{
