@@ -105,6 +105,9 @@ func (a analyzer) certificate(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if finding, found := a.expiry(view, certificate); found {
 		return append(findings, finding), nil
 	}
+	if inputs.Untold(certificate) {
+		return append(findings, neglected(view, certificate)...), nil
+	}
 	since, found := a.notReady(view, certificate)
 	if !found || fails {
 		return findings, nil
@@ -116,6 +119,20 @@ func (a analyzer) certificate(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	}
 	return []v1alpha1.FindingSpec{about(certificate, NotReady, v1alpha1.SeverityWarning, since,
 		fmt.Sprintf("Certificate %s is not Ready: %s.", certificate.GetName(), why), related...)}, nil
+}
+
+// neglected tells of a Certificate that cert-manager has said nothing about, which
+// otherwise judges it in seconds.
+func neglected(view *live.View, certificate *unstructured.Unstructured) []v1alpha1.FindingSpec {
+	since, is := analyzers.Neglected(view, 0)
+	if !is {
+		return nil
+	}
+	finding := about(certificate, NotReady, v1alpha1.SeverityWarning, since,
+		fmt.Sprintf("Certificate %s does not say whether it is Ready: cert-manager has not looked at it.", certificate.GetName()))
+	finding.Remediation.Text = "See whether cert-manager runs and gets on; it looks at what is new by itself."
+	finding.Remediation.Commands[1] = "kubectl get deployments -A -l app.kubernetes.io/name=cert-manager"
+	return []v1alpha1.FindingSpec{finding}
 }
 
 // notReady tells whether a Certificate has not been Ready for the grace, and since when.
