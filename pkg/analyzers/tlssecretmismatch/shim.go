@@ -43,5 +43,5 @@ func (s server) shimmed(served *unstructured.Unstructured) bool {
 		}
 	}
 	auto, err := strconv.ParseBool(annotations[autoAnnotation])
-	return s.subject.Kind == "Ingress" && err == nil && auto || metav1.IsControlledBy(served, s.object)
+	return s.subject.Kind == "Ingress" && err == nil && auto || served != nil && metav1.IsControlledBy(served, s.object)
 }
