@@ -50,10 +50,25 @@ func WaitingFor(view *live.View, request *unstructured.Unstructured) *unstructur
 	if n, err := strconv.ParseInt(request.GetAnnotations()[revision], 10, 64); err == nil && n != inputs.NumberAt(certificate, "status", "revision")+1 {
 		return nil // it is history
 	}
-	if issuing, _ := inputs.ConditionOf(certificate, "Issuing"); issuing.Status != "True" && !failing(certificate) {
+	if !waits(view, certificate) {
 		return nil
 	}
 	return certificate
+}
+
+// waits tells whether a Certificate waits for another certificate: it is being issued,
+// or that failed and is tried again. Where it is Ready and not to be renewed yet,
+// cert-manager does not: a change that failed was taken back, or a renewal that somebody
+// asked for (pkg/controller/certificates/trigger).
+func waits(view *live.View, certificate *unstructured.Unstructured) bool {
+	if issuing, _ := inputs.ConditionOf(certificate, "Issuing"); issuing.Status == "True" {
+		return true
+	}
+	if !failing(certificate) {
+		return false
+	}
+	ready, _ := inputs.ConditionOf(certificate, "Ready")
+	return ready.Status != "True" || analyzers.Past(view, inputs.TimeAt(certificate, "status", "renewalTime"))
 }
 
 // failing tells whether the last issuance of a Certificate failed. The condition
@@ -84,7 +99,7 @@ func failedRequests(view *live.View, certificate *unstructured.Unstructured) []*
 func failure(view *live.View, certificate *unstructured.Unstructured) (since time.Time, requests []*unstructured.Unstructured, fails bool) {
 	requests = failedRequests(view, certificate)
 	told := inputs.TimeAt(certificate, "status", "lastFailureTime")
-	if _, before := view.Observed(issuanceFails); len(requests) == 0 && (!before || told.IsZero()) {
+	if _, before := view.Observed(issuanceFails); len(requests) == 0 && (!before || told.IsZero() || !waits(view, certificate)) {
 		return time.Time{}, nil, false
 	}
 	for _, request := range requests {

@@ -147,3 +147,25 @@ func TestRetriesOfWhatIsDeniedAreNoFailure(t *testing.T) {
 		livetest.Settle(t, play.Engine, play.Cluster, inputs.CertificateRequests)
 	}
 }
+
+// TestWhatIsNotTriedAgainIsOver removes the failed request of a renewal that somebody
+// asked for before its time.
+func TestWhatIsNotTriedAgainIsOver(t *testing.T) {
+	play := analyzertest.NewPlay(t, made(t, `{}`), began.Add(time.Hour), renewing("False", began, began, 1), requested(1, "Failed", began))
+	if found := play.Found(); len(found) != 1 {
+		t.Fatalf("found %+v", found)
+	}
+	certificate := renewing("False", began, began, 1)
+	if err := unstructured.SetNestedField(certificate.Object, began.AddDate(0, 4, 0).Format(time.RFC3339), "status", "renewalTime"); err != nil {
+		t.Fatal(err)
+	}
+	analyzertest.Remove(t, play.Cluster, requested(1, "", began))
+	livetest.Settle(t, play.Engine, play.Cluster, inputs.CertificateRequests)
+	if found := play.Found(); len(found) != 1 {
+		t.Fatalf("it is over with its request: %+v", found)
+	}
+	analyzertest.Set(play, inputs.Certificates, certificate)
+	if found := play.Found(); len(found) > 0 {
+		t.Errorf("found %+v", found)
+	}
+}
