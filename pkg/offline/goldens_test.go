@@ -15,6 +15,7 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
+	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 )
 
@@ -55,7 +56,8 @@ func TestGoldens(t *testing.T) {
 				cluster := read(t, all.folder(t), func(o *Options) {
 					o.AsOf = golden.Now
 					o.Configuration.Analyzers = map[string]config.AnalyzerConfiguration{
-						certexpiry.Name: {Options: &runtime.RawExtension{Raw: []byte(`{"tlsSecrets": true}`)}},
+						certexpiry.Name:        {Options: &runtime.RawExtension{Raw: []byte(`{"tlsSecrets": true}`)}},
+						tlssecretmismatch.Name: {Options: &runtime.RawExtension{Raw: []byte(`{"tlsSecrets": true}`)}},
 					}
 				})
 				if broken(cluster) != "" {

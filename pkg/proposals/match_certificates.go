@@ -33,11 +33,23 @@ const (
 // itself: it passes over failed requests without a failureTime, which not all
 // issuers write, and over Certificates that have several requests for one revision.
 func freshRequest(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
-	subject := finding.Spec.Subject
-	request, exists := inputs.CertificateRequests.Get(view, live.Key{Namespace: subject.Namespace, Name: subject.Name})
-	if !exists || request.GetUID() != subject.UID {
-		return fix{}, false
+	for _, related := range finding.Spec.Related {
+		if related.Kind != "CertificateRequest" {
+			continue
+		}
+		request, exists := inputs.CertificateRequests.Get(view, live.Key{Namespace: related.Namespace, Name: related.Name})
+		if !exists || request.GetUID() != related.UID {
+			continue
+		}
+		if chosen, offered := instead(view, request, related.ObjectReference); offered {
+			return chosen, true
+		}
 	}
+	return fix{}, false
+}
+
+// instead deletes one request, so that cert-manager makes another.
+func instead(view *live.View, request *unstructured.Unstructured, target v1alpha1.ObjectReference) (fix, bool) {
 	at, failed := certexpiry.Failed(request)
 	certificate := certexpiry.WaitingFor(view, request)
 	invalid, _ := inputs.ConditionOf(request, "InvalidRequest")
@@ -49,7 +61,7 @@ func freshRequest(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 		return fix{}, false
 	}
 	return fix{
-		action: v1alpha1.ActionDeleteCertificateRequest, target: subject,
+		action: v1alpha1.ActionDeleteCertificateRequest, target: target,
 		rationale: fmt.Sprintf("CertificateRequest %s failed, Certificate %s still waits, its issuer is Ready, and cert-manager has not replaced the request when it should have. It makes a new one for its next try once the failed one is gone.",
 			request.GetName(), certificate.GetName()),
 	}, true
@@ -75,7 +87,8 @@ func issuerReady(view *live.View, request *unstructured.Unstructured) bool {
 }
 
 // betterSecret points a TLS entry at the Secret of a Ready Certificate that covers
-// its hosts and is valid longer.
+// its hosts and is valid longer, where cert-manager does not answer that by making a
+// second Certificate for it.
 func betterSecret(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	subject := finding.Spec.Subject
 	if subject.Kind != "Ingress" {
@@ -88,6 +101,9 @@ func betterSecret(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	for _, mismatch := range tlssecretmismatch.Mismatches(view, ingress) {
 		if tlssecretmismatch.Discriminator(ingress, mismatch.Index) != finding.Spec.Discriminator {
 			continue
+		}
+		if mismatch.Undone {
+			return fix{}, false
 		}
 		served, better := mismatch.Secrets()
 		path := fmt.Sprintf("/spec/tls/%d/secretName", mismatch.Index)

@@ -43,7 +43,7 @@ import (
 )
 
 // options with which goldens are made where they are not the default.
-var options = map[string]string{"CertExpiry": `{"tlsSecrets": true}`}
+var options = map[string]string{"CertExpiry": `{"tlsSecrets": true}`, "TLSSecretMismatch": `{"tlsSecrets": true}`}
 
 // configured are analyzers whose goldens want options that are not for a cluster
 // without what they name.

@@ -31,6 +31,13 @@ const (
 	noticeOfQuarter = 6 * day
 )
 
+// lastHours are those before the end of a caBundle in which nobody renews it any more as
+// designed: Kyverno does when less than 60 hours are left, and the Operator Lifecycle
+// Manager, which waits longest, when less than a day is (DefaultCertMinFresh). It has four
+// hours for it. There is no telling whether a bundle is renewed so or was made by hand,
+// so until then that it ends is not more than worth knowing.
+const lastHours = 20 * time.Hour
+
 // notice is how long before its end what no Certificate renews is nearly over: a tenth
 // of its lifetime, within bounds.
 func notice(begins, ends time.Time) time.Duration {
@@ -106,16 +113,16 @@ func judge(view *live.View, object metav1.Object, apiVersion, kind string, bundl
 	}
 	ends, now := first[0].until, view.Now()
 	late := ends.Add(-notice(first[0].begins, ends))
-	urgent := ends.Add(-soon)
+	urgent := ends.Add(-lastHours)
 	if urgent.Before(late) {
-		urgent = late // of what lives for days, two of them are nothing
+		urgent = late // of what lives for days, hours are nothing
 	}
 	for _, at := range []time.Time{late, urgent, ends} {
 		view.RecheckAt(at)
 	}
 	until := ends.UTC().Format(time.RFC3339)
 	finding := v1alpha1.FindingSpec{
-		Reason: BundleExpires, Severity: v1alpha1.SeverityWarning, Since: metav1.NewTime(late),
+		Reason: BundleExpires, Severity: v1alpha1.SeverityInfo, Since: metav1.NewTime(late),
 		Subject: v1alpha1.ObjectReference{APIVersion: apiVersion, Kind: kind, Name: object.GetName(), UID: object.GetUID()},
 		Message: fmt.Sprintf("The caBundle of %s %s%s has no certificate that is valid after %s. From then on the API server does not reach what it is for.", kind, object.GetName(), users(first), until),
 		Remediation: v1alpha1.Remediation{

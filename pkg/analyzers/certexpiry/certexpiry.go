@@ -34,7 +34,7 @@ const (
 	ExpiresSoon = "CertificateExpiresSoon"
 	// Expired means that it is over.
 	Expired = "CertificateExpired"
-	// RequestFailed means that a request failed whose Certificate still waits for one.
+	// RequestFailed means that the requests of a Certificate fail, which still waits for one.
 	RequestFailed = "CertificateRequestFailed"
 	// BundleExpires means that a caBundle holds nothing that is valid for long.
 	BundleExpires = "CABundleExpiresSoon"
@@ -65,7 +65,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	}
 	a := analyzer{grace: settings.Grace(standardGrace)}
 	critical, warning := []v1alpha1.Severity{v1alpha1.SeverityCritical}, []v1alpha1.Severity{v1alpha1.SeverityWarning}
-	chain := slices.Clip([]live.KindRef{inputs.Orders.Ref(), inputs.Challenges.Ref(), inputs.Issuers.Ref(), inputs.ClusterIssuers.Ref()})
+	chain := []live.KindRef{inputs.CertificateRequests.Ref(), inputs.Orders.Ref(), inputs.Challenges.Ref(), inputs.Issuers.Ref(), inputs.ClusterIssuers.Ref()}
 	made := analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
@@ -73,13 +73,12 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: RenewalOverdue, Severities: warning, Summary: "A certificate should have been renewed a tenth of its lifetime ago."},
 			{Name: ExpiresSoon, Severities: slices.Concat(critical, warning), Summary: "A certificate is over in two days, or in a tenth of its lifetime."},
 			{Name: Expired, Severities: slices.Concat(critical, warning), Summary: "A certificate is over."},
-			{Name: RequestFailed, Severities: warning, Summary: "A CertificateRequest failed whose Certificate still waits for one."},
-			{Name: BundleExpires, Severities: slices.Concat(critical, warning), Summary: "A caBundle of a webhook or an APIService holds nothing that is valid for long."},
+			{Name: RequestFailed, Severities: warning, Summary: "The CertificateRequests of a Certificate fail, which still waits for one."},
+			{Name: BundleExpires, Severities: append(slices.Clone(critical), v1alpha1.SeverityInfo), Summary: "A caBundle of a webhook or an APIService holds nothing that is valid for long."},
 			{Name: BundleExpired, Severities: critical, Summary: "A caBundle of a webhook or an APIService holds nothing that is valid."},
 		},
 		Rules: []analyzers.Rule{
-			{Subject: inputs.Certificates.Ref(), Reads: append(chain, inputs.CertificateRequests.Ref()), Analyze: a.certificate},
-			{Subject: inputs.CertificateRequests.Ref(), Reads: append(chain, inputs.Certificates.Ref()), Analyze: a.request},
+			{Subject: inputs.Certificates.Ref(), Reads: chain, Analyze: a.certificate},
 			{Subject: inputs.ValidatingWebhookConfigurations.Ref(), Analyze: validatingWebhooks},
 			{Subject: inputs.MutatingWebhookConfigurations.Ref(), Analyze: mutatingWebhooks},
 			{Subject: inputs.APIServices.Ref(), Analyze: apiService},
@@ -96,12 +95,22 @@ func (a analyzer) certificate(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	if !exists || certificate.GetDeletionTimestamp() != nil {
 		return nil, nil
 	}
+	// What the requests say is found in the place of CertificateNotReady: there is
+	// something to do about them.
+	failed, found, fails := a.requestFailed(view, certificate)
+	var findings []v1alpha1.FindingSpec
+	if found {
+		findings = append(findings, failed)
+	}
 	if finding, found := a.expiry(view, certificate); found {
-		return []v1alpha1.FindingSpec{finding}, nil
+		return append(findings, finding), nil
+	}
+	if inputs.Untold(certificate) {
+		return append(findings, neglected(view, certificate)...), nil
 	}
 	since, found := a.notReady(view, certificate)
-	if !found || requestFailed(view, certificate) {
-		return nil, nil
+	if !found || fails {
+		return findings, nil
 	}
 	why, related := cause(view, certificate)
 	if why == "" {
@@ -110,6 +119,20 @@ func (a analyzer) certificate(view *live.View, subject live.Key) ([]v1alpha1.Fin
 	}
 	return []v1alpha1.FindingSpec{about(certificate, NotReady, v1alpha1.SeverityWarning, since,
 		fmt.Sprintf("Certificate %s is not Ready: %s.", certificate.GetName(), why), related...)}, nil
+}
+
+// neglected tells of a Certificate that cert-manager has said nothing about, which
+// otherwise judges it in seconds.
+func neglected(view *live.View, certificate *unstructured.Unstructured) []v1alpha1.FindingSpec {
+	since, is := analyzers.Neglected(view, 0)
+	if !is {
+		return nil
+	}
+	finding := about(certificate, NotReady, v1alpha1.SeverityWarning, since,
+		fmt.Sprintf("Certificate %s does not say whether it is Ready: cert-manager has not looked at it.", certificate.GetName()))
+	finding.Remediation.Text = "See whether cert-manager runs and gets on; it looks at what is new by itself."
+	finding.Remediation.Commands[1] = "kubectl get deployments -A -l app.kubernetes.io/name=cert-manager"
+	return []v1alpha1.FindingSpec{finding}
 }
 
 // notReady tells whether a Certificate has not been Ready for the grace, and since when.

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -49,10 +50,25 @@ func WaitingFor(view *live.View, request *unstructured.Unstructured) *unstructur
 	if n, err := strconv.ParseInt(request.GetAnnotations()[revision], 10, 64); err == nil && n != inputs.NumberAt(certificate, "status", "revision")+1 {
 		return nil // it is history
 	}
-	if issuing, _ := inputs.ConditionOf(certificate, "Issuing"); issuing.Status != "True" && !failing(certificate) {
+	if !waits(view, certificate) {
 		return nil
 	}
 	return certificate
+}
+
+// waits tells whether a Certificate waits for another certificate: it is being issued,
+// or that failed and is tried again. Where it is Ready and not to be renewed yet,
+// cert-manager does not: a change that failed was taken back, or a renewal that somebody
+// asked for (pkg/controller/certificates/trigger).
+func waits(view *live.View, certificate *unstructured.Unstructured) bool {
+	if issuing, _ := inputs.ConditionOf(certificate, "Issuing"); issuing.Status == "True" {
+		return true
+	}
+	if !failing(certificate) {
+		return false
+	}
+	ready, _ := inputs.ConditionOf(certificate, "Ready")
+	return ready.Status != "True" || analyzers.Past(view, inputs.TimeAt(certificate, "status", "renewalTime"))
 }
 
 // failing tells whether the last issuance of a Certificate failed. The condition
@@ -63,50 +79,78 @@ func failing(certificate *unstructured.Unstructured) bool {
 	return issuing.Status == "False" && !inputs.TimeAt(certificate, "status", "lastFailureTime").IsZero()
 }
 
-// requestFailed tells whether a request of a Certificate failed that it still waits
-// for. That is found of the request then, which there is something to do about, and
-// not a second time of the Certificate.
-func requestFailed(view *live.View, certificate *unstructured.Unstructured) bool {
+// issuanceFails is observed of a Certificate from the failure of a request until one
+// succeeds: cert-manager deletes a failed request before it makes the next.
+const issuanceFails = "issuance fails"
+
+// failedRequests are the requests of a Certificate that failed and that it still waits for.
+func failedRequests(view *live.View, certificate *unstructured.Unstructured) []*unstructured.Unstructured {
 	requests := inputs.CertificateRequests.ByIndex(view, inputs.ByController, inputs.Controls(certificate.GetUID()))
-	return slices.ContainsFunc(requests, func(request *unstructured.Unstructured) bool {
+	return slices.DeleteFunc(slices.Clone(requests), func(request *unstructured.Unstructured) bool {
 		_, failed := Failed(request)
-		return failed && request.GetDeletionTimestamp() == nil && WaitingFor(view, request) != nil
+		return !failed || request.GetDeletionTimestamp() != nil || WaitingFor(view, request) == nil
 	})
 }
 
-func (a analyzer) request(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
-	request, exists := inputs.CertificateRequests.Get(view, subject)
-	if !exists || request.GetDeletionTimestamp() != nil {
-		return nil, nil
+// failure tells since when the issuance of a Certificate fails, and which requests
+// failed that are still there. It goes on while cert-manager tries again, and the time
+// of the last failure stays: that goes when a request succeeds
+// (pkg/controller/certificates/issuing). A denied request begins nothing.
+func failure(view *live.View, certificate *unstructured.Unstructured) (since time.Time, requests []*unstructured.Unstructured, fails bool) {
+	requests = failedRequests(view, certificate)
+	told := inputs.TimeAt(certificate, "status", "lastFailureTime")
+	if _, before := view.Observed(issuanceFails); len(requests) == 0 && (!before || told.IsZero() || !waits(view, certificate)) {
+		return time.Time{}, nil, false
 	}
-	at, failed := Failed(request)
-	if !failed {
-		return nil, nil
+	for _, request := range requests {
+		if at, _ := Failed(request); told.IsZero() || at.Before(told) {
+			told = at
+		}
 	}
-	certificate := WaitingFor(view, request)
-	if certificate == nil {
-		return nil, nil
+	return view.Began(issuanceFails, told), requests, true
+}
+
+// requestFailed tells of a Certificate whose requests fail, at the end of the grace
+// of that, or at once if it has not been Ready for as long.
+func (a analyzer) requestFailed(view *live.View, certificate *unstructured.Unstructured) (finding v1alpha1.FindingSpec, found, fails bool) {
+	since, requests, fails := failure(view, certificate)
+	if !fails {
+		return v1alpha1.FindingSpec{}, false, false
 	}
-	end := at.Add(a.grace)
-	view.RecheckAt(end)
-	if _, late := a.notReady(view, certificate); !late && view.Now().Before(end) {
-		return nil, nil
+	ended := analyzers.Past(view, since.Add(a.grace))
+	if _, late := a.notReady(view, certificate); !late && !ended {
+		return v1alpha1.FindingSpec{}, false, true
 	}
-	ready, _ := inputs.ConditionOf(request, "Ready")
-	message := fmt.Sprintf("CertificateRequest %s failed (%s), and Certificate %s still waits for a certificate.", request.GetName(), inputs.Sentence(ready.Message), certificate.GetName())
+	name, namespace := certificate.GetName(), certificate.GetNamespace()
 	why, related := cause(view, certificate)
-	if why != "" && why != stated(request) {
+	message := fmt.Sprintf("The last request of Certificate %s failed at %s, and cert-manager tries again; the Certificate still waits for a certificate.",
+		name, inputs.TextAt(certificate, "status", "lastFailureTime"))
+	remediation := v1alpha1.Remediation{
+		Text:     "Mend what the requests say. cert-manager tries again by itself, an hour after the first failure and later each time; cmctl has it try at once.",
+		Commands: []string{fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", name, namespace)},
+	}
+	if request := newest(requests); request != nil {
+		ready, _ := inputs.ConditionOf(request, "Ready")
+		message = fmt.Sprintf("CertificateRequest %s failed (%s), and Certificate %s still waits for a certificate.", request.GetName(), inputs.Sentence(ready.Message), name)
+		if why == stated(request) {
+			why = ""
+		}
+		remediation.Text += " Where it does not try again, it does once the failed request is gone."
+		remediation.Commands = []string{
+			fmt.Sprintf("kubectl describe certificaterequest.cert-manager.io %s -n %s", request.GetName(), namespace),
+			fmt.Sprintf("kubectl delete certificaterequest.cert-manager.io %s -n %s", request.GetName(), namespace),
+		}
+	}
+	remediation.Commands = slices.Insert(remediation.Commands, 1, fmt.Sprintf("cmctl renew %s -n %s", name, namespace))
+	if why != "" {
 		message += " Why: " + why + "."
 	}
-	related = slices.DeleteFunc(related, func(r v1alpha1.RelatedObject) bool { return r.UID == request.GetUID() })
-	spec := about(request, RequestFailed, v1alpha1.SeverityWarning, at, message, append(related, relate("certificate", certificate))...)
-	spec.Remediation = v1alpha1.Remediation{
-		Text: "Mend what the request says. cert-manager tries again by itself, an hour after the first failure and later each time; cmctl has it try at once. Where it does not try again, it does once this request is gone.",
-		Commands: []string{
-			fmt.Sprintf("kubectl describe certificaterequest.cert-manager.io %s -n %s", request.GetName(), request.GetNamespace()),
-			fmt.Sprintf("cmctl renew %s -n %s", certificate.GetName(), certificate.GetNamespace()),
-			fmt.Sprintf("kubectl delete certificaterequest.cert-manager.io %s -n %s", request.GetName(), request.GetNamespace()),
-		},
+	var failed []v1alpha1.RelatedObject
+	for _, request := range requests {
+		failed = append(failed, relate("request", request))
+		related = slices.DeleteFunc(related, func(r v1alpha1.RelatedObject) bool { return r.UID == request.GetUID() })
 	}
-	return []v1alpha1.FindingSpec{spec}, nil
+	finding = about(certificate, RequestFailed, v1alpha1.SeverityWarning, since, message, append(failed, related...)...)
+	finding.Remediation = remediation
+	return finding, true, true
 }

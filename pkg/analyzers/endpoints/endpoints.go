@@ -32,8 +32,8 @@ const (
 	ServiceMissing = "ServiceMissing"
 
 	standardGrace = 2 * time.Minute
-	// rollingGrace is that of a Service whose pods are being replaced: as long as a
-	// Deployment has by default (progressDeadlineSeconds).
+	// rollingGrace is that of a Service whose pods are being replaced, or that has got its
+	// first: as long as a Deployment has by default (progressDeadlineSeconds).
 	rollingGrace = 10 * time.Minute
 )
 
@@ -85,12 +85,12 @@ func (a analyzer) service(view *live.View, subject live.Key) ([]v1alpha1.Finding
 	if len(leads) == 0 {
 		return nil, nil // nobody asks
 	}
-	since := view.FirstObserved(NoReadyEndpoint)
+	behind := pods(view, service)
+	since, scaledUp := began(view, behind.zero)
 	if !after(view, since.Add(a.grace)) || closing(view, service.Namespace) {
 		return nil, nil
 	}
-	behind := pods(view, service)
-	if behind.rolling && !after(view, since.Add(rollingGrace)) {
+	if (behind.rolling || scaledUp) && !after(view, since.Add(rollingGrace)) {
 		return nil, nil
 	}
 	finding := v1alpha1.FindingSpec{
@@ -121,6 +121,25 @@ func (a analyzer) service(view *live.View, subject live.Key) ([]v1alpha1.Finding
 	finding.Remediation.Commands = append(finding.Remediation.Commands,
 		fmt.Sprintf("kubectl get endpointslices -n %s -l %s=%s -o yaml", service.Namespace, discoveryv1.LabelServiceName, service.Name))
 	return []v1alpha1.FindingSpec{finding}, nil
+}
+
+// began tells since when nobody answers for a Service, and whether that is since what
+// makes its pods was scaled up from zero: nobody was to answer before. A Deployment does
+// not say so, whose condition Progressing is of its last rollout.
+func began(view *live.View, zero bool) (since time.Time, scaledUp bool) {
+	const isZero, wasZero, noneOfSome = "scaled to zero", "scaled up from zero", "none is ready of some"
+	all := view.FirstObserved(NoReadyEndpoint)
+	if zero {
+		view.FirstObserved(isZero)
+		return all, false
+	}
+	for _, id := range []string{isZero, wasZero} {
+		if _, observed := view.Observed(id); observed {
+			view.FirstObserved(wasZero)
+			scaledUp = true
+		}
+	}
+	return view.FirstObserved(noneOfSome), scaledUp
 }
 
 // answered tells whether a Service has a ready endpoint. One without a selector,

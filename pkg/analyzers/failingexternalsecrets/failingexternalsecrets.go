@@ -37,6 +37,9 @@ const (
 	RefreshOverdue = "RefreshOverdue"
 
 	standardGrace = 2 * time.Minute
+
+	// operator shows whether the operator runs.
+	operator = "kubectl get deployments -A -l app.kubernetes.io/name=external-secrets"
 )
 
 type analyzer struct{ grace time.Duration }
@@ -53,7 +56,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
-			{Name: StoreNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning, v1alpha1.SeverityCritical}, Summary: "A SecretStore or a ClusterSecretStore is not Ready."},
+			{Name: StoreNotReady, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning, v1alpha1.SeverityCritical}, Summary: "A SecretStore or a ClusterSecretStore is not Ready, or the operator has not looked at it."},
 			{Name: ExternalSecretNotReady, Severities: warning, Summary: "An ExternalSecret is not Ready, though its stores are."},
 			{Name: ClusterExternalSecretNotReady, Severities: warning, Summary: "A ClusterExternalSecret is not in all of its namespaces."},
 			{Name: PushSecretNotReady, Severities: warning, Summary: "A PushSecret is not Ready, though its stores are."},
@@ -108,6 +111,23 @@ func notReady(reason string, object *unstructured.Unstructured, ready inputs.Con
 	}
 }
 
+// neglected is the finding that the operator has not looked at an object, if it has not
+// for long.
+func neglected(view *live.View, reason string, object *unstructured.Unstructured) []v1alpha1.FindingSpec {
+	since, is := analyzers.Neglected(view, 0)
+	if !is {
+		return nil
+	}
+	return []v1alpha1.FindingSpec{{
+		Reason: reason, Severity: v1alpha1.SeverityWarning, Subject: reference(object), Since: metav1.NewTime(since),
+		Message: fmt.Sprintf("%s %s does not say whether it is Ready: the External Secrets Operator has not looked at it.", object.GetKind(), object.GetName()),
+		Remediation: v1alpha1.Remediation{
+			Text:     "See whether the External Secrets Operator runs and gets on, and whether it was told to leave out this kind, namespace or store; it looks at what is new by itself.",
+			Commands: []string{operator, "kubectl describe " + argument(object)},
+		},
+	}}
+}
+
 func (a analyzer) externalSecret(view *live.View, object *unstructured.Unstructured) []v1alpha1.FindingSpec {
 	return append(a.dependent(view, object, ExternalSecretNotReady), a.overdueAlone(view, object)...)
 }
@@ -134,6 +154,15 @@ func (a analyzer) overdueAlone(view *live.View, object *unstructured.Unstructure
 // dependent judges what depends on stores. Nothing is said while one of them is not
 // Ready: that is the first cause, and has its own finding.
 func (a analyzer) dependent(view *live.View, object *unstructured.Unstructured, reason string) []v1alpha1.FindingSpec {
+	if inputs.Untold(object) {
+		if slices.ContainsFunc(inputs.StoresOf(object), func(ref string) bool {
+			store, exists := storeAt(view, ref)
+			return exists && inputs.Untold(store)
+		}) {
+			return nil // so is the store
+		}
+		return neglected(view, reason, object)
+	}
 	ready, since, over := a.failing(view, object)
 	if !over {
 		return nil
@@ -168,6 +197,9 @@ func (a analyzer) dependent(view *live.View, object *unstructured.Unstructured, 
 }
 
 func (a analyzer) clusterExternalSecret(view *live.View, object *unstructured.Unstructured) []v1alpha1.FindingSpec {
+	if inputs.Untold(object) {
+		return neglected(view, ClusterExternalSecretNotReady, object)
+	}
 	ready, since, over := a.failing(view, object)
 	if !over {
 		return nil

@@ -47,6 +47,10 @@ func (a analyzer) store(view *live.View, object *unstructured.Unstructured) []v1
 	if condition(object).Status == "False" {
 		return a.down(view, object, users)
 	}
+	var found []v1alpha1.FindingSpec
+	if inputs.Untold(object) {
+		found = neglected(view, StoreNotReady, object)
+	}
 	var overdue []*unstructured.Unstructured
 	var first time.Time
 	for _, user := range users {
@@ -63,9 +67,9 @@ func (a analyzer) store(view *live.View, object *unstructured.Unstructured) []v1
 		}
 	}
 	if len(overdue) == 0 {
-		return nil
+		return found
 	}
-	return []v1alpha1.FindingSpec{late(object, overdue, first)}
+	return append(found, late(object, overdue, first))
 }
 
 // down is about a store that is not Ready. It is Critical once something that
@@ -140,7 +144,7 @@ func late(subject *unstructured.Unstructured, overdue []*unstructured.Unstructur
 		Remediation: v1alpha1.Remediation{
 			Text: "See whether the External Secrets Operator runs and gets on; it refreshes what is overdue by itself.",
 			Commands: []string{
-				"kubectl get deployments -A -l app.kubernetes.io/name=external-secrets",
+				operator,
 				"kubectl describe " + argument(overdue[0]),
 			},
 		},

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -282,6 +283,12 @@ func (a analyzer) stuck(view *live.View, object reconciled) []v1alpha1.FindingSp
 		since, what = view.FirstObserved("unobserved"), "Flux has not taken up the last change of %s: its controller may not run, or be overwhelmed."
 	case reconciling.Status == "True" && object.ready.Status != "False" && !reconciling.LastTransition.IsZero():
 		since, what = reconciling.LastTransition, "Reconciling %s began and does not get on: its controller may not run, or hang."
+	case inputs.Untold(object.Unstructured) && !isOCI(object.Unstructured):
+		var is bool
+		if since, is = analyzers.Neglected(view, intervals*interval); !is {
+			return nil
+		}
+		what = "Flux has not looked at %s: its controller may not run, or leave it out."
 	default:
 		return nil
 	}
@@ -290,8 +297,14 @@ func (a analyzer) stuck(view *live.View, object reconciled) []v1alpha1.FindingSp
 	}
 	spec := object.finding(Stuck, v1alpha1.SeverityWarning, since, fmt.Sprintf(what, object))
 	spec.Remediation.Text = "See whether the controllers of Flux run and what they say, then have it reconciled."
-	spec.Remediation.Commands = append([]string{"flux check"}, spec.Remediation.Commands...)
+	spec.Remediation.Commands = append([]string{"flux check", "kubectl get deployments -A -l app.kubernetes.io/part-of=flux"}, spec.Remediation.Commands...)
 	return []v1alpha1.FindingSpec{spec}
+}
+
+// isOCI tells whether a HelmRepository is of an OCI registry: Flux never looks at it, what
+// is made of it reads it (source-controller).
+func isOCI(object *unstructured.Unstructured) bool {
+	return object.GetKind() == "HelmRepository" && inputs.TextAt(object, "spec", "type") == "oci"
 }
 
 func (r reconciled) finding(reason string, severity v1alpha1.Severity, since time.Time, message string) v1alpha1.FindingSpec {

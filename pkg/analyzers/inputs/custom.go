@@ -78,6 +78,22 @@ func ConditionOf(object *unstructured.Unstructured, kind string) (Condition, boo
 	return Condition{}, false
 }
 
+// Untold tells whether an object has no conditions at all, so that no controller has
+// looked at it. What cannot be read as conditions tells nothing either way.
+func Untold(object *unstructured.Unstructured) bool {
+	if status, has := object.Object["status"]; has {
+		if _, is := status.(map[string]any); !is {
+			return false
+		}
+	}
+	conditions, _, err := unstructured.NestedFieldNoCopy(object.Object, "status", "conditions")
+	if err != nil || conditions == nil {
+		return err == nil
+	}
+	list, is := conditions.([]any)
+	return is && len(list) == 0
+}
+
 // TextAt returns the string at a path of fields; empty if there is none.
 func TextAt(object *unstructured.Unstructured, path ...string) string {
 	text, _, err := unstructured.NestedString(object.Object, path...)

@@ -4,7 +4,8 @@
 // Package tlssecretmismatch finds Ingresses and Gateways that serve a certificate
 // which is over or nearly so while a better one lies beside it, and hosts that the
 // certificate served does not cover. It goes by the Certificates of cert-manager and
-// reads no Secret.
+// reads no Secret, unless the option tlsSecrets has it look until when those are valid
+// that no Certificate writes.
 package tlssecretmismatch
 
 import (
@@ -43,14 +44,28 @@ const (
 type analyzer struct {
 	grace   time.Duration
 	managed workloads.ManagedBy
+	secrets bool
 }
 
-// New makes the analyzer. It has no options of its own.
+// options are the analyzer's own.
+type options struct {
+	// TLSSecrets has Secrets of type kubernetes.io/tls looked at too that no Certificate
+	// writes. The values of all Secrets then come to the process, and are dropped before
+	// anything is stored.
+	TLSSecrets bool `json:"tlsSecrets"`
+}
+
+// New makes the analyzer.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
-	if err := settings.Options(&struct{}{}); err != nil {
+	var own options
+	if err := settings.Options(&own); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace), managed: settings.ManagedBy}
+	a := analyzer{grace: settings.Grace(standardGrace), managed: settings.ManagedBy, secrets: own.TLSSecrets}
+	reads := []live.KindRef{inputs.Certificates.Ref()}
+	if a.secrets {
+		reads = append(reads, inputs.TLSSecrets.Ref())
+	}
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
@@ -58,8 +73,8 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: HostNotCovered, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "An Ingress or a Gateway serves a host with a certificate that does not cover it."},
 		},
 		Rules: []analyzers.Rule{
-			{Subject: inputs.Ingresses.Ref(), Reads: []live.KindRef{inputs.Certificates.Ref()}, Analyze: a.ingress},
-			{Subject: inputs.Gateways.Ref(), Reads: []live.KindRef{inputs.Certificates.Ref()}, Analyze: a.gateway},
+			{Subject: inputs.Ingresses.Ref(), Reads: reads, Analyze: a.ingress},
+			{Subject: inputs.Gateways.Ref(), Reads: reads, Analyze: a.gateway},
 		},
 	}, nil
 }
@@ -77,45 +92,59 @@ type server struct {
 type Mismatch struct {
 	// Index of the entry in spec.tls.
 	Index int
+	// Secret is the name of the one served.
+	Secret string
 	// Served and Better are the Certificates that write the Secret named and the one
-	// that should be.
+	// that should be. Served is nil if none writes it.
 	Served, Better *unstructured.Unstructured
 	// NearlyOver is when the certificate served became so, and Ends when it is over.
 	NearlyOver, Ends time.Time
+	// Undone tells that naming the better Secret does harm, because cert-manager makes
+	// the Certificates for the Secrets that are named.
+	Undone bool
 }
 
 // Secrets are the names of the Secret served and the better one.
-func (m Mismatch) Secrets() (served, better string) { return secretOf(m.Served), secretOf(m.Better) }
+func (m Mismatch) Secrets() (served, better string) { return m.Secret, secretOf(m.Better) }
 
 // maximumEntries is how many TLS entries of one Ingress or Gateway are looked at:
 // more than people write.
 const maximumEntries = 100
 
-// Mismatches returns the entries of an Ingress that should name another Secret. It
-// asks the view to look again when that can change by itself.
+// Mismatches returns the entries of an Ingress that should name another Secret, of those
+// whose Secret a Certificate writes. It asks the view to look again when that can change
+// by itself.
 func Mismatches(view *live.View, ingress *networkingv1.Ingress) []Mismatch {
-	return mismatches(view, ofIngress(ingress))
+	return mismatches(view, ofIngress(ingress), false)
 }
 
-func mismatches(view *live.View, s server) []Mismatch {
+func mismatches(view *live.View, s server, secrets bool) []Mismatch {
 	var found []Mismatch
 	known := map[string]bool{}
 	for i, entry := range s.entries[:min(len(s.entries), maximumEntries)] {
-		served, ends := serving(view, s.subject.Namespace, entry.SecretName)
-		if served == nil || ends.IsZero() || len(entry.Hosts) == 0 {
+		if len(entry.Hosts) == 0 {
 			continue
 		}
-		nearlyOver := certificates.NearlyOver(served)
-		if !analyzers.Past(view, nearlyOver) {
+		served, ends := serving(view, s.subject.Namespace, entry.SecretName)
+		var nearlyOver time.Time
+		switch {
+		case served != nil:
+			nearlyOver = certificates.NearlyOver(served)
+		case secrets:
+			nearlyOver, ends = byHand(view, live.Key{Namespace: s.subject.Namespace, Name: entry.SecretName})
+		}
+		if ends.IsZero() || !analyzers.Past(view, nearlyOver) {
 			continue
 		}
 		view.RecheckAt(ends)
-		better := betterThan(view, entry, served, ends)
+		better := betterThan(view, s.subject.Namespace, entry, served, ends)
 		if better == nil || known[discriminator(entry)] {
 			continue
 		}
 		known[discriminator(entry)] = true
-		found = append(found, Mismatch{Index: i, Served: served, Better: better, NearlyOver: nearlyOver, Ends: ends})
+		found = append(found, Mismatch{
+			Index: i, Secret: entry.SecretName, Served: served, Better: better, NearlyOver: nearlyOver, Ends: ends, Undone: s.undone(served, better),
+		})
 	}
 	return found
 }
@@ -139,7 +168,7 @@ func ofIngress(ingress *networkingv1.Ingress) server {
 
 func (a analyzer) judge(view *live.View, s server) []v1alpha1.FindingSpec {
 	var found []v1alpha1.FindingSpec
-	for _, mismatch := range mismatches(view, s) {
+	for _, mismatch := range mismatches(view, s, a.secrets) {
 		found = append(found, a.betterSecret(view, s, mismatch))
 	}
 	return append(found, a.notCovered(view, s)...)
@@ -153,21 +182,41 @@ func (a analyzer) betterSecret(view *live.View, s server, m Mismatch) v1alpha1.F
 	}
 	entry := s.entries[m.Index]
 	text := "Point the entry at the better Secret, or mend the Certificate that is served."
-	commands := []string{fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", m.Served.GetName(), s.subject.Namespace)}
-	if instead := a.managed.Elsewhere(s.subject.Kind+" "+s.subject.Name, s.object); instead != "" {
-		text += instead
+	same, of, command := "of the same issuer, ", v1alpha1.RelatedObject{Relation: "certificate served"}, ""
+	if m.Served != nil {
+		of.ObjectReference = certificate(m.Served)
+		command = fmt.Sprintf("kubectl describe certificate.cert-manager.io %s -n %s", m.Served.GetName(), s.subject.Namespace)
 	} else {
+		same, text = "", "Point the entry at the better Secret, if its clients trust that issuer too, or write a new certificate to the one that is served: no Certificate does."
+		of.ObjectReference = v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: s.subject.Namespace, Name: served}
+		command = fmt.Sprintf("kubectl describe secret %s -n %s", served, s.subject.Namespace)
+	}
+	commands := []string{command}
+	instead := a.managed.Elsewhere(s.subject.Kind+" "+s.subject.Name, s.object)
+	switch {
+	case m.Undone:
+		text = "Mend the Certificate that is served: see why its issuance fails."
+		if m.Served == nil {
+			text = fmt.Sprintf("See in the events of %s %s why cert-manager has made no Certificate for Secret %s.", s.subject.Kind, s.subject.Name, served)
+			commands = append(commands, fmt.Sprintf("kubectl describe %s %s -n %s", s.resource(), s.subject.Name, s.subject.Namespace))
+		}
+		text += fmt.Sprintf(" cert-manager makes a Certificate for every Secret that %s %s names (by its annotations), so naming the better Secret would have it make a second one for that, and delete what it made for this one. What serves the better Secret has no such annotation.",
+			s.subject.Kind, s.subject.Name)
+		commands = append(commands, fmt.Sprintf("kubectl get certificaterequests.cert-manager.io -n %s", s.subject.Namespace))
+	case instead != "":
+		text += instead
+	default:
 		commands = append(commands, fmt.Sprintf("kubectl patch %s %s -n %s --type=json -p %s", s.resource(), s.subject.Name, s.subject.Namespace,
 			analyzers.Quote(fmt.Sprintf(`[{"op":"test","path":%q,"value":%q},{"op":"replace","path":%q,"value":%q}]`, s.path(m.Index), served, s.path(m.Index), better))))
 	}
 	return v1alpha1.FindingSpec{
 		Reason: BetterSecret, Severity: severity, Subject: s.subject, Discriminator: discriminator(entry),
 		Related: []v1alpha1.RelatedObject{
-			{Relation: "certificate served", ObjectReference: certificate(m.Served)},
+			of,
 			{Relation: "better certificate", ObjectReference: certificate(m.Better)},
 		},
-		Message: fmt.Sprintf("%s %s serves %s with Secret %s, whose certificate is %s (%s). Certificate %s is Ready, of the same issuer, covers the same hosts and is valid longer; it is in Secret %s.",
-			s.subject.Kind, s.subject.Name, list(entry.Hosts), served, what, m.Ends.UTC().Format(time.RFC3339), m.Better.GetName(), better),
+		Message: fmt.Sprintf("%s %s serves %s with Secret %s, whose certificate is %s (%s). Certificate %s is Ready, %scovers the same hosts and is valid longer; it is in Secret %s.",
+			s.subject.Kind, s.subject.Name, list(entry.Hosts), served, what, m.Ends.UTC().Format(time.RFC3339), m.Better.GetName(), same, better),
 		Remediation: v1alpha1.Remediation{Text: text, Commands: commands},
 		Since:       metav1.NewTime(since),
 	}
@@ -236,17 +285,37 @@ func serving(view *live.View, namespace, secret string) (*unstructured.Unstructu
 	return writers[0], inputs.TimeAt(writers[0], "status", "notAfter")
 }
 
+// byHand tells until when the certificate of a Secret is valid that no Certificate
+// writes, and when it is nearly over: two days or, if that is less, a tenth of its
+// lifetime before. It is zero if nobody knows.
+func byHand(view *live.View, key live.Key) (nearlyOver, ends time.Time) {
+	if len(inputs.Certificates.ByIndex(view, inputs.BySecret, key.String())) > 0 {
+		return time.Time{}, time.Time{}
+	}
+	secret, exists := inputs.TLSSecrets.Get(view, key)
+	if !exists || secret.DeletionTimestamp != nil {
+		return time.Time{}, time.Time{}
+	}
+	begins, ends, known := inputs.Validity(secret)
+	if !known {
+		return time.Time{}, time.Time{}
+	}
+	const tenth = 10
+	return ends.Add(-min(ends.Sub(begins)/tenth, certificates.Soon)), ends
+}
+
 // betterThan returns the Ready Certificate, of another Secret, that covers the
 // hosts of an entry and is valid longest, longer than the one served. It is of the same
-// issuer: who trusts that of the one served need not trust another.
-func betterThan(view *live.View, entry networkingv1.IngressTLS, served *unstructured.Unstructured, ends time.Time) *unstructured.Unstructured {
+// issuer: who trusts that of the one served need not trust another. Of a Secret that no
+// Certificate writes that is not known.
+func betterThan(view *live.View, namespace string, entry networkingv1.IngressTLS, served *unstructured.Unstructured, ends time.Time) *unstructured.Unstructured {
 	var best *unstructured.Unstructured
-	for _, candidate := range inputs.Certificates.List(view, served.GetNamespace(), nil) {
+	for _, candidate := range inputs.Certificates.List(view, namespace, nil) {
 		secret, until := secretOf(candidate), inputs.TimeAt(candidate, "status", "notAfter")
 		ready, _ := inputs.ConditionOf(candidate, "Ready")
 		switch {
 		case secret == "" || secret == entry.SecretName || candidate.GetDeletionTimestamp() != nil || ready.Status != "True":
-		case !certificates.SameIssuer(candidate, served) || !until.After(ends) || analyzers.Past(view, certificates.NearlyOver(candidate)):
+		case served != nil && !certificates.SameIssuer(candidate, served) || !until.After(ends) || analyzers.Past(view, certificates.NearlyOver(candidate)):
 		case !hostname.CoversAll(inputs.TextsAt(candidate, "spec", "dnsNames"), entry.Hosts):
 		case best == nil || until.After(inputs.TimeAt(best, "status", "notAfter")) ||
 			until.Equal(inputs.TimeAt(best, "status", "notAfter")) && candidate.GetName() < best.GetName():
