@@ -109,14 +109,17 @@ func (w *world) feedWidgets(to *live.Engine) {
 }
 
 // lose makes an input unknown: it is forbidden, or fails, or is not found although it
-// is installed.
+// is installed, be it by definitions that were lost since.
 func (w *world) lose(ref live.KindRef, how string) {
 	err := apierrors.NewInternalError(errors.New("away"))
 	switch how {
 	case "forbidden":
 		live.FeedError(w.engine, ref, apierrors.NewForbidden(ref.Resource().GroupResource(), "", errors.New("no")))
 		return
-	case "not found":
+	case "not found", "not found, without definitions":
+		if how != "not found" {
+			live.FeedError(w.engine, live.Definitions(), apierrors.NewForbidden(live.InstallationResource().GroupResource(), "", errors.New("no")))
+		}
 		err = apierrors.NewNotFound(ref.Resource().GroupResource(), "")
 	}
 	for range 3 { // after which it is no hiccup
@@ -230,7 +233,7 @@ func randomHistory(random *rand.Rand) []step {
 				w.feedWidgets(w.engine)
 			}}
 		case 13: // the optional input is not known; then it is again, or is not installed
-			c, settle, how, removed := randomConfig(), random.IntN(2) > 0, pick("forbidden", "failing", "not found"), random.IntN(3) == 0
+			c, settle, how, removed := randomConfig(), random.IntN(2) > 0, pick("forbidden", "failing", "not found", "not found, without definitions"), random.IntN(3) == 0
 			s = step{name: fmt.Sprintf("widgets %s, config %s %v, granted, removed meanwhile: %v", how, keyOf(c), c.Data, removed), apply: func(w *world) {
 				w.lose(widgets.Ref(), how)
 				w.setConfig(c)
