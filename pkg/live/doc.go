@@ -87,7 +87,7 @@
 //
 // Statuses is the collection that tells which rules are degraded and why: an
 // input that is not known, a panic, an error, or a conflict between two writers
-// of one object, of which the first wins. It can be read by rules and subscribed
+// of one object, of which the least by the names of rule and subject wins. It can be read by rules and subscribed
 // to like any other. A rule that fails, panics or hangs harms nothing but itself;
 // Run ends without evaluations that hang, and says so.
 //
