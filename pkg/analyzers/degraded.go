@@ -29,27 +29,38 @@ func DegradedRule(reader string) live.Rule {
 		Outputs: []live.KindRef{DetectedClusterFindings.Ref()},
 		Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {
 			status, exists := live.Statuses().Get(view, subject)
-			if !exists || status.State != live.Degraded {
+			if !exists {
 				return nil, nil
 			}
-			for _, other := range live.Statuses().ByIndex(view, live.StatusesByGroup, status.Group) {
-				if other.State == live.Degraded && lacks(other) == lacks(status) && other.Rule < status.Rule {
-					return nil, nil // that one tells
+			group := live.Statuses().ByIndex(view, live.StatusesByGroup, status.Group)
+			if group[0].Name != status.Name {
+				return nil, nil // the first tells of all, however it fares, so that no report changes hands
+			}
+			var outputs []live.Output
+			told := map[string]bool{}
+			for _, status := range group {
+				if lacks := lacks(status); status.State == live.Degraded && !told[lacks] {
+					told[lacks] = true
+					outputs = append(outputs, report(view, status, lacks, reader))
 				}
 			}
-			return []live.Output{emit(v1alpha1.FindingSpec{
-				Analyzer: status.Group, Reason: v1alpha1.ReasonAnalyzerDegraded, Severity: v1alpha1.SeverityWarning,
-				Subject: v1alpha1.ObjectReference{
-					APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Analyzer", Name: status.Group,
-				},
-				Discriminator: lacks(status),
-				Message:       message(status),
-				Remediation:   remedy(status, reader),
-				// Not the status's own time, which each replica has its own of.
-				Since: metav1.NewTime(view.FirstObserved(status.Reason)),
-			})}, nil
+			return outputs, nil
 		},
 	}
+}
+
+func report(view *live.View, status *live.Status, lacks, reader string) live.Output {
+	return emit(v1alpha1.FindingSpec{
+		Analyzer: status.Group, Reason: v1alpha1.ReasonAnalyzerDegraded, Severity: v1alpha1.SeverityWarning,
+		Subject: v1alpha1.ObjectReference{
+			APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "Analyzer", Name: status.Group,
+		},
+		Discriminator: lacks,
+		Message:       message(status),
+		Remediation:   remedy(status, reader),
+		// Not the status's own time, which each replica has its own of.
+		Since: metav1.NewTime(view.FirstObserved(lacks)),
+	})
 }
 
 func message(status *live.Status) string {

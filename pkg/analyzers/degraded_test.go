@@ -4,12 +4,21 @@
 package analyzers
 
 import (
+	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	testingclock "k8s.io/utils/clock/testing"
 
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 // Nobody is told to switch off what is no analyzer.
@@ -20,5 +29,84 @@ func TestOnlyAnalyzersCanBeSwitchedOff(t *testing.T) {
 		if told := strings.Contains(remedy.Text, "switch the analyzer off"); told != want || len(remedy.Commands) != 2 {
 			t.Errorf("%s: %+v", group, remedy)
 		}
+	}
+}
+
+// TestAReportStaysForAsLongAsTheSameIsLacking, whichever rules lack it, and whatever else
+// they lack or do not see.
+func TestAReportStaysForAsLongAsTheSameIsLacking(t *testing.T) {
+	secrets := live.NewInput(corev1.SchemeGroupVersion.WithResource("secrets"), live.InputOptions[*corev1.Secret]{})
+	configs := live.NewInput(corev1.SchemeGroupVersion.WithResource("configmaps"), live.InputOptions[*corev1.ConfigMap]{})
+	none := func(*live.View, live.Key) ([]live.Output, error) { return nil, nil }
+	epoch := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	clock, cluster := testingclock.NewFakeClock(epoch), &livetest.Cluster{}
+	engine := live.New(live.Options{Clock: clock, RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1}})
+	for _, rule := range []live.Rule{
+		{Name: "a", Group: "Test", Subject: configs.Ref(), Reads: []live.KindRef{secrets.Ref()}, Evaluate: none},
+		{Name: "b", Group: "Test", Subject: secrets.Ref(), Evaluate: none},
+		{Name: "c", Group: "Test", Subject: secrets.Ref(), Evaluate: none},
+		DegradedRule("srenix-system:srenix-apiserver"),
+	} {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cluster.Forbid(secrets.Ref().Resource())
+	cluster.Forbid(configs.Ref().Resource())
+	livetest.Run(t, engine, cluster)
+	reports := func(what string, want map[string]time.Duration) {
+		t.Helper()
+		var have map[string]time.Duration
+		defer func() {
+			if diff := cmp.Diff(want, have); diff != "" {
+				t.Errorf("%s: reported, and how long after the start (-want +have):\n%s", what, diff)
+			}
+		}()
+		livetest.Eventually(t, what, func() bool {
+			have = map[string]time.Duration{}
+			for _, f := range live.List(engine, DetectedClusterFindings) {
+				have[f.Spec.Discriminator] = f.Spec.Since.Sub(epoch)
+			}
+			return engine.Settled() && cmp.Equal(want, have)
+		})
+	}
+	reports("both are forbidden", map[string]time.Duration{"configmaps,secrets": 0, "secrets": 0})
+	var mu sync.Mutex
+	var withdrawn, conflicts []string
+	if err := live.Subscribe(engine, DetectedClusterFindings, func(before, after *v1alpha1.ClusterFinding) {
+		mu.Lock()
+		defer mu.Unlock()
+		if after == nil {
+			withdrawn = append(withdrawn, before.Spec.Discriminator)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := live.Subscribe(engine, live.Statuses(), func(_, after *live.Status) {
+		mu.Lock()
+		defer mu.Unlock()
+		if after.Reason == live.ReasonConflict {
+			conflicts = append(conflicts, after.Message)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	clock.Step(time.Hour)
+	cluster.Fail(configs.Ref().Resource(), errors.New("away"))
+	reports("one fails", map[string]time.Duration{"secrets": 0})
+	clock.Step(time.Hour)
+	cluster.Serve(configs.Ref().Resource())
+	reports("one is back", map[string]time.Duration{"secrets": 0})
+	cluster.Forbid(configs.Ref().Resource())
+	reports("it goes again", map[string]time.Duration{"configmaps,secrets": 2 * time.Hour, "secrets": 0})
+	cluster.Serve(configs.Ref().Resource())
+	reports("and is back", map[string]time.Duration{"secrets": 0})
+	mu.Lock()
+	defer mu.Unlock()
+	if diff := cmp.Diff([]string{"configmaps,secrets", "configmaps,secrets"}, withdrawn); diff != "" {
+		t.Errorf("withdrawn (-want +have):\n%s", diff)
+	}
+	if len(conflicts) > 0 {
+		t.Errorf("conflicts: %q", conflicts)
 	}
 }

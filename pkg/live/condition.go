@@ -142,7 +142,8 @@ func (f *fault) add(err error) {
 // notServed tells whether an error says that the cluster does not have the resource.
 func notServed(err error) bool {
 	var defined *notFoundError
-	return (apierrors.IsNotFound(err) || meta.IsNoMatchError(err)) && !errors.As(err, &defined)
+	var undecided *undecidedError
+	return (apierrors.IsNotFound(err) || meta.IsNoMatchError(err)) && !errors.As(err, &defined) && !errors.As(err, &undecided)
 }
 
 // relist tells whether an error only says that the reflector has to list again.

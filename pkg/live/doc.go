@@ -50,10 +50,13 @@
 // the exception: what people have noted down about trouble must not hide it. And
 // View.Try lets a rule go on without what only enriches its answer.
 //
-// What is not found is not installed only if it has no CustomResourceDefinition either,
-// or if definitions may not be read. A resource that answers 404 although its
-// definition is there is unknown like any other that fails: it may be served in other
-// versions only, or something else answers in the API server's place.
+// What is not found is not installed only if it has no CustomResourceDefinition either.
+// A resource that answers 404 although its definition is there is unknown like any other
+// that fails: it may be served in other versions only, or something else answers in the
+// API server's place. Where definitions were never read, since they are forbidden or
+// fail, nothing tells the two apart: an Optional input that answers 404 is Forbidden or
+// Failing as they are, and what is missing is the right to read them. Definitions that
+// are lost count as they were read last, for what they did not have.
 //
 // An engine that has just started has no outputs of before to keep. So its first sync
 // (WaitForSync) waits for inputs that are Failing as it does for those that are
@@ -84,7 +87,7 @@
 //
 // Statuses is the collection that tells which rules are degraded and why: an
 // input that is not known, a panic, an error, or a conflict between two writers
-// of one object, of which the first wins. It can be read by rules and subscribed
+// of one object, of which the least by the names of rule and subject wins. It can be read by rules and subscribed
 // to like any other. A rule that fails, panics or hangs harms nothing but itself;
 // Run ends without evaluations that hang, and says so.
 //

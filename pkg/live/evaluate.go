@@ -63,11 +63,12 @@ func (e *Engine) evaluate(t task) {
 		e.forget(t, n)
 		return
 	}
-	now := e.now()
+	started := e.options.Clock.Now() // with its monotonic part, as the clock may be set meanwhile
+	now := started.Round(0)
 	e.watchClock(now)
 	v := &View{engine: e, now: now, rule: r, subject: t.subject, node: n}
 	verdict := e.attempt(v)
-	e.metrics.evaluated(r, verdict.result(), e.options.Clock.Since(v.now))
+	e.metrics.evaluated(r, verdict.result(), e.options.Clock.Since(started))
 	e.conclude(v, verdict)
 }
 

@@ -47,6 +47,9 @@ func FeedInstalled(e *Engine, installed ...KindRef) {
 	FeedReplace(e, definitions, all...)
 }
 
+// Definitions are the CustomResourceDefinitions.
+func Definitions() KindRef { return definitions.Ref() }
+
 // FeedReplace is what a reflector does after a list.
 func FeedReplace[T Object](e *Engine, k Kind[T], objects ...T) { FeedReplaceAt(e, k, "", objects...) }
 

@@ -208,10 +208,10 @@ func claimsNote(name string) live.Rule {
 	}
 }
 
-func TestOfTwoWritersTheFirstWinsUntilItGoes(t *testing.T) {
+func TestOfTwoWritersTheLeastWinsUntilItGoes(t *testing.T) {
 	f := newFixture(t, claimsNote("rule"))
 	x := func(version string) map[string]string { return map[string]string{"claims": "x", "version": version} }
-	f.cluster.Set(podResource, pod("ns", "a", x("1")))
+	f.cluster.Set(podResource, pod("ns", "b", x("1")))
 	f.run()
 	f.settle()
 	for _, step := range []struct {
@@ -220,7 +220,7 @@ func TestOfTwoWritersTheFirstWinsUntilItGoes(t *testing.T) {
 		want   map[string]string
 		reason string
 	}{
-		{"a second writer", func() { f.cluster.Set(podResource, pod("ns", "b", x("1"))) }, map[string]string{"ns/x": "by a1"}, live.ReasonConflict},
+		{"one that goes before", func() { f.cluster.Set(podResource, pod("ns", "a", x("1"))) }, map[string]string{"ns/x": "by a1"}, live.ReasonConflict},
 		{"a third", func() { f.cluster.Set(podResource, pod("ns", "c", x("1"))) }, map[string]string{"ns/x": "by a1"}, live.ReasonConflict},
 		{"the first writes again", func() { f.cluster.Set(podResource, pod("ns", "a", x("2"))) }, map[string]string{"ns/x": "by a2"}, live.ReasonConflict},
 		{"the second changes its mind", func() { f.cluster.Set(podResource, pod("ns", "b", x("2"))) }, map[string]string{"ns/x": "by a2"}, live.ReasonConflict},

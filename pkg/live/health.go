@@ -230,7 +230,9 @@ func (r *rule) inputTrouble(status *Status) bool {
 		var notRead *NotReadError
 		switch {
 		case condition.state == stateForbidden:
-			status.Missing = append(status.Missing, readRule(c.kind))
+			if wanted := condition.missing(c.kind); !slices.ContainsFunc(status.Missing, func(r rbacv1.PolicyRule) bool { return apiequality.Semantic.DeepEqual(r, wanted) }) {
+				status.Missing = append(status.Missing, wanted)
+			}
 		case condition.state == stateNotRead && errors.As(condition.err, &notRead):
 			for _, wanted := range notRead.Wanted {
 				if !slices.Contains(status.Unread, wanted) {
@@ -250,6 +252,15 @@ func (r *rule) inputTrouble(status *Status) bool {
 	return status.Reason != ""
 }
 
+// missing is what is to be granted for an input that is forbidden to be known.
+func (c condition) missing(k *kind) rbacv1.PolicyRule {
+	var undecided *undecidedError
+	if errors.As(c.err, &undecided) {
+		return readRule(definitions.kind)
+	}
+	return readRule(k)
+}
+
 // readRule is what reading an input takes.
 func readRule(k *kind) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{k.resource.Group}, Resources: []string{k.resource.Resource}, Verbs: []string{"list", "watch"}}
@@ -259,8 +270,11 @@ func readRule(k *kind) rbacv1.PolicyRule {
 // of what only this process knows, as what it has read before, and since when.
 func (c condition) describe(k *kind) string {
 	var unfit *unfitError
+	var undecided *undecidedError
 	resource := k.resource.GroupResource()
 	switch {
+	case errors.As(c.err, &undecided):
+		return fmt.Sprintf("%s cannot be judged: %v", k.name, undecided)
 	case errors.As(c.err, &unfit):
 		return fmt.Sprintf("%s has an object that cannot be read: %v", k.name, unfit)
 	case c.state == stateForbidden:

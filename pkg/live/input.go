@@ -83,8 +83,8 @@ func (in *input) asks(list bool) {
 func (in *input) listFailed(err error) {
 	in.transition(func() {
 		in.listEnded()
-		if notServed(err) && in.defined() {
-			err = &notFoundError{versions: in.c.kind.versions, err: err}
+		if notServed(err) {
+			err = in.judge(err)
 		}
 		in.lapse.begin(in.c.engine.options.Clock.Now())
 		in.lapse.answered(err)

@@ -15,9 +15,9 @@ import (
 
 // definitions are the CustomResourceDefinitions, watched by their metadata where
 // some input is Optional. They tell what a 404 means: a resource without a definition
-// is not installed, one with a definition is unknown. And a change of one is reason to
-// look for its resource at once; one that has none is hardly looked for. Without the right to watch them, a 404 means that the
-// resource is not installed, and it is found at the next retry.
+// is not installed, one with a definition is unknown, and so is any where definitions
+// were never read. And a change of one is reason to look for its resource at once; one
+// that has none is hardly looked for.
 var definitions = NewInput(
 	schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"},
 	InputOptions[*metav1.PartialObjectMetadata]{Trim: func(in *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
@@ -80,15 +80,28 @@ func (e *Engine) watchInstallations() error {
 // definition is the name of the CustomResourceDefinition of an input.
 func (k *kind) definition() string { return k.resource.GroupResource().String() }
 
-// defined tells whether the resource of an input is known to be installed, whatever
-// its own requests are answered with. While definitions fail, those that were read
-// last count. Where they may not be read, nothing is known.
+// defined tells whether there is a definition of the resource of an input, or was one
+// when definitions were read last.
 func (in *input) defined() bool {
-	if in.definitions == nil || in.definitions.input.current().state == stateForbidden {
-		return false
-	}
 	_, exists := in.definitions.get(Key{Name: in.c.kind.definition()})
 	return exists
+}
+
+// judge tells what it means that an Optional resource is not found. Without a definition
+// it is not installed, also by the definitions that were read last, should they be lost.
+// Anything else is unknown.
+func (in *input) judge(err error) error {
+	if in.definitions == nil {
+		return err
+	}
+	definitions := in.definitions.input.current()
+	switch {
+	case definitions.synced && !in.defined():
+		return err
+	case definitions.state == stateSynced:
+		return &notFoundError{versions: in.c.kind.versions, err: err}
+	}
+	return &undecidedError{versions: in.c.kind.versions, definitions: definitions}
 }
 
 // installed ends that an input is not installed: its definition is there.
@@ -154,6 +167,21 @@ func (e *notFoundError) Error() string {
 }
 
 func (e *notFoundError) Unwrap() error { return e.err }
+
+// undecidedError is the answer that a resource is not found while nothing tells whether
+// it is installed. What it takes to know is to read the definitions, so the input is as
+// they are.
+type undecidedError struct {
+	versions    []string
+	definitions condition
+}
+
+func (e *undecidedError) Error() string {
+	return fmt.Sprintf("it answers 404 in version %s, and nothing tells whether it is installed: %s",
+		strings.Join(e.versions, " and "), e.definitions.describe(definitions.kind))
+}
+
+func (e *undecidedError) Unwrap() error { return e.definitions.err }
 
 // laterLooks is how many times more a preferred version is looked for, at
 // longestWait, once a definition has changed: it is served a little later. Unlike

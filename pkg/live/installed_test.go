@@ -5,12 +5,16 @@ package live_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -52,17 +56,99 @@ func TestAResourceIsReadAtOnceWhenItIsInstalled(t *testing.T) {
 	noted(t, f, map[string]string{"ns/a": "no widget"})
 }
 
-func TestWithoutTheRightToWatchDefinitionsAResourceIsFoundAtARetry(t *testing.T) {
-	f := newFixture(t, countsWidgets(widgets))
-	f.cluster.Set(podResource, pod("ns", "a", nil))
-	f.cluster.NotInstalled(widgetResource)
-	f.cluster.Forbid(live.InstallationResource())
-	f.run()
-	f.eventuallyStatus("widgets", "") // it is nothing that a rule reads
-	f.cluster.Set(widgetResource, widget("w"))
-	f.cluster.Serve(widgetResource)
-	livetest.Settle(t, f.engine, f.cluster, widgets)
-	noted(t, f, map[string]string{"ns/a": "has widgets"})
+// TestWithoutDefinitionsWhatIsNotFoundIsUnknown: whoever reads it is told what there is to
+// grant or to mend, and it is found at a retry.
+func TestWithoutDefinitionsWhatIsNotFoundIsUnknown(t *testing.T) {
+	for reason, test := range map[string]struct {
+		err     error
+		missing []rbacv1.PolicyRule
+	}{
+		live.ReasonInputForbidden: {
+			apierrors.NewForbidden(live.InstallationResource().GroupResource(), "", errors.New("no")),
+			[]rbacv1.PolicyRule{{APIGroups: []string{"apiextensions.k8s.io"}, Resources: []string{"customresourcedefinitions"}, Verbs: []string{"list", "watch"}}},
+		},
+		live.ReasonInputFailing: {errAway, nil},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			gadgets := live.NewInput(gadgetResource, live.InputOptions[*metav1.PartialObjectMetadata]{Optional: true})
+			both := countsWidgets(widgets)
+			both.Reads = append(both.Reads, gadgets.Ref())
+			f := newFixture(t, both)
+			f.cluster.Set(podResource, pod("ns", "a", nil))
+			f.cluster.NotInstalled(widgetResource)
+			f.cluster.NotInstalled(gadgetResource)
+			f.cluster.Fail(live.InstallationResource(), test.err)
+			livetest.RunPast(t, f.engine, f.cluster, func() { f.clock.Step(time.Minute) })
+			livetest.Eventually(t, "it is told why nothing is known", func() bool {
+				f.clock.Step(time.Minute) // after which another text is told
+				return strings.Contains(f.status("widgets").Message, "nothing tells whether it is installed: customresourcedefinitions")
+			})
+			if diff := cmp.Diff(test.missing, f.eventuallyStatus("widgets", reason).Missing); diff != "" {
+				t.Errorf("missing (-want +got):\n%s", diff)
+			}
+			noted(t, f, map[string]string{})
+
+			f.cluster.Set(widgetResource, widget("w"))
+			f.cluster.Fail(widgetResource, nil)
+			f.cluster.Fail(gadgetResource, nil)
+			livetest.Settle(t, f.engine, f.cluster, widgets)
+			f.eventuallyStatus("widgets", "")
+			noted(t, f, map[string]string{"ns/a": "has widgets"})
+
+			f.cluster.Fail(widgetResource, apierrors.NewNotFound(widgetResource.GroupResource(), ""))
+			f.eventuallyStatus("widgets", reason)
+			f.cluster.Set(podResource, pod("ns", "a", nil), pod("ns", "b", nil))
+			livetest.Settle(t, f.engine, f.cluster, pods)
+			noted(t, f, map[string]string{"ns/a": "has widgets"})
+
+			f.cluster.Serve(live.InstallationResource())
+			f.eventuallyStatus("widgets", "")
+			noted(t, f, map[string]string{"ns/a": "no widget", "ns/b": "no widget"})
+		})
+	}
+}
+
+// TestDefinitionsThatAreLostCountAsTheyWereReadLast: what had none is not installed, and
+// of what had one nothing is known.
+func TestDefinitionsThatAreLostCountAsTheyWereReadLast(t *testing.T) {
+	for reason, err := range map[string]error{
+		live.ReasonInputForbidden: apierrors.NewForbidden(live.InstallationResource().GroupResource(), "", errors.New("no")),
+		live.ReasonInputFailing:   errAway,
+	} {
+		t.Run(reason, func(t *testing.T) {
+			f := newFixture(t, countsWidgets(widgets))
+			live.Feed(t, f.engine)
+			lose := func() {
+				for range 3 {
+					live.FeedError(f.engine, live.Definitions(), err)
+				}
+			}
+			absent := func() {
+				for range 3 {
+					live.FeedError(f.engine, widgets.Ref(), apierrors.NewNotFound(widgetResource.GroupResource(), ""))
+				}
+			}
+			live.FeedReplace(f.engine, pods, pod("ns", "a", nil))
+			live.FeedInstalled(f.engine, widgets.Ref())
+			live.FeedReplace(f.engine, widgets, widget("w"))
+			lose()
+			f.eventuallyStatus("widgets", "")
+			absent()
+			status := f.eventuallyStatus("widgets", reason)
+			if forbidden := reason == live.ReasonInputForbidden; forbidden != (len(status.Missing) == 1) {
+				t.Errorf("missing %v", status.Missing)
+			}
+			noted(t, f, map[string]string{"ns/a": "has widgets"})
+
+			live.FeedInstalled(f.engine)
+			absent()
+			f.eventuallyStatus("widgets", "")
+			noted(t, f, map[string]string{"ns/a": "no widget"})
+			lose()
+			absent()
+			f.eventuallyStatus("widgets", "")
+		})
+	}
 }
 
 // TestTheVersionThatIsServedIsRead moves a resource from a version to the next

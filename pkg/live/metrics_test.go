@@ -5,10 +5,13 @@ package live_test
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/utils/clock"
 
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
@@ -83,4 +86,33 @@ live_rule_degraded{rule="widgets"} 0
 	if count, err := testutil.GatherAndCount(registry, "live_evaluation_seconds"); err != nil || count != 1 {
 		t.Errorf("got %d histograms, want one, of the rule that was evaluated", count)
 	}
+}
+
+// TestHowLongAnEvaluationTookIsNotByTheTimeOfDay, which may be set meanwhile.
+func TestHowLongAnEvaluationTookIsNotByTheTimeOfDay(t *testing.T) {
+	timer := &stopwatch{}
+	f := newFixture(t)
+	f.engine = live.New(live.Options{Clock: timer, RetryBackoff: quick})
+	if err := f.engine.AddRule(readsConfig("rule")); err != nil {
+		t.Fatal(err)
+	}
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.run()
+	f.settle()
+	if n := timer.byTimeOfDay.Load(); n > 0 {
+		t.Errorf("%d durations are by the time of day", n)
+	}
+}
+
+// stopwatch counts durations since times that have no monotonic part.
+type stopwatch struct {
+	clock.RealClock
+	byTimeOfDay atomic.Int32
+}
+
+func (s *stopwatch) Since(started time.Time) time.Duration {
+	if started == started.Round(0) { // Equal would leave the monotonic part out of account
+		s.byTimeOfDay.Add(1)
+	}
+	return s.RealClock.Since(started)
 }

@@ -21,8 +21,9 @@ var (
 		"kind": func(c *corev1.ConfigMap) []string { return strings.Fields(c.Data["kinds"]) },
 	})
 	overviews = live.NewDerived[*corev1.ConfigMap]("overviews", nil)
+	claimants = live.NewDerived[*corev1.ConfigMap]("claimants", nil)
 
-	oracleKinds = []live.Kind[*corev1.ConfigMap]{notes, reports, summaries, overviews}
+	oracleKinds = []live.Kind[*corev1.ConfigMap]{notes, reports, summaries, overviews, claimants}
 )
 
 const grace = 30 * time.Second
@@ -36,6 +37,20 @@ func join[T live.Object](objects []T, text func(T) string) string {
 }
 
 func said(c *corev1.ConfigMap) string { return "=" + c.Data["text"] }
+
+// claims has every subject write an object of its namespace that others may write too.
+func claims[T live.Object](name string, kind live.Kind[T], claimed func(T) string) live.Rule {
+	return live.Rule{
+		Name: name, Subject: kind.Ref(), Outputs: []live.KindRef{claimants.Ref()},
+		Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+			object, ok := kind.Get(v, subject)
+			if !ok || claimed(object) == "" {
+				return nil, nil
+			}
+			return []live.Output{live.Emit(claimants, text(subject.Namespace, claimed(object), name+" "+subject.Name))}, nil
+		},
+	}
+}
 
 func oracleRules() []live.Rule {
 	return []live.Rule{
@@ -137,8 +152,9 @@ func oracleRules() []live.Rule {
 			},
 		},
 		{ // FirstObserved: a grace after a time that no object carries
-			Name: "nodeless", Subject: pods.Ref(), Outputs: []live.KindRef{summaries.Ref()},
+			Name: "nodeless", Subject: pods.Ref(), Reads: []live.KindRef{configs.Ref()}, Outputs: []live.KindRef{summaries.Ref()},
 			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+				configs.Get(v, subject) // without which nothing begins or ends
 				p, ok := pods.Get(v, subject)
 				if !ok || p.Spec.NodeName != "" {
 					return nil, nil
@@ -164,6 +180,9 @@ func oracleRules() []live.Rule {
 				return []live.Output{live.Emit(reports, text(subject.Namespace, "widgets-"+subject.Name, found))}, nil
 			},
 		},
+		// two rules, and many subjects, that write the same objects
+		claims("claimed by pods", pods, func(p *corev1.Pod) string { return p.Labels["app"] }),
+		claims("claimed by configs", configs, func(c *corev1.ConfigMap) string { return c.Data["next"] }),
 		{ // the end of the chain: everything by index, and everything of a namespace
 			Name: "overview", Subject: configs.Ref(), Reads: []live.KindRef{summaries.Ref(), notes.Ref()}, Outputs: []live.KindRef{overviews.Ref()},
 			Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {

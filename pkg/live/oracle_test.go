@@ -47,6 +47,8 @@ type world struct {
 	widgets map[live.Key]*metav1.PartialObjectMetadata // nil while not installed
 	served  string                                     // the version in which widgets are read
 	version int
+	// sightings are what is remembered, if all is right.
+	sightings *sightings
 }
 
 func newWorld(t testing.TB, rules []live.Rule, now time.Time, memory *livetest.Memory) *world {
@@ -54,6 +56,7 @@ func newWorld(t testing.TB, rules []live.Rule, now time.Time, memory *livetest.M
 		t: t, clock: testingclock.NewFakeClock(now), memory: memory,
 		pods: map[live.Key]*corev1.Pod{}, configs: map[live.Key]*corev1.ConfigMap{}, served: "v1",
 	}
+	w.sightings = &sightings{now: w.clock.Now, pods: w.pods, may: map[live.Key]map[sighting]bool{}}
 	w.engine = live.New(live.Options{Clock: w.clock, Memory: w.memory, Workers: 3, SyncTimeout: 10000 * time.Hour})
 	for _, rule := range rules {
 		if err := w.engine.AddRule(rule); err != nil {
@@ -82,6 +85,7 @@ func (w *world) setPod(p *corev1.Pod) {
 	w.stamp(p)
 	w.pods[keyOf(p)] = p
 	live.FeedSet(w.engine, pods, p)
+	w.sightings.changed(keyOf(p))
 }
 
 func (w *world) setConfig(c *corev1.ConfigMap) {
@@ -109,14 +113,17 @@ func (w *world) feedWidgets(to *live.Engine) {
 }
 
 // lose makes an input unknown: it is forbidden, or fails, or is not found although it
-// is installed.
+// is installed, be it by definitions that were lost since.
 func (w *world) lose(ref live.KindRef, how string) {
 	err := apierrors.NewInternalError(errors.New("away"))
 	switch how {
 	case "forbidden":
 		live.FeedError(w.engine, ref, apierrors.NewForbidden(ref.Resource().GroupResource(), "", errors.New("no")))
 		return
-	case "not found":
+	case "not found", "not found, without definitions":
+		if how != "not found" {
+			live.FeedError(w.engine, live.Definitions(), apierrors.NewForbidden(live.InstallationResource().GroupResource(), "", errors.New("no")))
+		}
 		err = apierrors.NewNotFound(ref.Resource().GroupResource(), "")
 	}
 	for range 3 { // after which it is no hiccup
@@ -128,6 +135,13 @@ func (w *world) lose(ref live.KindRef, how string) {
 func (w *world) setClock(d time.Duration) {
 	w.clock.SetTime(w.clock.Now().Add(d))
 	live.LookAtClock(w.engine)
+	w.sightings.moved()
+}
+
+// step lets time go by.
+func (w *world) step(d time.Duration) {
+	w.clock.Step(d)
+	w.sightings.moved()
 }
 
 func keyOf(object metav1.Object) live.Key { return key(object.GetNamespace(), object.GetName()) }
@@ -174,6 +188,7 @@ func randomHistory(random *rand.Rand) []step {
 			s = step{name: fmt.Sprintf("delete pod %s", keyOf(gone)), apply: func(w *world) {
 				delete(w.pods, keyOf(gone))
 				live.FeedDelete(w.engine, pods, gone)
+				w.sightings.changed(keyOf(gone))
 			}}
 		case 6:
 			gone := text(namespace(), name(), "")
@@ -183,7 +198,7 @@ func randomHistory(random *rand.Rand) []step {
 			}}
 		case 7:
 			d := time.Duration(random.IntN(60)) * time.Second
-			s = step{name: fmt.Sprintf("clock +%s", d), apply: func(w *world) { w.clock.Step(d) }}
+			s = step{name: fmt.Sprintf("clock +%s", d), apply: func(w *world) { w.step(d) }}
 		case 8: // changes are missed, and found by a list
 			p, c, gone := randomPod(), randomConfig(), key(namespace(), name())
 			s = step{name: fmt.Sprintf("relist with pod %s %v on %q, config %s %v, without pod %s", keyOf(p), p.Labels, p.Spec.NodeName, keyOf(c), c.Data, gone), apply: func(w *world) {
@@ -193,6 +208,8 @@ func randomHistory(random *rand.Rand) []step {
 				delete(w.pods, gone)
 				w.pods[keyOf(p)], w.configs[keyOf(c)] = p, c
 				live.FeedReplace(w.engine, pods, values(w.pods)...)
+				w.sightings.changed(gone)
+				w.sightings.changed(keyOf(p))
 				live.FeedReplace(w.engine, configs, values(w.configs)...)
 			}}
 		case 9: // changes while an input is not known; then it is again
@@ -200,8 +217,9 @@ func randomHistory(random *rand.Rand) []step {
 			d := time.Duration(random.IntN(60)) * time.Second
 			s = step{name: fmt.Sprintf("configs %s, pod %s %v on %q, config %s %v, clock +%s, granted", how, keyOf(p), p.Labels, p.Spec.NodeName, keyOf(c), c.Data, d), apply: func(w *world) {
 				w.lose(configs.Ref(), how)
+				w.sightings.lose()
 				w.setPod(p)
-				w.clock.Step(d)
+				w.step(d)
 				if settle {
 					w.settle()
 				}
@@ -209,6 +227,7 @@ func randomHistory(random *rand.Rand) []step {
 				w.stamp(c)
 				w.configs[keyOf(c)] = c
 				live.FeedReplace(w.engine, configs, values(w.configs)...)
+				w.sightings.found()
 			}}
 		case 10: // the clock is set, either way
 			d := time.Duration(random.IntN(7200)-3600) * time.Second
@@ -230,7 +249,7 @@ func randomHistory(random *rand.Rand) []step {
 				w.feedWidgets(w.engine)
 			}}
 		case 13: // the optional input is not known; then it is again, or is not installed
-			c, settle, how, removed := randomConfig(), random.IntN(2) > 0, pick("forbidden", "failing", "not found"), random.IntN(3) == 0
+			c, settle, how, removed := randomConfig(), random.IntN(2) > 0, pick("forbidden", "failing", "not found", "not found, without definitions"), random.IntN(3) == 0
 			s = step{name: fmt.Sprintf("widgets %s, config %s %v, granted, removed meanwhile: %v", how, keyOf(c), c.Data, removed), apply: func(w *world) {
 				w.lose(widgets.Ref(), how)
 				w.setConfig(c)
@@ -259,6 +278,9 @@ func randomHistory(random *rand.Rand) []step {
 // settle waits, in the midst of a step.
 func (w *world) settle() { livetest.Eventually(w.t, "the engine settles", w.engine.Settled) }
 
+// conflictsKind is under what name the oracle compares what is said of conflicts.
+const conflictsKind = "conflicts"
+
 func (w *world) derived(t testing.TB) map[string]map[string]string {
 	livetest.Eventually(t, "the engine settles", w.engine.Settled)
 	result := map[string]map[string]string{}
@@ -269,6 +291,13 @@ func (w *world) derived(t testing.TB) map[string]map[string]string {
 		}
 		result[kind.Ref().String()] = said
 	}
+	conflicts := map[string]string{}
+	for _, status := range live.List(w.engine, live.Statuses()) {
+		if status.Reason == live.ReasonConflict {
+			conflicts[status.Rule] = status.Message
+		}
+	}
+	result[conflictsKind] = conflicts
 	return result
 }
 
@@ -297,11 +326,14 @@ func difference(t testing.TB, rules []live.Rule, history []step) string {
 			continue
 		}
 		got := w.derived(t) // first, because what it remembers is shared
+		if diff := w.sightings.differ(w.memory.All()); diff != "" {
+			return fmt.Sprintf("after step %d (%s): %s", i, s.name, diff)
+		}
 		if diff := cmp.Diff(w.scratch(t), got); diff != "" {
 			return fmt.Sprintf("after step %d (%s), from scratch and incrementally (-want +got):\n%s", i, s.name, diff)
 		}
 		for _, status := range live.List(w.engine, live.Statuses()) {
-			if status.State != live.Healthy {
+			if status.State != live.Healthy && status.Reason != live.ReasonConflict {
 				return fmt.Sprintf("after step %d (%s): rule %s is degraded: %s", i, s.name, status.Rule, status.Message)
 			}
 		}

@@ -5,6 +5,7 @@ package live_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +183,29 @@ func TestTheEarliestTimeThatAnObjectToldCounts(t *testing.T) {
 	tell(at(30*time.Minute), map[string]string{"ns/a": "00:30:00"})
 	tell(nil, map[string]string{})
 	tell(at(24*time.Hour), map[string]string{"ns/a": "01:00:00"}) // never later than now
+}
+
+// TestTheClockIsSetBackDuringAnEvaluation: what it said is of a time that comes later, and
+// that it asked for the time is known only once it ends.
+func TestTheClockIsSetBackDuringAnEvaluation(t *testing.T) {
+	var f *fixture
+	var once sync.Once
+	rule := live.Rule{
+		Name: "rule", Subject: pods.Ref(), Outputs: []live.KindRef{notes.Ref()},
+		Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+			now := v.Now()
+			once.Do(func() {
+				f.clock.SetTime(now.Add(-time.Hour))
+				live.LookAtClock(f.engine) // as another evaluation does, or the timers
+			})
+			return []live.Output{note(subject, now.Format(time.TimeOnly))}, nil
+		},
+	}
+	f = newFixture(t, rule)
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.run()
+	f.settle()
+	noted(t, f, map[string]string{"ns/a": "23:00:00"})
 }
 
 func TestReconsiderTakesOverWhatTheMemoryLearned(t *testing.T) {

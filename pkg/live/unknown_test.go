@@ -255,6 +255,7 @@ func TestAnAnswerEndsARowOfFailures(t *testing.T) {
 			f := newFixture(t, countsWidgets(widgets))
 			live.Feed(t, f.engine)
 			live.FeedReplace(f.engine, pods)
+			live.FeedInstalled(f.engine)
 			for _, err := range test.errs {
 				live.FeedError(f.engine, widgets.Ref(), err)
 			}

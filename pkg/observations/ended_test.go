@@ -202,3 +202,46 @@ func TestEndsAreBoundedWhileNothingCanBeWritten(t *testing.T) {
 		t.Error("the oldest end of what is not stored is kept")
 	}
 }
+
+// TestOnlyEndsOfWhatIsNotStoredAreForgotten, as of what was stored last: what was on its
+// way may have arrived, and what ends again did so later.
+func TestOnlyEndsOfWhatIsNotStoredAreForgotten(t *testing.T) {
+	s := newStore(testingclock.NewFakeClock(epoch))
+	end := func(name string) {
+		saw(s, about(name), epoch)
+		s.End(about(name))
+	}
+	saw(s, about("gone"), epoch)
+	s.learn(state{data: written(s, nil)})
+	for range 5 * capacity {
+		end("again")
+	}
+	for _, name := range []string{"gone", "arrived", "later again", "again"} {
+		end(name)
+	}
+	s.learn(state{data: map[string]string{nameOf(about("arrived")): "2026-01-02T12:00:00Z"}})
+	end("later again")
+	for i := range capacity - 2 {
+		end(fmt.Sprint(i))
+	}
+	for name, want := range map[string]bool{"gone": false, "arrived": true, "again": false, "later again": true, "0": true} {
+		if _, kept := s.ended[keyOf(about(name))]; kept != want {
+			t.Errorf("the end of %s is kept: %t", name, kept)
+		}
+	}
+	if len(s.ended) != capacity || len(s.forgettable) > 4*capacity {
+		t.Errorf("%d ends are kept, in a queue of %d", len(s.ended), len(s.forgettable))
+	}
+}
+
+// BenchmarkOneEndTooMany is what an end costs while as many as are kept wait to be written.
+func BenchmarkOneEndTooMany(b *testing.B) {
+	s := newStore(testingclock.NewFakeClock(epoch))
+	i := 0
+	for ; i < capacity; i++ {
+		s.End(about(fmt.Sprint(i)))
+	}
+	for ; b.Loop(); i++ {
+		s.End(about(fmt.Sprint(i)))
+	}
+}

@@ -87,6 +87,9 @@ type Store struct {
 	ended map[string]end
 	// ends counts all ends there were.
 	ends int
+	// forgettable are the ends of what is not stored, the oldest first, some of them
+	// outdated.
+	forgettable []numbered
 	// stored is what the ConfigMap says, as of its resourceVersion.
 	stored  map[string]entry
 	version string
@@ -112,6 +115,12 @@ type Store struct {
 type end struct {
 	at     time.Time
 	number int // of all ends
+}
+
+// numbered is an end as it was once; another may have taken its place.
+type numbered struct {
+	key    string
+	number int
 }
 
 var _ live.Memory = &Store{}
@@ -212,18 +221,36 @@ func (s *Store) end(key string) {
 	delete(s.retracted, key)
 	s.ends++
 	s.ended[key] = end{at: at, number: s.ends}
+	if _, stored := s.stored[key]; !stored {
+		s.forgettable = append(s.forgettable, numbered{key, s.ends})
+	}
+	if len(s.forgettable) > 2*(len(s.ended)+capacity) {
+		s.orderEnds() // most are outdated
+	}
+}
+
+// orderEnds finds anew which ends can be forgotten.
+func (s *Store) orderEnds() {
+	s.forgettable = s.forgettable[:0]
+	for key, end := range s.ended {
+		if _, stored := s.stored[key]; !stored {
+			s.forgettable = append(s.forgettable, numbered{key, end.number})
+		}
+	}
+	slices.SortFunc(s.forgettable, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
 }
 
 // forgetAnEnd drops the oldest end of what is not stored. Should it be on its way
 // nevertheless, it comes back as an entry that nobody observes.
 func (s *Store) forgetAnEnd() {
-	var oldest string
-	for key, end := range s.ended {
-		if _, stored := s.stored[key]; !stored && (oldest == "" || end.number < s.ended[oldest].number) {
-			oldest = key
+	for len(s.forgettable) > 0 {
+		oldest := s.forgettable[0]
+		s.forgettable = s.forgettable[1:]
+		if s.ended[oldest.key].number == oldest.number {
+			delete(s.ended, oldest.key)
+			return
 		}
 	}
-	delete(s.ended, oldest)
 }
 
 // takes tells whether the ConfigMap takes a condition: it has it, or has room.
@@ -265,6 +292,7 @@ func (s *Store) learn(now state) []live.Observation {
 			delete(s.ended, key)
 		}
 	}
+	s.orderEnds()
 	for key, number := range now.retracted {
 		if s.retracted[key].number == number {
 			delete(s.retracted, key)

@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -27,6 +28,52 @@ var Silences = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("silenc
 		return in
 	},
 })
+
+// match tells that a silence, be it over or not, matches a finding.
+type match struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+
+	// Silence is its name.
+	Silence string
+}
+
+// DeepCopyObject implements runtime.Object.
+func (m *match) DeepCopyObject() runtime.Object {
+	out := *m
+	out.ObjectMeta = *m.ObjectMeta.DeepCopy()
+	return &out
+}
+
+// bySilence is the index of matches by namespace and name of the silence.
+const bySilence = "silence"
+
+var matches = live.NewDerived[*match]("silencematches", map[string]func(*match) []string{
+	bySilence: func(m *match) []string { return []string{live.Key{Namespace: m.Namespace, Name: m.Silence}.String()} },
+})
+
+// matching computes the matches of one finding, so that a silence counts its own without
+// looking at all findings whenever one changes.
+var matching = live.Rule{
+	Subject: analyzers.DetectedFindings.Ref(), Reads: []live.KindRef{Silences.Ref()}, Outputs: []live.KindRef{matches.Ref()},
+	Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {
+		finding, exists := analyzers.DetectedFindings.Get(view, subject)
+		if !exists {
+			return nil, nil
+		}
+		var outputs []live.Output
+		for _, silence := range Silences.List(view, subject.Namespace, nil) {
+			if Matches(&silence.Spec.Match, finding) {
+				outputs = append(outputs, live.Emit(matches, &match{
+					// No name has a slash, so that no two are alike.
+					ObjectMeta: metav1.ObjectMeta{Namespace: subject.Namespace, Name: subject.Name + "/" + silence.Name},
+					Silence:    silence.Name,
+				}))
+			}
+		}
+		return outputs, nil
+	},
+}
 
 // By returns the name of the silence that a finding is under, the first by name,
 // or nothing. It asks the view to look again when that can change by itself.

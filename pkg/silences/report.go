@@ -75,7 +75,8 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: Inert, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A silence, or a name in it, matches no finding."},
 			{Name: Invalid, Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}, Summary: "A silence cannot be read, so it silences nothing."},
 		},
-		Rules: []analyzers.Rule{{Subject: Silences.Ref(), Reads: []live.KindRef{analyzers.DetectedFindings.Ref()}, Analyze: a.silence}},
+		Derivations: []live.Rule{matching},
+		Rules:       []analyzers.Rule{{Subject: Silences.Ref(), Reads: []live.KindRef{matches.Ref(), live.Statuses().Ref()}, Analyze: a.silence}},
 	}, nil
 }
 
@@ -83,6 +84,9 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 func LiveRules(made analyzers.Analyzer) []live.Rule {
 	rules := analyzers.LiveRules(made)
 	for i := range rules {
+		if !slices.Contains(rules[i].Outputs, analyzers.DetectedFindings.Ref()) {
+			continue // it derives
+		}
 		evaluate := rules[i].Evaluate
 		rules[i].Outputs = []live.KindRef{Reports.Ref()}
 		rules[i].Evaluate = func(view *live.View, subject live.Key) ([]live.Output, error) {
@@ -135,22 +139,21 @@ func (a analyzer) report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha
 		return about(silence, OverBroad, v1alpha1.SeverityWarning, silence.CreationTimestamp,
 			"holds for more than a year. Say until when somebody will have looked again."), true
 	}
-	matching := 0
-	for _, finding := range analyzers.DetectedFindings.List(view, silence.Namespace, nil) {
-		if Matches(match, finding) {
-			if matching++; matching > a.most {
-				break
-			}
-		}
-	}
+	matched := len(matches.ByIndex(view, bySilence, live.Key{Namespace: silence.Namespace, Name: silence.Name}.String()))
 	switch {
-	case matching > a.most:
+	case matched > a.most:
 		return about(silence, OverBroad, v1alpha1.SeverityWarning, metav1.NewTime(view.FirstObserved(OverBroad)),
 			fmt.Sprintf("hides more than %d findings at once. Name the analyzers, reasons or subjects that are meant.", a.most)), true
 	case a.mistyped(match) != "":
 		return about(silence, Inert, v1alpha1.SeverityInfo, silence.CreationTimestamp, "names something in vain: "+a.mistyped(match)), true
-	case matching > 0:
+	case matched > 0:
 		return v1alpha1.FindingSpec{}, false
+	}
+	if a.blind(view, match) {
+		// What it is for may be there, unseen: nothing counts, and what was said stays.
+		if since, counted := view.Observed(Inert); !counted || view.Now().Before(since.Add(a.inertAfter)) {
+			return v1alpha1.FindingSpec{}, false
+		}
 	}
 	since := view.FirstObserved(Inert)
 	if end := since.Add(a.inertAfter); view.Now().Before(end) {
@@ -159,6 +162,20 @@ func (a analyzer) report(view *live.View, silence *opsv1alpha1.Silence) (v1alpha
 	}
 	return about(silence, Inert, v1alpha1.SeverityInfo, metav1.NewTime(since),
 		"matches no finding. Either what it was for is mended, and it would hide the next one, or it names something that does not exist."), true
+}
+
+// blind tells whether an analyzer is degraded whose findings a match may be of.
+func (a analyzer) blind(view *live.View, match *opsv1alpha1.SilenceMatch) bool {
+	for name, reasons := range a.known {
+		if name == Name || len(match.Analyzers) > 0 && !slices.Contains(match.Analyzers, name) ||
+			len(match.Reasons) > 0 && !slices.ContainsFunc(reasons, func(r analyzers.Reason) bool { return slices.Contains(match.Reasons, r.Name) }) {
+			continue
+		}
+		if slices.ContainsFunc(live.Statuses().ByIndex(view, live.StatusesByGroup, name), func(s *live.Status) bool { return s.State == live.Degraded }) {
+			return true
+		}
+	}
+	return false
 }
 
 func about(silence *opsv1alpha1.Silence, reason string, severity v1alpha1.Severity, since metav1.Time, what string) v1alpha1.FindingSpec {

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,10 +38,12 @@ var (
 
 // troubled finds something wrong with every pod.
 var troubled = live.Rule{
-	Name: "troubled", Subject: trouble.Ref(), Outputs: []live.KindRef{analyzers.DetectedFindings.Ref()},
-	Evaluate: func(_ *live.View, subject live.Key) ([]live.Output, error) {
+	Name: "troubled", Group: "Test", Subject: trouble.Ref(), Outputs: []live.KindRef{analyzers.DetectedFindings.Ref()},
+	Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {
+		pod, _ := trouble.Get(view, subject)
 		return []live.Output{live.Emit(analyzers.DetectedFindings, analyzers.NewFinding("Test", v1alpha1.FindingSpec{
-			Reason: "Troubled", Severity: v1alpha1.SeverityInfo, Since: metav1.NewTime(epoch),
+			Message: pod.Annotations["message"],
+			Reason:  "Troubled", Severity: v1alpha1.SeverityInfo, Since: metav1.NewTime(epoch),
 			Subject: v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: subject.Namespace, Name: subject.Name},
 		}))}, nil
 	},
@@ -61,7 +64,7 @@ var marked = live.Rule{
 }
 
 type world struct {
-	*testing.T
+	testing.TB
 	engine  *live.Engine
 	cluster *livetest.Cluster
 	clock   *testingclock.FakeClock
@@ -72,14 +75,14 @@ func newWorld(t *testing.T, pods ...string) *world {
 	return newWorldOf(t, config.AnalyzerConfiguration{}, &livetest.Cluster{}, pods...)
 }
 
-func newWorldOf(t *testing.T, configuration config.AnalyzerConfiguration, cluster *livetest.Cluster, pods ...string) *world {
+func newWorldOf(t testing.TB, configuration config.AnalyzerConfiguration, cluster *livetest.Cluster, pods ...string) *world {
 	t.Helper()
 	known := map[string][]analyzers.Reason{"Test": {{Name: "Troubled"}}, Name: {{Name: Inert}}}
 	analyzer, err := New(analyzers.NewSettings(configuration).Knowing(known))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, cluster: cluster, clock: testingclock.NewFakeClock(epoch)}
+	w := &world{TB: t, cluster: cluster, clock: testingclock.NewFakeClock(epoch)}
 	w.engine = live.New(live.Options{Clock: w.clock, SyncTimeout: time.Nanosecond, RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1}})
 	for _, rule := range append(LiveRules(analyzer), troubled, marked) {
 		if err := w.engine.AddRule(rule); err != nil {
@@ -314,6 +317,93 @@ func TestWhileSilencesCannotBeReadTroubleShows(t *testing.T) {
 		}
 		return len(all) == 4 && silenced == 0
 	})
+}
+
+// What nobody can see may be there: no silence is called inert for it, unless it was
+// before.
+func TestWhileAnAnalyzerIsBlindNothingCountsAsMended(t *testing.T) {
+	cluster := &livetest.Cluster{}
+	cluster.Forbid(trouble.Ref().Resource())
+	w := newWorldOf(t, config.AnalyzerConfiguration{}, cluster, "a")
+	w.silence("of all", 1000*time.Hour, pods("a"))
+	w.silence("of a reason", 1000*time.Hour, opsv1alpha1.SilenceMatch{Reasons: []string{"Troubled"}, Subjects: pods("a").Subjects})
+	w.silence("of an analyzer", 1000*time.Hour, opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}, Subjects: pods("a").Subjects})
+	w.silence("of another", 1000*time.Hour, opsv1alpha1.SilenceMatch{Analyzers: []string{Name}})
+	w.silence("mended", 1000*time.Hour, pods("b"))
+	reported := func(want ...string) {
+		t.Helper()
+		livetest.Settle(t, w.engine, cluster, Silences)
+		have := []string{}
+		for _, report := range live.List(w.engine, Reports) {
+			have = append(have, report.Spec.Reason+" "+report.Spec.Subject.Name)
+		}
+		slices.Sort(have)
+		if diff := cmp.Diff(want, have, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("reported (-want +have):\n%s", diff)
+		}
+	}
+	lose := func() {
+		cluster.Forbid(trouble.Ref().Resource())
+		livetest.Eventually(t, "its loss to be noticed", func() bool {
+			status, _ := live.Get(w.engine, live.Statuses(), live.Key{Name: "troubled"})
+			return status.State == live.Degraded && w.engine.Settled()
+		})
+	}
+	reported()
+	w.clock.Step(25 * time.Hour)
+	reported("SilenceInert of another")
+
+	cluster.Serve(trouble.Ref().Resource())
+	livetest.Settle(t, w.engine, cluster, trouble)
+	livetest.Eventually(t, "it to be healthy", func() bool {
+		status, _ := live.Get(w.engine, live.Statuses(), live.Key{Name: "troubled"})
+		return status.State == live.Healthy && w.engine.Settled()
+	})
+	w.clock.Step(23 * time.Hour)
+	reported("SilenceInert of another")
+	lose()
+	w.clock.Step(2 * time.Hour)
+	reported("SilenceInert of another")
+
+	cluster.Serve(trouble.Ref().Resource())
+	livetest.Eventually(t, "it to be healthy", func() bool {
+		status, _ := live.Get(w.engine, live.Statuses(), live.Key{Name: "troubled"})
+		return status.State == live.Healthy && w.engine.Settled()
+	})
+	w.clock.Step(24 * time.Hour)
+	reported("SilenceInert mended", "SilenceInert of another")
+	lose()
+	w.clock.Step(time.Hour)
+	reported("SilenceInert mended", "SilenceInert of another")
+}
+
+// BenchmarkOneFindingChanges among many, in a namespace with many silences.
+func BenchmarkOneFindingChanges(b *testing.B) {
+	for _, silenced := range []int{0, 20} {
+		b.Run(fmt.Sprintf("%d silences", silenced), func(b *testing.B) {
+			var names []string
+			for i := range 2000 {
+				names = append(names, fmt.Sprintf("p%04d", i))
+			}
+			w := newWorldOf(b, config.AnalyzerConfiguration{}, &livetest.Cluster{}, names...)
+			for i := range silenced {
+				w.silence(fmt.Sprintf("s%02d", i), time.Hour, pods(names[i]))
+			}
+			livetest.Settle(b, w.engine, w.cluster, trouble)
+			livetest.Settle(b, w.engine, w.cluster, Silences)
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: names[0]}}
+			finding := live.List(w.engine, served)[0]
+			for i := 0; b.Loop(); i++ {
+				said := fmt.Sprint(i)
+				pod.Annotations = map[string]string{"message": said}
+				w.cluster.Set(trouble.Ref().Resource(), pod)
+				livetest.Eventually(b, "the change to be served", func() bool {
+					is, _ := live.Get(w.engine, served, live.Key{Namespace: finding.Namespace, Name: finding.Name})
+					return is.Spec.Message == said && w.engine.Settled()
+				})
+			}
+		})
+	}
 }
 
 func TestTextsAreBounded(t *testing.T) {

@@ -34,6 +34,8 @@ func TestTheSuitesNotice(t *testing.T) {
 		"a read by index of what leaves it":                  {dependents, "[2]Object{ch.old, ch.new}", "[2]Object{ch.new, ch.new}", "./pkg/live", oracle},
 		"a read by selector of what leaves it":               {dependents, "ch.old != nil && entry.selector.Matches(before) ||", "ch.old != nil && before != nil && ch.new == nil ||", "./pkg/live", oracle},
 		"a read by selector of what enters it":               {dependents, "ch.new != nil && entry.selector.Matches(after) {", "ch.new == nil && after != nil {", "./pkg/live", oracle},
+		"a first-observed time that does not end":            {"pkg/live/observations.go", "			memory.End(before)\n", "			_ = before\n", "./pkg/live", oracle},
+		"an owner who came first":                            {"pkg/live/claims.go", "case owner.before(n):", "case owner != n:", "./pkg/live", oracle},
 		"an end of the initial events that is not annotated": {"pkg/registry/memory/feed.go", "storage.AnnotateInitialEventsEndBookmark(bookmark)", "ctx.Err()", "./pkg/registry/memory", "TestInitialEventsEndWithABookmark"},
 	} {
 		t.Run(name, func(t *testing.T) {
