@@ -111,7 +111,7 @@ type stopwatch struct {
 }
 
 func (s *stopwatch) Since(started time.Time) time.Duration {
-	if started == started.Round(0) { // Equal would leave the monotonic part out of account
+	if started == started.Round(0) { //nolint:staticcheck // Equal would leave the monotonic part out of account.
 		s.byTimeOfDay.Add(1)
 	}
 	return s.RealClock.Since(started)

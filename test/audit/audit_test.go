@@ -176,7 +176,7 @@ func TestAChainIsCheckpointedPrunedAndProven(t *testing.T) {
 		return path
 	}
 	key := file("vkey", i.kubectl("get", "configmap", audit.VerifierKeysConfigMap, "-n", harness.Namespace, "-o", "jsonpath={.data.vkeys}"))
-	old := file("old.json", i.kubectl("srenix", "audit", "prove", "3"))
+	old := file("old.json", i.kubectl("srenix", "audit", "prove", "10"))
 	whole := file("audit.jsonl", i.kubectl("srenix", "audit", "export")+"\n")
 	note := file("note", i.kubectl("srenix", "audit", "checkpoint")+"\n")
 
@@ -207,7 +207,7 @@ func TestAChainIsCheckpointedPrunedAndProven(t *testing.T) {
 	})
 	i.refused(i.Kubeconfig(), "links of a hash chain", "delete", "auditevent", "00000000000000000015")
 	i.refused(server, "links of a hash chain", "delete", "auditevent", "00000000000000000015")
-	i.refused(i.Kubeconfig(), "pruned", "srenix", "audit", "prove", "3")
+	i.refused(i.Kubeconfig(), "pruned", "srenix", "audit", "prove", "10")
 
 	// The chain goes on, verifies, and what was proven before it was pruned still is.
 	appendEvents(3)
