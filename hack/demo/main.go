@@ -91,9 +91,11 @@ export KUBECONFIG=%s
 export PATH=%s:$PATH
 alias kubectl='controlplane kubectl'
 kubectl get findings.srenix.io -A -w --output-watch-events
-kubectl --kubeconfig %s get proposals -n shop     # as alice
+kubectl get proposals -n shop
+kubectl create approval --proposal NAME -n shop --kubeconfig %s     # as alice; flags come last
 # srenix runs as two local processes; their logs are in
 #   %s
+# (*.log, and their audit events as JSON lines in *.audit.jsonl)
 # and they are configured by
 #   %s
 # Make a trouble by hand, in another terminal: the watch above shows it after three

@@ -47,7 +47,7 @@ func signedToken(f *facts) v1alpha1.Verdict {
 	}
 	if err := f.digestProblem(); err != nil {
 		if f.CurrentDigest == "" {
-			return denied(err.Error(), fmt.Sprintf("one that has its name by now is another proposal: see kubectl get proposals.srenix.io -n %s, and decide anew", f.Proposal.Namespace))
+			return denied(err.Error(), fmt.Sprintf("its finding has cleared, or a silence withholds it, after which it comes back: kubectl get silences -n %[1]s; one that has its name by now is another proposal: see kubectl get proposals.srenix.io -n %[1]s, and decide anew", f.Proposal.Namespace))
 		}
 		return denied(err.Error(), fmt.Sprintf("look at it again: kubectl describe proposal.srenix.io %s -n %s", f.Proposal.Name, f.Proposal.Namespace))
 	}

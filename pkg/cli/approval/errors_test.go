@@ -6,6 +6,7 @@ package approval
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +24,7 @@ func TestServersErrors(t *testing.T) {
 		arguments []string
 		arrange   func(*server)
 		stderr    []string
+		without   string
 	}{
 		"a proposal that is gone": {
 			proposal: "cleared",
@@ -49,13 +51,20 @@ func TestServersErrors(t *testing.T) {
 				s.fail["POST "+podPath+"/token"] = apierrors.NewForbidden(v1alpha1.Resource("proposals"), pod,
 					errors.New(`User "carol" cannot create resource "proposals/token" in API group "srenix.io" in the namespace "shop"`))
 			},
-			stderr: []string{"Error from server (Forbidden): ", `User "carol" cannot create`, "\nClusterRole srenix-approver", "kubectl auth can-i --list -n shop"},
+			stderr: []string{"Error from server (Forbidden): ", `User "carol" cannot create`, "\nIs namespace shop the one that you mean?", "ClusterRole srenix-approver", "kubectl auth can-i --list -n shop"},
 		},
 		"a layer that refuses": {
 			arrange: func(s *server) {
-				s.fail["POST "+podPath+"/approve"] = forbidden(`admission webhook "approve.srenix.io" denied the request: RateBudget: spent (wait until 05:00)`)
+				s.fail["POST "+podPath+"/approve"] = forbidden(`admission webhook "approve.srenix.io" denied the request: GitOpsManaged: Flux manages it (mend its source)`)
 			},
-			stderr: []string{"Error from server (Forbidden): ", "RateBudget: spent (wait until 05:00)", "\nEach refusal names what refuses", "kubectl describe proposal.srenix.io/" + pod + " -n shop"},
+			stderr: []string{"Error from server (Forbidden): ", "GitOpsManaged: Flux manages it (mend its source)", "\nEach refusal names what refuses", "kubectl describe proposal.srenix.io/" + pod + " -n shop"},
+		},
+		"a budget that is spent, of which no proposal tells": {
+			arrange: func(s *server) {
+				s.fail["POST "+podPath+"/approve"] = forbidden(`admission webhook "approve.srenix.io" denied the request: RateBudget: spent (the next one is free at 05:00)`)
+			},
+			stderr:  []string{"RateBudget: spent (the next one is free at 05:00)"},
+			without: "kubectl describe",
 		},
 		"what the approver may not do": {
 			arrange: func(s *server) {
@@ -119,6 +128,9 @@ func TestServersErrors(t *testing.T) {
 				t.Errorf("exit code %d and output %q, want 1 and none", have.Code, have.Stdout)
 			}
 			contains(t, "standard error", have.Stderr, test.stderr...)
+			if test.without != "" && strings.Contains(have.Stderr, test.without) {
+				t.Errorf("standard error says %q:\n%s", test.without, have.Stderr)
+			}
 		})
 	}
 }

@@ -16,6 +16,9 @@ import (
 // accessVerdict begins what a refusal says of the rights of who asks (pkg/policy, Access).
 const accessVerdict = "Access: "
 
+// budgetVerdict begins what a refusal says of what is left of an hour (pkg/policy, RateBudget).
+const budgetVerdict = "RateBudget: "
+
 // explain adds to a server's error what to do next.
 func (p *proposals) explain(err error, name string) error { return p.explainDecision(err, name, false) }
 
@@ -33,11 +36,13 @@ func (p *proposals) explainDecision(err error, name string, dryRun bool) error {
 	case apierrors.IsUnauthorized(err):
 		next = "Log in to the cluster again, and check who you are with: kubectl auth whoami"
 	case isLackOfRights(err):
-		next = fmt.Sprintf("ClusterRole srenix-approver gives these rights, where somebody binds it to you in namespace %[1]s. See what you may: kubectl auth can-i --list -n %[1]s", p.namespace)
+		next = fmt.Sprintf("Is namespace %[1]s the one that you mean? Another is named with -n. ClusterRole srenix-approver gives these rights, where somebody binds it to you there. See what you may: kubectl auth can-i --list -n %[1]s", p.namespace)
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), accessVerdict) && dryRun:
 		next = fmt.Sprintf("See what you may do yourself: kubectl auth can-i --list -n %s", p.namespace)
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), accessVerdict):
 		next = fmt.Sprintf("A proposal does not say what you yourself may do. Ask before you approve: kubectl create approval --proposal %s -n %s --dry-run=server", name, p.namespace)
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), budgetVerdict):
+		return err // It says when there is budget again, which no proposal shows.
 	case apierrors.IsForbidden(err):
 		next = fmt.Sprintf("Each refusal names what refuses, and tells what would make it pass. See what every layer says: kubectl describe proposal.srenix.io/%s -n %s", name, p.namespace)
 	case apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "expirationSeconds"):

@@ -92,7 +92,7 @@ func TestVerifyClusterWithWhatAnAuditorKept(t *testing.T) {
 	s = newServer(t, events)
 	s.keys = before
 	s.latest, s.vkeys = before.latest(t, events, 20, 0), ""
-	want := result{Stdout: verified(events) + "fits 2 checkpoints, the newest of 20 events, signed by your keys\n"}
+	want := result{Stdout: verified(events) + "fits 2 checkpoints, of which the newest covers 20 events, signed by your keys\n"}
 	if diff := cmp.Diff(want, run(t, s, "", "verify", "--key", key, "--checkpoint", note)); diff != "" {
 		t.Errorf("as it was, and with no right to read the published keys (-want +have)\n%s", diff)
 	}

@@ -100,7 +100,7 @@ func (o *VerifyOptions) tell(result audit.Checked, err error) error {
 	}
 	fitted := fmt.Sprintf("the checkpoint of %d events", result.Size)
 	if result.Checkpoints > 1 {
-		fitted = fmt.Sprintf("%d checkpoints, the newest of %d events", result.Checkpoints, result.Size)
+		fitted = fmt.Sprintf("%d checkpoints, of which the newest covers %d events", result.Checkpoints, result.Size)
 	}
 	_, err = fmt.Fprintf(o.Out, "fits %s, %s\n", fitted, by)
 	return err
