@@ -25,10 +25,15 @@ import (
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
+	"github.com/srenix/srenix/pkg/analyzers/crashloop"
+	"github.com/srenix/srenix/pkg/analyzers/failedmounts"
+	"github.com/srenix/srenix/pkg/analyzers/imagepull"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
 	"github.com/srenix/srenix/pkg/analyzers/proactivesecretkeycheck"
 	"github.com/srenix/srenix/pkg/analyzers/secretkeymissing"
 	"github.com/srenix/srenix/pkg/analyzers/stuckjobs"
+	"github.com/srenix/srenix/pkg/analyzers/stuckrollout"
 	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -71,6 +76,10 @@ var essential = map[schema.GroupVersionResource][]string{
 // of what they say.
 var enriching = map[schema.GroupVersionResource][]string{
 	inputs.ExternalSecrets.Ref().Resource(): {secretkeymissing.Name, proactivesecretkeycheck.Name},
+	// Whether a fresh pod would be another one is advice (outdated.Advise).
+	inputs.ControllerRevisions.Ref().Resource(): {
+		crashloop.Name, failedmounts.Name, imagepull.Name, pendingpods.Name, secretkeymissing.Name, stuckrollout.Name, workloadstatedrift.Name,
+	},
 }
 
 // withoutWords is what is said, but for the words if an input that is lost enriches them.
