@@ -12,6 +12,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 // TestScalingUpFromZeroIsNoTrouble scales a Deployment up that was at zero for a day.
@@ -34,6 +35,7 @@ func TestScalingUpFromZeroIsNoTrouble(t *testing.T) {
 		} else {
 			analyzertest.Store(t, play.Cluster, golden.Objects[len(golden.Objects)-1:])
 		}
+		livetest.Settle(t, play.Engine, play.Cluster, inputs.Pods)
 		analyzertest.Set(play, inputs.Deployments, d)
 	}
 	found := func(when string, severity v1alpha1.Severity, since time.Time) {
