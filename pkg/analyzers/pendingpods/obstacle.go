@@ -122,13 +122,7 @@ func (o obstacle) String() string {
 	case InsufficientResources:
 		return fmt.Sprintf("no node that it may run on has enough %s left", cmp.Or(what, "room"))
 	case UntoleratedTaints:
-		switch what {
-		case "":
-			return "the nodes have taints that it does not tolerate"
-		case cordoned:
-			return "the nodes that are left are cordoned"
-		}
-		return fmt.Sprintf("the nodes have taints that it does not tolerate (%s)", what)
+		return tainted("the nodes", "the nodes that are left", what)
 	case AffinityUnsatisfied:
 		return fmt.Sprintf("no node satisfies %s", what)
 	case VolumeUnavailable:
@@ -139,6 +133,17 @@ func (o obstacle) String() string {
 	return "the scheduler has none for it"
 }
 
+// tainted says of nodes, or of those that are left, which taints they have.
+func tainted(nodes, left, what string) string {
+	switch what {
+	case "":
+		return nodes + " have taints that it does not tolerate"
+	case cordoned:
+		return left + " are cordoned"
+	}
+	return fmt.Sprintf("%s have taints that it does not tolerate (%s)", nodes, what)
+}
+
 // some says what of the nodes that it keeps a pod from.
 func (o obstacle) some() string {
 	what := workloads.Names(o.what)
@@ -146,13 +151,7 @@ func (o obstacle) some() string {
 	case InsufficientResources:
 		return fmt.Sprintf("some have too little %s left", cmp.Or(what, "room"))
 	case UntoleratedTaints:
-		switch what {
-		case "":
-			return "some have taints that it does not tolerate"
-		case cordoned:
-			return "some are cordoned"
-		}
-		return fmt.Sprintf("some have taints that it does not tolerate (%s)", what)
+		return tainted("some", "some", what)
 	case AffinityUnsatisfied:
 		return "some do not satisfy " + what
 	case VolumeUnavailable:
