@@ -19,9 +19,10 @@ const stopTimeout = 20 * time.Second
 // process is a running component.
 type process struct {
 	command *exec.Cmd
-	// done is closed when the process has ended; err is set before.
-	done chan struct{}
-	err  error
+	// done is closed when the process has ended; err and endedAt are set before.
+	done    chan struct{}
+	err     error
+	endedAt time.Time
 }
 
 // starter starts processes from one OS thread that lives as long as the
@@ -76,6 +77,7 @@ func (s *starter) start(l layout, c component) (*process, error) {
 	p := &process{command: command, done: make(chan struct{})}
 	go func() {
 		p.err = command.Wait()
+		p.endedAt = time.Now()
 		close(p.done)
 	}()
 	return p, nil

@@ -32,27 +32,32 @@ const (
 // errEnded says that a component ended while it was waited for.
 var errEnded = errors.New("it ended")
 
-// waitReady polls a component's health endpoint until it answers 200.
-func (s *supervisor) waitReady(ctx context.Context, c component) error {
-	s.mu.Lock()
-	p := s.processes[c.name]
-	s.mu.Unlock()
-	if p == nil {
-		return fmt.Errorf("waiting for %s: the plane is going down", c.name)
-	}
+// waitReady polls a component's health endpoint until it answers 200. The
+// component's end is an error, unless watch starts it again.
+func (s *supervisor) waitReady(ctx context.Context, c component, watched bool) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, readyDeadline, true, func(ctx context.Context) (bool, error) {
-		if p.ended() {
-			return false, fmt.Errorf("%w: %w", errEnded, p.err)
+		s.mu.Lock()
+		p, halted := s.processes[c.name], s.halted[c.name]
+		s.mu.Unlock()
+		switch {
+		case p == nil || halted:
+			return false, errors.New("it was stopped")
+		case p.ended():
+			last = fmt.Errorf("%w: %w", errEnded, p.err)
+			if !watched {
+				return false, last
+			}
+		default:
+			last = s.layout.healthy(ctx, c)
 		}
-		last = s.layout.healthy(ctx, c)
 		return last == nil, nil
 	})
 	switch {
 	case errors.Is(err, errEnded):
 		return fmt.Errorf("waiting for %s: %w; the end of its log:\n%s", c.name, err, logTail(s.layout.log(c.name)))
 	case err != nil:
-		return fmt.Errorf("waiting for %s: %w (%w); the end of its log:\n%s", c.name, err, last, logTail(s.layout.log(c.name)))
+		return fmt.Errorf("waiting for %s: %w; the end of its log:\n%s", c.name, errors.Join(err, last), logTail(s.layout.log(c.name)))
 	}
 	s.report("%s is ready", c.name)
 	return nil

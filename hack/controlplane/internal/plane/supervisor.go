@@ -16,19 +16,22 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // startAttempts is how often a plane is started with other ports, because
 // between choosing a port and binding it somebody else can take it.
 const startAttempts = 3
 
-// A component that ends of itself is started again, as a kubelet would:
-// kube-scheduler, for one, ends on purpose when its cache and what a restarted
-// kube-apiserver tells it differ. One that ends endsAllowed times within
-// endsWindow is beyond that, and takes the plane down with it.
+// A component that ends of itself is started again for as long as there is a
+// plane, as a kubelet would: kube-scheduler ends on purpose when its cache and
+// what a restarted kube-apiserver tells it differ, kube-controller-manager when
+// one that is just starting forbids what it needs. The first start is at once,
+// each further one after twice the wait, unless it has stayed for long enough.
 const (
-	endsAllowed = 4
-	endsWindow  = time.Minute
+	firstRestartDelay = time.Second
+	maxRestartDelay   = 8 * time.Second
 )
 
 // supervisor owns the processes of one plane.
@@ -47,8 +50,8 @@ type supervisor struct {
 	processes  map[string]*process
 	// halted are components that were stopped on purpose.
 	halted map[string]bool
-	// ends are the times at which a component ended of itself.
-	ends map[string][]time.Time
+	// restarts tells how long a component that ended of itself is left alone.
+	restarts *flowcontrol.Backoff
 	// changed is signaled when a process was started or ended.
 	changed chan struct{}
 }
@@ -64,7 +67,8 @@ func run(ctx context.Context, dir string, nodes int, progress io.Writer) error {
 	defer stopStarter()
 	s := &supervisor{
 		layout: l, nodes: nodes, progress: progress, starter: newStarter(starterContext), began: time.Now(),
-		processes: map[string]*process{}, halted: map[string]bool{}, ends: map[string][]time.Time{}, changed: make(chan struct{}, 1),
+		processes: map[string]*process{}, halted: map[string]bool{}, changed: make(chan struct{}, 1),
+		restarts: flowcontrol.NewBackOff(firstRestartDelay, maxRestartDelay),
 	}
 	defer s.stopAll()
 	if err := s.startAll(ctx); err != nil {
@@ -138,7 +142,7 @@ func (s *supervisor) tryStart(ctx context.Context) error {
 		if err := s.launch(c); err != nil {
 			return err
 		}
-		if err := s.waitReady(ctx, c); err != nil {
+		if err := s.waitReady(ctx, c, false); err != nil {
 			return err
 		}
 	}
@@ -151,7 +155,7 @@ func (s *supervisor) tryStart(ctx context.Context) error {
 		return err
 	}
 	for _, c := range s.components[2:] {
-		if err := s.waitReady(ctx, c); err != nil {
+		if err := s.waitReady(ctx, c, false); err != nil {
 			return err
 		}
 	}
@@ -186,8 +190,7 @@ func (s *supervisor) signalChange() {
 	}
 }
 
-// watch starts again what ended of itself. It returns when ctx ends, or with an
-// error when a component does not stay.
+// watch starts again what ended of itself, until ctx ends.
 func (s *supervisor) watch(ctx context.Context, socket string) error {
 	for {
 		if err := s.revive(socket); err != nil {
@@ -201,42 +204,45 @@ func (s *supervisor) watch(ctx context.Context, socket string) error {
 	}
 }
 
-// revive starts a component again that ended of itself. While a control request
-// is carried out it leaves that to later: act signals a change at its end.
+// revive starts again what ended of itself. While a control request is carried
+// out it leaves that to later: act signals a change at its end.
 func (s *supervisor) revive(socket string) error {
 	if !s.acting.TryLock() {
 		return nil
 	}
 	defer s.acting.Unlock()
-	name, p := s.lost()
-	if p == nil {
-		return nil
-	}
-	now := time.Now()
-	s.ends[name] = append(slices.DeleteFunc(s.ends[name], func(end time.Time) bool { return now.Sub(end) > endsWindow }), now)
-	if count := len(s.ends[name]); count >= endsAllowed {
-		return fmt.Errorf("%s ended %d times within %s, at last with: %w; the end of its log:\n%s", name, count, endsWindow, p.err, logTail(s.layout.log(name)))
-	}
-	s.report("%s ended (%v) and is started again; the end of its log:\n%s", name, p.err, logTail(s.layout.log(name)))
-	c, err := s.component(name)
-	if err != nil {
-		return err
-	}
-	if err := s.launch(c); err != nil {
-		return err
-	}
-	return s.writeState(socket)
-}
-
-func (s *supervisor) lost() (string, *process) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for name, p := range s.processes {
-		if p.ended() && !s.halted[name] {
-			return name, p
+	for name, p := range s.lost() {
+		if s.restarts.IsInBackOffSince(name, p.endedAt) {
+			time.AfterFunc(time.Until(p.endedAt.Add(s.restarts.Get(name))), s.signalChange)
+			continue
+		}
+		s.restarts.Next(name, p.endedAt)
+		s.report("%s ended (%v) and is started again; the end of its log:\n%s", name, p.err, logTail(s.layout.log(name)))
+		c, err := s.component(name)
+		if err != nil {
+			return err
+		}
+		if err := s.launch(c); err != nil {
+			return err
+		}
+		if err := s.writeState(socket); err != nil {
+			return err
 		}
 	}
-	return "", nil
+	return nil
+}
+
+// lost are the processes that ended of themselves.
+func (s *supervisor) lost() map[string]*process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lost := map[string]*process{}
+	for name, p := range s.processes {
+		if p.ended() && !s.halted[name] {
+			lost[name] = p
+		}
+	}
+	return lost
 }
 
 // stopAll stops what runs, in the reverse order of starting, and waits.
@@ -263,53 +269,65 @@ func (s *supervisor) component(name string) (component, error) {
 	return component{}, fmt.Errorf("no component %q: have %q", name, names)
 }
 
-// act carries out what a control request asks for.
+// act carries out what a control request asks for, and waits for what it starts.
 func (s *supervisor) act(ctx context.Context, verb, name string) error {
-	s.acting.Lock()
-	defer s.signalChange()
-	defer s.acting.Unlock()
 	c, err := s.component(name)
 	if err != nil {
 		return err
 	}
+	if err := s.do(verb, c); err != nil {
+		return err
+	}
+	if verb == "start" || verb == "restart" {
+		return s.waitReady(ctx, c, true)
+	}
+	return nil
+}
+
+func (s *supervisor) do(verb string, c component) error {
+	s.acting.Lock()
+	defer s.signalChange()
+	defer s.acting.Unlock()
 	s.mu.Lock()
-	p := s.processes[name]
+	p := s.processes[c.name]
 	running := p != nil && !p.ended()
-	if verb == "stop" || verb == "restart" {
-		s.halted[name] = true
+	// What has ended of itself would be started again, and can be halted too.
+	there := running || p != nil && !s.halted[c.name]
+	if verb == "stop" || verb == "kill" || verb == "restart" {
+		s.halted[c.name] = true
 	}
 	s.mu.Unlock()
-	if !running && verb != "start" && verb != "restart" {
-		return fmt.Errorf("%s is not running", name)
-	}
 	switch verb {
-	case "pause":
-		return p.signal(syscall.SIGSTOP)
-	case "resume":
-		return p.signal(syscall.SIGCONT)
-	case "stop":
-		p.stop()
-	case "kill":
-		s.mu.Lock()
-		s.halted[name] = true
-		s.mu.Unlock()
-		if err := p.signal(syscall.SIGKILL); err != nil {
-			return fmt.Errorf("killing %s: %w", name, err)
-		}
-		<-p.done
 	case "start", "restart":
 		if running && verb == "start" {
-			return fmt.Errorf("%s is running already", name)
+			return fmt.Errorf("%s is running already", c.name)
 		}
 		if running {
 			p.stop()
 		}
-		if err := s.launch(c); err != nil {
-			return err
+		return s.launch(c)
+	case "stop", "kill":
+		if !there {
+			return fmt.Errorf("%s is not running", c.name)
 		}
-		return s.waitReady(ctx, c)
+		if verb == "stop" {
+			p.stop()
+			return nil
+		}
+		if err := p.signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("killing %s: %w", c.name, err)
+		}
+		<-p.done
+		return nil
+	case "pause", "resume":
+		if !running {
+			return fmt.Errorf("%s is not running", c.name)
+		}
+		if verb == "pause" {
+			return p.signal(syscall.SIGSTOP)
+		}
+		return p.signal(syscall.SIGCONT)
 	default:
 		return fmt.Errorf("no verb %q", verb)
 	}
-	return nil
 }
