@@ -9,6 +9,7 @@
 package certexpiry
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -42,28 +43,51 @@ const (
 	BundleExpired = "CABundleExpired"
 
 	standardGrace = certificates.RenewalGrace
-	// soon is how long before its end a certificate is nearly over, whatever its lifetime.
-	soon = certificates.Soon
 	// A tenth of the lifetime: so late may a renewal be, and so little may be left.
-	tenth = 10
+	tenth           = 10
+	standardPercent = 100 / tenth
 )
 
-type analyzer struct{ grace time.Duration }
+type analyzer struct {
+	grace time.Duration
+	// soon is how long before its end a certificate is nearly over, whatever its lifetime.
+	soon time.Duration
+	// percent of the lifetime: so late may a renewal be, and so little may be left.
+	percent int32
+}
 
-// options are the analyzer's own.
-type options struct {
+// Options of the analyzer.
+type Options struct {
 	// TLSSecrets has Secrets of type kubernetes.io/tls looked at too. The values of
 	// all Secrets then come to the process, and are dropped before anything is stored.
-	TLSSecrets bool `json:"tlsSecrets"`
+	TLSSecrets bool `json:"tlsSecrets,omitempty"`
+	// ExpiresWithin is how long before its end a certificate is nearly over, unless it
+	// lives for less than twice that; 48h by default.
+	ExpiresWithin *metav1.Duration `json:"expiresWithin,omitempty"`
+	// LifetimePercent is the part of a certificate's lifetime that a renewal may be late,
+	// and in which, at its end, the certificate is nearly over: 1 to 50; 10 by default.
+	LifetimePercent *int32 `json:"lifetimePercent,omitempty"`
 }
 
 // New makes the analyzer.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
-	var own options
+	var own Options
 	if err := settings.Options(&own); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace)}
+	a := analyzer{grace: settings.Grace(standardGrace), soon: certificates.Soon, percent: standardPercent}
+	if own.ExpiresWithin != nil {
+		a.soon = own.ExpiresWithin.Duration
+	}
+	if own.LifetimePercent != nil {
+		a.percent = *own.LifetimePercent
+	}
+	switch {
+	case a.soon <= 0:
+		return analyzers.Analyzer{}, errors.New("options: expiresWithin must be more than 0s")
+	case a.percent < 1 || a.percent > 50:
+		return analyzers.Analyzer{}, errors.New("options: lifetimePercent must be from 1 to 50")
+	}
 	critical, warning := []v1alpha1.Severity{v1alpha1.SeverityCritical}, []v1alpha1.Severity{v1alpha1.SeverityWarning}
 	chain := []live.KindRef{inputs.CertificateRequests.Ref(), inputs.Orders.Ref(), inputs.Challenges.Ref(), inputs.Issuers.Ref(), inputs.ClusterIssuers.Ref()}
 	made := analyzers.Analyzer{
@@ -85,7 +109,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 		},
 	}
 	if own.TLSSecrets {
-		made.Rules = append(made.Rules, secrets())
+		made.Rules = append(made.Rules, a.secrets())
 	}
 	return made, nil
 }
@@ -151,13 +175,14 @@ func (a analyzer) expiry(view *live.View, certificate *unstructured.Unstructured
 		return v1alpha1.FindingSpec{}, false
 	}
 	name, now := certificate.GetName(), view.Now()
-	left := lifetime / tenth
-	if soon < lifetime/2 {
-		left = max(left, soon) // of a certificate for hours, two days are nothing
+	part := lifetime / 100 * time.Duration(a.percent)
+	left := part
+	if a.soon < lifetime/2 {
+		left = max(left, a.soon) // of a certificate for hours, two days are nothing
 	}
 	late, overdue := certificates.Late(certificate, left, a.grace), time.Time{}
 	if renewal := inputs.TimeAt(certificate, "status", "renewalTime"); !renewal.IsZero() {
-		overdue = renewal.Add(lifetime / tenth)
+		overdue = renewal.Add(part)
 	}
 	for _, at := range []time.Time{ends, late, overdue} {
 		view.RecheckAt(at)

@@ -18,15 +18,15 @@ import (
 )
 
 // secrets is the rule about TLS Secrets that no Certificate writes.
-func secrets() analyzers.Rule {
+func (a analyzer) secrets() analyzers.Rule {
 	return analyzers.Rule{
 		Subject: inputs.TLSSecrets.Ref(),
 		Reads:   []live.KindRef{inputs.Certificates.Ref(), inputs.Ingresses.Ref()},
-		Analyze: secret,
+		Analyze: a.secret,
 	}
 }
 
-func secret(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+func (a analyzer) secret(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	secret, exists := inputs.TLSSecrets.Get(view, subject)
 	if !exists || secret.DeletionTimestamp != nil {
 		return nil, nil
@@ -36,7 +36,7 @@ func secret(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 		return nil, nil
 	}
 	late := ends.Add(-notice(begins, ends))
-	urgent := ends.Add(-soon)
+	urgent := ends.Add(-a.soon)
 	if urgent.Before(late) {
 		urgent = late
 	}

@@ -18,9 +18,6 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
-// intervals without progress are too many.
-const intervals = 3
-
 // reconciled is an object of Flux, with what tells how it is reconciled.
 type reconciled struct {
 	*unstructured.Unstructured
@@ -273,6 +270,7 @@ func suspended(object *unstructured.Unstructured) bool {
 // a change is taken up at once. What fails in time and is tried again gets on.
 func (a analyzer) stuck(view *live.View, object reconciled) []v1alpha1.FindingSpec {
 	interval := object.duration("spec", "interval")
+	most := interval * time.Duration(a.intervals)
 	reconciling, _ := inputs.ConditionOf(object.Unstructured, "Reconciling")
 	var since time.Time
 	var what string
@@ -285,14 +283,14 @@ func (a analyzer) stuck(view *live.View, object reconciled) []v1alpha1.FindingSp
 		since, what = reconciling.LastTransition, "Reconciling %s began and does not get on: its controller may not run, or hang."
 	case inputs.Untold(object.Unstructured) && !isOCI(object.Unstructured):
 		var is bool
-		if since, is = analyzers.Neglected(view, intervals*interval); !is {
+		if since, is = analyzers.Neglected(view, most); !is {
 			return nil
 		}
 		what = "Flux has not looked at %s: its controller may not run, or leave it out."
 	default:
 		return nil
 	}
-	if !past(view, since.Add(max(intervals*interval, object.patience+a.grace))) {
+	if !past(view, since.Add(max(most, object.patience+a.grace))) {
 		return nil
 	}
 	spec := object.finding(Stuck, v1alpha1.SeverityWarning, since, fmt.Sprintf(what, object))

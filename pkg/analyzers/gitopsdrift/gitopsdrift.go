@@ -51,6 +51,8 @@ const (
 	// standardSync is longer than what syncs wait for as a rule: hooks that migrate, and
 	// waves of resources that take their time to be healthy.
 	standardSync = time.Hour
+	// standardIntervals without progress are too many.
+	standardIntervals = 3
 )
 
 // Options of the analyzer.
@@ -58,9 +60,15 @@ type Options struct {
 	// SyncTimeout is how long a sync of an Application may run; 1h by default. Argo CD
 	// itself has no such limit unless it is given one.
 	SyncTimeout *metav1.Duration `json:"syncTimeout,omitempty"`
+	// StuckIntervals is the number of its intervals in which an object of Flux must get
+	// on; 3 by default.
+	StuckIntervals *int32 `json:"stuckIntervals,omitempty"`
 }
 
-type analyzer struct{ grace, patience time.Duration }
+type analyzer struct {
+	grace, patience time.Duration
+	intervals       int32
+}
 
 // New makes the analyzer.
 func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
@@ -68,12 +76,18 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	if err := settings.Options(&options); err != nil {
 		return analyzers.Analyzer{}, err
 	}
-	a := analyzer{grace: settings.Grace(standardGrace), patience: standardSync}
+	a := analyzer{grace: settings.Grace(standardGrace), patience: standardSync, intervals: standardIntervals}
 	if options.SyncTimeout != nil {
 		a.patience = options.SyncTimeout.Duration
 	}
+	if options.StuckIntervals != nil {
+		a.intervals = *options.StuckIntervals
+	}
 	if a.patience <= 0 {
 		return analyzers.Analyzer{}, errors.New("options: syncTimeout must be more than 0s")
+	}
+	if a.intervals < 1 {
+		return analyzers.Analyzer{}, errors.New("options: stuckIntervals must be at least 1")
 	}
 	critical, warning := v1alpha1.SeverityCritical, v1alpha1.SeverityWarning
 	return analyzers.Analyzer{

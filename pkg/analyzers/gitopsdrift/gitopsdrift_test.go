@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	testingclock "k8s.io/utils/clock/testing"
 
@@ -21,9 +22,13 @@ import (
 	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
+func settings(options string) analyzers.Settings {
+	return analyzers.NewSettings(config.AnalyzerConfiguration{Options: &runtime.RawExtension{Raw: []byte(options)}})
+}
+
 func made(t *testing.T) analyzers.Analyzer {
 	t.Helper()
-	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
+	analyzer, err := New(settings("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,6 +37,29 @@ func made(t *testing.T) analyzers.Analyzer {
 
 func TestGoldens(t *testing.T) {
 	analyzertest.Run(t, made(t))
+}
+
+func TestWrongOptionsAreNamed(t *testing.T) {
+	for options, word := range map[string]string{
+		`{"syncTimeout":"0s"}`: "syncTimeout", `{"stuckIntervals":0}`: "stuckIntervals", `{"intervals":3}`: "intervals",
+	} {
+		if _, err := New(settings(options)); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v", options, err)
+		}
+	}
+}
+
+func TestStuckIntervalsAreAnOption(t *testing.T) {
+	golden := analyzertest.Read(t, "testdata/miss-kustomization-reconciles-within-three-intervals.yaml")
+	for options, want := range map[string]int{"{}": 0, `{"stuckIntervals":3}`: 0, `{"stuckIntervals":1}`: 1} {
+		analyzer, err := New(settings(options))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := analyzertest.Analyze(t, analyzer, golden.Now, golden.After, golden.Objects); len(found) != want || want > 0 && found[0].Reason != Stuck {
+			t.Errorf("with %s: %v, want %d", options, found, want)
+		}
+	}
 }
 
 func TestAnOlderVersionIsReadWhereOnlyThatIsServed(t *testing.T) {
