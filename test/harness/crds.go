@@ -27,7 +27,7 @@ var (
 	CloudNativePG   = CRDs{"github.com/cloudnative-pg/cloudnative-pg", "config/crd/bases"}
 	ExternalSecrets = CRDs{"github.com/external-secrets/external-secrets", "deploy/crds"}
 	Flux            = CRDs{"github.com/fluxcd/kustomize-controller", "config/crd/bases"}
-	GatewayAPI      = CRDs{"sigs.k8s.io/gateway-api", "config/crd/standard"}
+	GatewayAPI      = CRDs{"sigs.k8s.io/gateway-api", "config/crd/experimental"}
 
 	// What kubectl srenix report writes for.
 	OpenReports = CRDs{"github.com/openreports/reports-api", "config/crd"}

@@ -4,9 +4,11 @@
 package endpoints
 
 import (
+	"maps"
+	"slices"
+
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -18,6 +20,16 @@ type lead struct {
 	v1alpha1.ObjectReference
 	// blocks tells that the API server refuses requests while nobody answers.
 	blocks bool
+}
+
+const definitionKind = "CustomResourceDefinition"
+
+// refused says what the API server refuses while nobody answers, because of objects of a kind.
+func refused(kind string) string {
+	if kind == definitionKind {
+		return " Without it the API server can neither read nor write the custom resources whose stored version is another than the one asked for; namespaces that have some are not deleted."
+	}
+	return " With failurePolicy Fail the API server refuses everything that it should ask about."
 }
 
 // leadsTo returns what leads to a Service, sorted: webhooks that block first.
@@ -41,11 +53,13 @@ func leadsTo(view *live.View, service live.Key) []lead {
 	for _, ingress := range inputs.Ingresses.ByIndex(view, inputs.ByBackend, service.String()) {
 		add(lead{reference("networking.k8s.io/v1", "Ingress", ingress), false}, ingress)
 	}
-	for _, route := range inputs.HTTPRoutes.ByIndex(view, inputs.ByBackend, service.String()) {
-		add(lead{routeReference("HTTPRoute", route), false}, route)
+	for _, definition := range inputs.Definitions.ByIndex(view, inputs.ByBackend, service.String()) {
+		add(lead{reference(definition.GetAPIVersion(), definitionKind, definition), true}, definition)
 	}
-	for _, route := range inputs.GRPCRoutes.ByIndex(view, inputs.ByBackend, service.String()) {
-		add(lead{routeReference("GRPCRoute", route), false}, route)
+	for _, kind := range slices.Sorted(maps.Keys(inputs.Routes)) {
+		for _, route := range inputs.Routes[kind].ByIndex(view, inputs.ByBackend, service.String()) {
+			add(lead{reference(route.GetAPIVersion(), kind, route), false}, route)
+		}
 	}
 	return append(blocking, others...)
 }
@@ -82,8 +96,4 @@ func reference(apiVersion, kind string, object metav1.Object) v1alpha1.ObjectRef
 	return v1alpha1.ObjectReference{
 		APIVersion: apiVersion, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(),
 	}
-}
-
-func routeReference(kind string, route *unstructured.Unstructured) v1alpha1.ObjectReference {
-	return reference(route.GetAPIVersion(), kind, route)
 }

@@ -14,17 +14,20 @@ import (
 )
 
 // Routes of the Gateway API, where it is installed, by the Services that they lead
-// to. Their status, which every controller of a Gateway writes, is read by nobody.
-var (
-	HTTPRoutes = newRoutes("httproutes")
-	GRPCRoutes = newRoutes("grpcroutes")
-)
+// to, by their kind. Their status, which every controller of a Gateway writes, is read by nobody.
+var Routes = map[string]live.Kind[*unstructured.Unstructured]{
+	"GRPCRoute": newRoutes("grpcroutes", "v1", "v1beta1"),
+	"HTTPRoute": newRoutes("httproutes", "v1", "v1beta1"),
+	"TCPRoute":  newRoutes("tcproutes", "v1alpha2", "v1"),
+	"TLSRoute":  newRoutes("tlsroutes", "v1alpha3", "v1", "v1alpha2"),
+	"UDPRoute":  newRoutes("udproutes", "v1alpha2", "v1"),
+}
 
-func newRoutes(resource string) live.Kind[*unstructured.Unstructured] {
+func newRoutes(resource, version string, others ...string) live.Kind[*unstructured.Unstructured] {
 	return NewCustom(
-		schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: resource},
+		schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: version, Resource: resource},
 		CustomOptions{
-			Versions: []string{"v1beta1"}, Without: [][]string{{"status"}},
+			Versions: others, Without: [][]string{{"status"}},
 			Indexes: map[string]func(*unstructured.Unstructured) []string{ByBackend: func(route *unstructured.Unstructured) []string {
 				var services []string
 				for _, service := range RouteBackends(route) {
