@@ -23,8 +23,8 @@ analyzers:
   ConfigDrift: {grace: 1s}
 `
 
-// served is where clients' requests come to what serves them.
-const served = "pkg/registry/memory/decorator.go"
+// served is what serves clients.
+const served = "pkg/registry/memory"
 
 // TestTheConformanceSuiteNotices breaks what clients are served. One server is built
 // that has all mutations, of which its environment says which one it shows, so that
@@ -50,6 +50,7 @@ func TestTheConformanceSuiteNotices(t *testing.T) {
 		// test has to fail, in row if it has any, and to say so.
 		test, row, says string
 	}{
+		{"a change of nothing", "again", "TestListAndWatchMakeTheWholePicture", "", "was modified to what it is already"},
 		{"what enters or leaves a selector is told as modified", "transition", "TestProposalsLeaveAndEnterASelector", "", "have MODIFIED of"},
 		{"a bookmark of a version that is not reached", "bookmark", "TestBookmarkBeforeTheTimeout", "", "a watch from the bookmark begins with ERROR"},
 		{"a continue token that is ignored", "continue", "TestContinueWithOtherParameters", "a_smaller_limit", "continued (-want +have)"},
@@ -87,13 +88,16 @@ func TestTheConformanceSuiteNotices(t *testing.T) {
 func mutatedServer(t *testing.T, root string) (programs string) {
 	t.Helper()
 	programs = t.TempDir()
-	decorator := replaced(t, filepath.Join(root, served),
+	decorator, store, mutated := filepath.Join(root, served, "decorator.go"), filepath.Join(root, served, "store.go"), filepath.Join(root, served, "mutated.go")
+	requests := replaced(t, decorator,
 		"return o.CacheDelegator.Watch(ctx, key, options)", "return o.mutatedWatch(ctx, key, options)",
 		"if version > current {\n\t\treturn expiredWatch", "if version > current && mutation != \"foreign\" {\n\t\treturn expiredWatch",
 		"	if token := options.Predicate.Continue;", "	if mutation == \"continue\" {\n\t\toptions.Predicate.Continue = \"\"\n\t}\n\tif token := options.Predicate.Continue;")
+	changes := replaced(t, store,
+		"	s.sendLocked(watch.Event{Type: eventType, Object: object})\n\treturn nil\n", "	s.sendLocked(watch.Event{Type: eventType, Object: object})\n\treturn s.mutatedPut(key, object)\n")
 	file := overlay(t, map[string]string{
-		filepath.Join(root, served):                             decorator,
-		filepath.Join(root, filepath.Dir(served), "mutated.go"): filepath.Join(root, "test", "mutations", "testdata", "served", "mutated.go"),
+		decorator: requests, store: changes,
+		mutated: filepath.Join(root, "test", "mutations", "testdata", "served", "mutated.go"),
 	})
 	goCommand(t, root, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-overlay", file, "-o", filepath.Join(programs, "apiserver"), "./cmd/apiserver")
 	executor, err := plane.Binary("executor")

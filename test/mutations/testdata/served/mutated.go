@@ -17,6 +17,21 @@ import (
 // mutation says which one thing a server with this file in it does wrong.
 var mutation = os.Getenv("SRENIX_MUTATION")
 
+// mutatedPut comes after a change, with the store locked.
+func (s *Store) mutatedPut(key string, object runtime.Object) error {
+	if mutation != "again" {
+		return nil
+	}
+	again := object.DeepCopyObject()
+	if err := s.versioner.UpdateObject(again, s.version+1); err != nil {
+		return err
+	}
+	s.objects[key] = again
+	s.advanceLocked(content{})
+	s.sendLocked(watch.Event{Type: watch.Modified, Object: again})
+	return nil
+}
+
 func (o *ownVersions) mutatedWatch(ctx context.Context, key string, options storage.ListOptions) (watch.Interface, error) {
 	asked := options
 	if mutation == "transition" {
