@@ -42,7 +42,9 @@ func main() {
 
 // options are the flags.
 type options struct {
-	sizes       []int
+	sizes []int
+	// between are those of sizes at which only cheapRows are measured.
+	between     []int
 	rows        []string
 	out         string
 	chart       string
@@ -57,9 +59,10 @@ const comparedSize = 1000
 
 func parse(arguments []string) (options, error) {
 	var o options
-	var sizes, rows string
+	var sizes, between, rows string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&sizes, "size", "1k,10k", "Numbers of pods, comma separated, as in 1k,10k,50k; 1k is measured too if none is as small.")
+	flags.StringVar(&between, "between", "3k,10k", "Numbers of pods, comma separated, that are measured too where they lie between the others, as points of the curves: only "+strings.Join(cheapRows, ", ")+".")
 	flags.StringVar(&rows, "rows", strings.Join(rowNames(), ","), "Rows to measure, comma separated.")
 	flags.StringVar(&o.out, "out", "", "File to write the results to, as JSON.")
 	flags.StringVar(&o.chart, "chart", "", "File to draw the curves into, as SVG: of this run, or of the JSON files given as arguments, in which case nothing is measured.")
@@ -73,26 +76,36 @@ func parse(arguments []string) (options, error) {
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
 	}
-	for _, text := range strings.Split(sizes, ",") {
-		size, err := parseSize(text)
-		if err != nil {
-			return o, err
-		}
-		o.sizes = append(o.sizes, size)
+	var err error
+	if o.sizes, err = parseSizes("--size", sizes); err != nil {
+		return o, err
 	}
 	// What is said of a size is mostly said against a small one.
 	if slices.Min(o.sizes) > comparedSize {
 		o.sizes = append(o.sizes, comparedSize)
 	}
-	// A plane only grows.
-	slices.Sort(o.sizes)
-	o.sizes = slices.Compact(o.sizes)
+	var points []int
+	if between != "" {
+		if points, err = parseSizes("--between", between); err != nil {
+			return o, err
+		}
+	}
 	for _, name := range strings.Split(rows, ",") {
 		if name = strings.TrimSpace(name); !slices.Contains(rowNames(), name) {
 			return o, fmt.Errorf("--rows: there is no %q; these exist: %s", name, strings.Join(rowNames(), ", "))
 		}
 		o.rows = append(o.rows, name)
 	}
+	smallest, largest := slices.Min(o.sizes), slices.Max(o.sizes)
+	for _, size := range points {
+		if smallest < size && size < largest && !slices.Contains(o.sizes, size) && slices.ContainsFunc(cheapRows, func(row string) bool { return slices.Contains(o.rows, row) }) {
+			o.between = append(o.between, size)
+		}
+	}
+	// A plane only grows.
+	o.sizes = slices.Concat(o.sizes, o.between)
+	slices.Sort(o.sizes)
+	o.sizes = slices.Compact(o.sizes)
 	if o.startRounds < 1 {
 		return o, fmt.Errorf("--starts %d: must be at least 1", o.startRounds)
 	}
@@ -103,6 +116,22 @@ func parse(arguments []string) (options, error) {
 	return o, nil
 }
 
+// measures tells whether a row is measured at a size.
+func (o *options) measures(row string, size int) bool {
+	return slices.Contains(o.rows, row) && (slices.Contains(cheapRows, row) || !slices.Contains(o.between, size))
+}
+
+func parseSizes(name, list string) (sizes []int, err error) {
+	for _, text := range strings.Split(list, ",") {
+		size, err := parseSize(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		sizes = append(sizes, size)
+	}
+	return sizes, nil
+}
+
 // parseSize reads a number of pods, with k for thousands.
 func parseSize(text string) (int, error) {
 	digits, thousands := strings.CutSuffix(strings.ToLower(strings.TrimSpace(text)), "k")
@@ -111,7 +140,7 @@ func parseSize(text string) (int, error) {
 		size *= 1000
 	}
 	if err != nil || size < smallestSize || size > largestSize {
-		return 0, fmt.Errorf("--size %q: must be between %d and %d pods, as 1k or 10000", text, smallestSize, largestSize)
+		return 0, fmt.Errorf("%q must be between %d and %d pods, as 1k or 10000", text, smallestSize, largestSize)
 	}
 	return size, nil
 }

@@ -27,6 +27,9 @@ const (
 	rowWatchers  = "watchers"
 )
 
+// cheapRows take no more than a few starts of the programs.
+var cheapRows = []string{rowColdStart, rowMemory, rowResident, rowList}
+
 // group is one measurement, at one size, of one or more rows.
 type group struct {
 	rows    []string
@@ -56,6 +59,7 @@ func rowNames() []string {
 	return names
 }
 
+// selected tells whether a row is measured at all.
 func (b *bench) selected(row string) bool { return slices.Contains(b.options.rows, row) }
 
 // measure brings everything up, measures the selected rows at every size, and
@@ -104,7 +108,7 @@ func (b *bench) measureSize(ctx context.Context, size int) error {
 	}
 	for i, g := range groups() {
 		b.report.section = i
-		if !slices.ContainsFunc(g.rows, b.selected) {
+		if !slices.ContainsFunc(g.rows, func(row string) bool { return b.options.measures(row, size) }) {
 			continue
 		}
 		if err := b.awaitAggregated(ctx); err != nil {

@@ -27,7 +27,57 @@ var Silences = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("silenc
 		in.Annotations = nil
 		return in
 	},
+	Indexes: map[string]func(*opsv1alpha1.Silence) []string{byNarrowest: narrowest},
 })
+
+// byNarrowest is the index of silences by their namespace and the narrowest thing that
+// they name: subjects, else analyzers, else nothing. A finding is held against those
+// alone that name its own, and not against all of its namespace.
+const byNarrowest = "narrowest"
+
+func narrowest(silence *opsv1alpha1.Silence) (values []string) {
+	match := &silence.Spec.Match
+	for _, subject := range match.Subjects {
+		values = append(values, naming(silence.Namespace, "subject", subject.Kind, subject.Name))
+	}
+	if len(values) > 0 {
+		return values
+	}
+	for _, analyzer := range match.Analyzers {
+		values = append(values, naming(silence.Namespace, "analyzer", analyzer))
+	}
+	if len(values) > 0 {
+		return values
+	}
+	return []string{naming(silence.Namespace)}
+}
+
+// named are the values of byNarrowest under which a finding's silences are: each is
+// under one of them.
+func named(finding *v1alpha1.Finding) []string {
+	spec := &finding.Spec
+	return []string{
+		naming(finding.Namespace),
+		naming(finding.Namespace, "analyzer", spec.Analyzer),
+		naming(finding.Namespace, "subject", spec.Subject.Kind, spec.Subject.Name),
+	}
+}
+
+func naming(namespace string, what ...string) string {
+	return strings.Join(append([]string{namespace}, what...), "/")
+}
+
+// matchingSilences returns the silences that match a finding, be they over or not.
+func matchingSilences(view *live.View, finding *v1alpha1.Finding) (found []*opsv1alpha1.Silence) {
+	for _, value := range named(finding) {
+		for _, silence := range Silences.ByIndex(view, byNarrowest, value) {
+			if Matches(&silence.Spec.Match, finding) {
+				found = append(found, silence)
+			}
+		}
+	}
+	return found
+}
 
 // match tells that a silence, be it over or not, matches a finding.
 type match struct {
@@ -62,14 +112,12 @@ var matching = live.Rule{
 			return nil, nil
 		}
 		var outputs []live.Output
-		for _, silence := range Silences.List(view, subject.Namespace, nil) {
-			if Matches(&silence.Spec.Match, finding) {
-				outputs = append(outputs, live.Emit(matches, &match{
-					// No name has a slash, so that no two are alike.
-					ObjectMeta: metav1.ObjectMeta{Namespace: subject.Namespace, Name: subject.Name + "/" + silence.Name},
-					Silence:    silence.Name,
-				}))
-			}
+		for _, silence := range matchingSilences(view, finding) {
+			outputs = append(outputs, live.Emit(matches, &match{
+				// No name has a slash, so that no two are alike.
+				ObjectMeta: metav1.ObjectMeta{Namespace: subject.Namespace, Name: subject.Name + "/" + silence.Name},
+				Silence:    silence.Name,
+			}))
 		}
 		return outputs, nil
 	},
@@ -79,11 +127,8 @@ var matching = live.Rule{
 // or nothing. It asks the view to look again when that can change by itself.
 func By(view *live.View, finding *v1alpha1.Finding) string {
 	var found string
-	for _, silence := range Silences.List(view, finding.Namespace, nil) {
-		if !Matches(&silence.Spec.Match, finding) || silence.DeletionTimestamp != nil {
-			continue
-		}
-		if !active(silence, view.Now()) {
+	for _, silence := range matchingSilences(view, finding) {
+		if silence.DeletionTimestamp != nil || !active(silence, view.Now()) {
 			continue
 		}
 		view.RecheckAt(silence.Spec.Expires.Time)

@@ -4,6 +4,7 @@
 package silences
 
 import (
+	"slices"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,28 +33,40 @@ func TestMatches(t *testing.T) {
 		match opsv1alpha1.SilenceMatch
 		want  bool
 	}{
-		"everything":                {opsv1alpha1.SilenceMatch{}, true},
-		"the analyzer":              {opsv1alpha1.SilenceMatch{Analyzers: []string{"RBACDrift", "WorkloadStateDrift"}}, true},
-		"another analyzer":          {opsv1alpha1.SilenceMatch{Analyzers: []string{"RBACDrift"}}, false},
-		"the beginning of its name": {opsv1alpha1.SilenceMatch{Analyzers: []string{"Workload"}}, false},
-		"the reason":                {opsv1alpha1.SilenceMatch{Reasons: []string{"OrdinalZeroNotReady"}}, true},
-		"another reason":            {opsv1alpha1.SilenceMatch{Reasons: []string{"OrdinalZeroMissing"}}, false},
-		"the severity":              {opsv1alpha1.SilenceMatch{Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}}, true},
-		"another severity":          {opsv1alpha1.SilenceMatch{Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo, "Odd"}}, false},
-		"the subject":               {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "Pod", Name: "x"}, {Kind: "StatefulSet", Name: "dätenbank"}}}, true},
-		"another kind of its name":  {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "Pod", Name: "dätenbank"}}}, false},
-		"another subject":           {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "StatefulSet", Name: "datenbank"}}}, false},
-		"its label":                 {opsv1alpha1.SilenceMatch{Selector: labeled("srenix.io/severity", metav1.LabelSelectorOpIn, "Warning")}, true},
-		"another label":             {opsv1alpha1.SilenceMatch{Selector: labeled("srenix.io/severity", metav1.LabelSelectorOpNotIn, "Warning")}, false},
-		"an empty selector":         {opsv1alpha1.SilenceMatch{Selector: &metav1.LabelSelector{}}, true},
-		"a selector without sense":  {opsv1alpha1.SilenceMatch{Selector: labeled("srenix.io/severity", "Nonsense")}, false},
-		"a label key without sense": {opsv1alpha1.SilenceMatch{Selector: labeled("not a key", metav1.LabelSelectorOpExists)}, false},
-		"all of several":            {opsv1alpha1.SilenceMatch{Analyzers: []string{"WorkloadStateDrift"}, Reasons: []string{"OrdinalZeroNotReady"}}, true},
-		"one of several":            {opsv1alpha1.SilenceMatch{Analyzers: []string{"WorkloadStateDrift"}, Reasons: []string{"OrdinalZeroMissing"}}, false},
+		"everything":                 {opsv1alpha1.SilenceMatch{}, true},
+		"the analyzer":               {opsv1alpha1.SilenceMatch{Analyzers: []string{"RBACDrift", "WorkloadStateDrift"}}, true},
+		"another analyzer":           {opsv1alpha1.SilenceMatch{Analyzers: []string{"RBACDrift"}}, false},
+		"the beginning of its name":  {opsv1alpha1.SilenceMatch{Analyzers: []string{"Workload"}}, false},
+		"the reason":                 {opsv1alpha1.SilenceMatch{Reasons: []string{"OrdinalZeroNotReady"}}, true},
+		"another reason":             {opsv1alpha1.SilenceMatch{Reasons: []string{"OrdinalZeroMissing"}}, false},
+		"the severity":               {opsv1alpha1.SilenceMatch{Severities: []v1alpha1.Severity{v1alpha1.SeverityWarning}}, true},
+		"another severity":           {opsv1alpha1.SilenceMatch{Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo, "Odd"}}, false},
+		"the subject":                {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "Pod", Name: "x"}, {Kind: "StatefulSet", Name: "dätenbank"}}}, true},
+		"another kind of its name":   {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "Pod", Name: "dätenbank"}}}, false},
+		"another subject":            {opsv1alpha1.SilenceMatch{Subjects: []opsv1alpha1.SilencedSubject{{Kind: "StatefulSet", Name: "datenbank"}}}, false},
+		"its label":                  {opsv1alpha1.SilenceMatch{Selector: labeled("srenix.io/severity", metav1.LabelSelectorOpIn, "Warning")}, true},
+		"another label":              {opsv1alpha1.SilenceMatch{Selector: labeled("srenix.io/severity", metav1.LabelSelectorOpNotIn, "Warning")}, false},
+		"an empty selector":          {opsv1alpha1.SilenceMatch{Selector: &metav1.LabelSelector{}}, true},
+		"a selector without sense":   {opsv1alpha1.SilenceMatch{Selector: labeled("srenix.io/severity", "Nonsense")}, false},
+		"a label key without sense":  {opsv1alpha1.SilenceMatch{Selector: labeled("not a key", metav1.LabelSelectorOpExists)}, false},
+		"all of several":             {opsv1alpha1.SilenceMatch{Analyzers: []string{"WorkloadStateDrift"}, Reasons: []string{"OrdinalZeroNotReady"}}, true},
+		"the analyzer's subject":     {opsv1alpha1.SilenceMatch{Analyzers: []string{"WorkloadStateDrift"}, Subjects: []opsv1alpha1.SilencedSubject{{Kind: "StatefulSet", Name: "dätenbank"}}}, true},
+		"an analyzer like a subject": {opsv1alpha1.SilenceMatch{Analyzers: []string{"WorkloadStateDrift", "StatefulSet/dätenbank"}}, true},
+		"one of several":             {opsv1alpha1.SilenceMatch{Analyzers: []string{"WorkloadStateDrift"}, Reasons: []string{"OrdinalZeroMissing"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if have := Matches(&test.match, finding()); have != test.want {
 				t.Errorf("matches: %t", have)
+			}
+			silence := &opsv1alpha1.Silence{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: opsv1alpha1.SilenceSpec{Match: test.match}}
+			found := 0
+			for _, value := range narrowest(silence) {
+				if slices.Contains(named(finding()), value) {
+					found++
+				}
+			}
+			if test.want && found != 1 {
+				t.Errorf("the finding's silence is found %d times", found)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -119,6 +120,48 @@ func (w *world) says(want ...string) {
 	slices.Sort(have)
 	if diff := cmp.Diff(want, have); diff != "" {
 		w.Errorf("served (-want +have):\n%s", diff)
+	}
+}
+
+// TestASilenceConcernsWhatItNames counts how often findings are held against silences.
+func TestASilenceConcernsWhatItNames(t *testing.T) {
+	looked := map[string]*atomic.Int64{"a": {}, "b": {}}
+	looking := marked
+	looking.Evaluate = func(view *live.View, subject live.Key) ([]live.Output, error) {
+		if finding, exists := analyzers.DetectedFindings.Get(view, subject); exists {
+			looked[finding.Spec.Subject.Name].Add(1)
+		}
+		return marked.Evaluate(view, subject)
+	}
+	w := &world{TB: t, cluster: &livetest.Cluster{}, clock: testingclock.NewFakeClock(epoch)}
+	w.engine = live.New(live.Options{Clock: w.clock})
+	for _, rule := range []live.Rule{troubled, looking} {
+		if err := w.engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name := range looked {
+		w.cluster.Set(trouble.Ref().Resource(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}})
+	}
+	livetest.Run(t, w.engine, w.cluster)
+	for _, step := range []struct {
+		name  string
+		match opsv1alpha1.SilenceMatch
+		a, b  int64
+	}{
+		{"a subject", pods("b"), 0, 1},
+		{"an analyzer", opsv1alpha1.SilenceMatch{Analyzers: []string{"Test"}}, 1, 1},
+		{"another analyzer", opsv1alpha1.SilenceMatch{Analyzers: []string{"Other"}}, 0, 0},
+		{"another analyzer's subject", opsv1alpha1.SilenceMatch{Analyzers: []string{"Other"}, Subjects: pods("a").Subjects}, 1, 0},
+		{"a reason", opsv1alpha1.SilenceMatch{Reasons: []string{"Troubled"}}, 1, 1},
+	} {
+		livetest.Settle(t, w.engine, w.cluster, trouble)
+		a, b := looked["a"].Load(), looked["b"].Load()
+		w.silence(step.name, time.Hour, step.match)
+		livetest.Settle(t, w.engine, w.cluster, Silences)
+		if a, b = looked["a"].Load()-a, looked["b"].Load()-b; a != step.a || b != step.b {
+			t.Errorf("a silence of %s has a looked at %d times and b %d times, want %d and %d", step.name, a, b, step.a, step.b)
+		}
 	}
 }
 

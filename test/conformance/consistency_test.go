@@ -18,6 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/srenix/srenix/test/harness"
 )
 
 // churn makes, changes and deletes Roles at random, in several goroutines with
@@ -64,65 +66,23 @@ func churn(ctx context.Context, namespace string, operations int, done *atomic.I
 	return slices.Concat(left[:]...), err
 }
 
-// mirror is what a client knows from a list and the watch that follows.
-type mirror struct {
-	objects map[string]*unstructured.Unstructured
-	last    uint64
-	deleted []event
-}
-
-// apply takes an event over, and refuses one that cannot be.
-func (m *mirror) apply(e event) error {
-	name, known := e.object.GetName(), m.objects[e.object.GetName()]
-	if e.kind == watch.Error {
-		return fmt.Errorf("the watch failed: %v", e.object)
-	}
-	// Two events never share a version, for each has one change.
-	now, _ := strconv.ParseUint(e.object.GetResourceVersion(), 10, 64)
-	if now <= m.last {
-		return fmt.Errorf("%s of %s at version %d came after version %d", e.kind, name, now, m.last)
-	}
-	m.last = now
-	switch e.kind {
-	case watch.Added:
-		if known != nil {
-			return fmt.Errorf("%s was added twice", name)
-		}
-		m.objects[name] = e.object
-	case watch.Modified:
-		if known == nil || known.GetUID() != e.object.GetUID() {
-			return fmt.Errorf("%s was modified, and never added", name)
-		}
-		m.objects[name] = e.object
-	case watch.Deleted:
-		if known == nil || known.GetUID() != e.object.GetUID() {
-			return fmt.Errorf("%s was deleted, and never added", name)
-		}
-		delete(m.objects, name)
-		m.deleted = append(m.deleted, e)
-	}
-	return nil
-}
-
 // begin is a mirror of a list.
-func begin(t *testing.T, list *unstructured.UnstructuredList) *mirror {
+func begin(t *testing.T, list *unstructured.UnstructuredList) *harness.Mirror {
 	t.Helper()
-	m := &mirror{objects: map[string]*unstructured.Unstructured{}, last: version(t, list.GetResourceVersion())}
-	for i := range list.Items {
-		m.objects[list.Items[i].GetName()] = &list.Items[i]
-	}
+	m, err := harness.NewMirror(list)
+	must(t, err)
 	return m
 }
 
 // beginStreamed is a mirror of a streamed list. A watch that falls behind may be
 // cut before it has sent it all; clients begin again then.
-func beginStreamed(t *testing.T, c client, ns string) *mirror {
+func beginStreamed(t *testing.T, c client, ns string) *harness.Mirror {
 	t.Helper()
-	m := &mirror{}
+	m := &harness.Mirror{}
 	eventually(t, "a streamed list", func(ctx context.Context) (bool, string) {
 		ctx, cancel := context.WithTimeout(ctx, deadline)
 		defer cancel()
-		m.objects = map[string]*unstructured.Unstructured{}
+		m.Objects = map[string]*unstructured.Unstructured{}
 		w, err := c.open(ctx, findings(ns), "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", jsonType)
 		if err != nil {
 			return false, err.Error()
@@ -130,25 +90,27 @@ func beginStreamed(t *testing.T, c client, ns string) *mirror {
 		defer w.stop()
 		for e := range w.events {
 			if e.endsInitial() {
-				m.last = e.version(t)
+				m.Version = e.version(t)
 				return true, ""
 			}
-			if e.kind != watch.Added || m.objects[e.object.GetName()] != nil {
-				t.Errorf("have %s of %s among the initial events, want each object added once", e.kind, e.object.GetName())
+			key := harness.KeyOf(e.object)
+			if e.kind != watch.Added || m.Objects[key] != nil {
+				t.Errorf("have %s of %s among the initial events, want each object added once", e.kind, key)
 			}
-			m.objects[e.object.GetName()] = e.object
+			m.Objects[key] = e.object
 		}
 		return false, fmt.Sprintf("the watch ended: %v", w.err)
 	})
 	return m
 }
 
-func (m *mirror) content() map[string]any {
-	content := map[string]any{}
-	for name, object := range m.objects {
-		content[name] = object.Object
+// held is what a mirror holds.
+func held(m *harness.Mirror) map[string]any {
+	objects := map[string]any{}
+	for key, object := range m.Objects {
+		objects[key] = object.Object
 	}
-	return content
+	return objects
 }
 
 // TestListAndWatchMakeTheWholePicture starts watchers at random moments of a
@@ -168,14 +130,15 @@ func TestListAndWatchMakeTheWholePicture(t *testing.T) {
 		changes <- err
 	}()
 	const last = "zz-last"
-	mirrors := make([]*mirror, watchers)
+	mirrors := make([]*harness.Mirror, watchers)
+	var deleted []event // told to the first watcher
 	group := errgroup.Group{}
 	for i := range watchers {
 		from := int64(rand.IntN(operations))
 		eventually(t, "the changes to go on", func(context.Context) (bool, string) {
 			return done.Load() >= min(from, int64(operations*i/watchers)), fmt.Sprint(done.Load())
 		})
-		var m *mirror
+		var m *harness.Mirror
 		if i%2 == 0 {
 			list := c.get(t, findings(ns), "", jsonType).list(t)
 			checkVersions(t, list)
@@ -185,8 +148,11 @@ func TestListAndWatchMakeTheWholePicture(t *testing.T) {
 		}
 		mirrors[i] = m
 		group.Go(func() error {
-			err := c.follow(ctx, findings(ns), strconv.FormatUint(m.last, 10), func(e event) (bool, error) {
-				return about(watch.Added, last)(e), m.apply(e)
+			err := c.follow(ctx, findings(ns), strconv.FormatUint(m.Version, 10), func(e event) (bool, error) {
+				if i == 0 && e.kind == watch.Deleted {
+					deleted = append(deleted, e)
+				}
+				return about(watch.Added, last)(e), m.Apply(e.kind, e.object)
 			})
 			if err != nil {
 				return fmt.Errorf("watcher %d: %w", i, err)
@@ -201,13 +167,13 @@ func TestListAndWatchMakeTheWholePicture(t *testing.T) {
 	must(t, createRole(t.Context(), ns, last))
 	must(t, group.Wait())
 
-	final := begin(t, c.get(t, findings(ns), "", jsonType).list(t)).content()
+	final := held(begin(t, c.get(t, findings(ns), "", jsonType).list(t)))
 	for i, m := range mirrors {
-		if diff := cmp.Diff(final, m.content()); diff != "" {
+		if diff := cmp.Diff(final, held(m)); diff != "" {
 			t.Errorf("watcher %d ends with another store than a list (-list +watcher):\n%s", i, diff)
 		}
 	}
-	checkDeletions(t, c, ns, mirrors[0].deleted)
+	checkDeletions(t, c, ns, deleted)
 }
 
 // checkDeletions checks that deletions carry the version at which they happened:

@@ -6,6 +6,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,12 +25,11 @@ import (
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
-const (
-	pollInterval = 50 * time.Millisecond
-	deadline     = 60 * time.Second
-)
+const pollInterval = 50 * time.Millisecond
 
 var (
+	deadline = 60 * time.Second
+
 	findingsResource        = v1alpha1.SchemeGroupVersion.WithResource("findings")
 	clusterFindingsResource = v1alpha1.SchemeGroupVersion.WithResource("clusterfindings")
 	proposalsResource       = v1alpha1.SchemeGroupVersion.WithResource("proposals")
@@ -88,7 +88,8 @@ func must(t *testing.T, err error) {
 // namespace makes a namespace that goes away with the test.
 func namespace(t *testing.T) string {
 	t.Helper()
-	name := fmt.Sprintf("conformance-%d", namespaceCounter.Add(1))
+	// Another process may have been on the plane before.
+	name := fmt.Sprintf("conformance-%d-%d", os.Getpid(), namespaceCounter.Add(1))
 	_, err := kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	must(t, err)
 	t.Cleanup(func() {

@@ -46,10 +46,17 @@ var (
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
+// attached is for test/mutations, which has many servers to try on one plane.
+var attached = flag.String("plane", "", "The directory of a plane with srenix on it, for tests that restart nothing; a new one if empty.")
+
 func run(m *testing.M) (code int) {
+	flag.DurationVar(&deadline, "deadline", deadline, "How long to wait for what has to come.")
 	allowWaiting()
 	ctx := context.Background()
 	ctrllog.SetLogger(klog.Background())
+	if *attached != "" {
+		return runAttached(m)
+	}
 	dir, err := os.MkdirTemp("", "srenix-conformance-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -82,6 +89,19 @@ func run(m *testing.M) (code int) {
 		}
 	}()
 	if err := connect(p); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func runAttached(m *testing.M) (code int) {
+	p, err := plane.Attach(*attached)
+	if err == nil {
+		srenix = &harness.Srenix{Plane: p}
+		err = connect(p)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -56,6 +56,9 @@ func TestPagesMakeTheList(t *testing.T) {
 					}
 					items = append(items, page.Items...)
 					left := int64(len(whole.Items) - len(items))
+					if left < 0 {
+						t.Fatalf("the pages have %d more than the list", -left)
+					}
 					switch remaining := page.GetRemainingItemCount(); {
 					case left > 0 && (remaining == nil || *remaining != left || page.GetContinue() == ""):
 						t.Errorf("%d are left, and remainingItemCount is %v and continue %q", left, remaining, page.GetContinue())

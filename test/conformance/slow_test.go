@@ -94,7 +94,7 @@ func TestStuckClientsHarmNobody(t *testing.T) {
 			if strings.Contains(message(e), "the-last") {
 				finished[subject(e.object)] = true
 			}
-			return len(finished) == roles, m.apply(e)
+			return len(finished) == roles, m.Apply(e.kind, e.object)
 		})
 	})
 	var enough atomic.Bool

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,28 +59,43 @@ func (m mutation) run(t *testing.T) (output string, err error) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(root, m.file)
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(content), m.part); n != 1 {
-		t.Fatalf("%q is in %s %d times, want once: the mutation is out of date", m.part, m.file, n)
-	}
-	dir := t.TempDir()
-	changed := filepath.Join(dir, filepath.Base(m.file))
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(content), m.part, m.by, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {file: changed}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	overlayFile := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	overlayFile := overlay(t, map[string]string{file: replaced(t, file, m.part, m.by)})
 	command := exec.CommandContext(t.Context(), "go", "test", "-short", "-count=1", "-vet=off", "-overlay", overlayFile, "-run", m.test, m.suite)
 	command.Dir = root
 	printed, err := command.CombinedOutput()
 	return string(printed), err
+}
+
+// replaced returns a copy of a file in which each part, which is there once, is replaced
+// by what follows it.
+func replaced(t *testing.T, file string, partsAndBy ...string) (changed string) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part := range slices.Chunk(partsAndBy, 2) {
+		if n := strings.Count(string(content), part[0]); n != 1 {
+			t.Fatalf("%q is in %s %d times, want once: the mutation is out of date", part[0], file, n)
+		}
+	}
+	changed = filepath.Join(t.TempDir(), filepath.Base(file))
+	if err := os.WriteFile(changed, []byte(strings.NewReplacer(partsAndBy...).Replace(string(content))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return changed
+}
+
+// overlay returns a file for the go command's -overlay, by which files are others.
+func overlay(t *testing.T, files map[string]string) (file string) {
+	t.Helper()
+	content, err := json.Marshal(map[string]map[string]string{"Replace": files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "overlay.json")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

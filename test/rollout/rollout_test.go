@@ -113,17 +113,19 @@ func (r *rollout) client(config *rest.Config) dynamic.Interface {
 	return client
 }
 
-// change turns the wildcards of Roles on and off until it is stopped.
+// change turns the wildcards of Roles on, changes what they are about, and turns them
+// off, until it is stopped.
 func (r *rollout) change(namespace string) (stop func()) {
 	client := r.kube().RbacV1().Roles(namespace)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
+		steps := []struct{ verb, resource string }{{"*", "pods"}, {"*", "services"}, {"get", "services"}}
 		for i := 0; ctx.Err() == nil; i++ {
-			verb := []string{"*", "get"}[i/roles%2]
+			step := steps[i/roles%len(steps)]
 			role := &rbacv1.Role{
 				ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("wide-%d", i%roles)},
-				Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{verb}}},
+				Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{step.resource}, Verbs: []string{step.verb}}},
 			}
 			if _, err := client.Update(ctx, role, metav1.UpdateOptions{}); err != nil && ctx.Err() == nil {
 				r.Errorf("changing a Role: %v", err)
@@ -168,9 +170,10 @@ func (r *rollout) load(namespace string) (stop func() (requests int64, failures 
 	}
 }
 
-func content(object *unstructured.Unstructured) string {
+// contentOf is what an object is without its version, the one thing that replicas differ in.
+func contentOf(object *unstructured.Unstructured) string {
 	object = object.DeepCopy()
-	object.SetResourceVersion("") // the one thing that replicas differ in
+	object.SetResourceVersion("")
 	text, err := json.Marshal(object.Object)
 	if err != nil {
 		return err.Error()
@@ -183,6 +186,7 @@ func TestARollingRestartUnderAnInformerLosesNothing(t *testing.T) {
 	const namespace = "shop"
 	r.populate(namespace)
 	informer := r.follow()
+	raw := r.followRaw()
 	still, err := harness.NewStill(t.Context(), r.kube(), r.client(r.config))
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +213,16 @@ func TestARollingRestartUnderAnInformerLosesNothing(t *testing.T) {
 		t.Errorf("%d of %d lists failed, the first: %s", len(failures), requests, failures[0])
 	}
 
-	r.equals(informer)
+	r.equals("the informer's store", func() (content map[string]string) {
+		content = map[string]string{}
+		for _, object := range informer.GetStore().List() {
+			stored := object.(*unstructured.Unstructured)
+			content[harness.KeyOf(stored)] = contentOf(stored)
+		}
+		return content
+	})
+	r.equals("what the raw watch told", func() map[string]string { return raw.content(t) })
+	t.Log(raw.summary(t))
 	r.replicasAgree()
 	if told := still.Told(); len(told) > 0 {
 		t.Errorf("of what did not change was told: %q", told)
@@ -270,22 +283,19 @@ func (r *rollout) follow() cache.SharedIndexInformer {
 	return informer
 }
 
-// equals waits until an informer holds what the servers list.
-func (r *rollout) equals(informer cache.SharedIndexInformer) {
+// equals waits until a client knows what the servers list.
+func (r *rollout) equals(what string, known func() (content map[string]string)) {
 	r.Helper()
-	r.eventually("the informer's store to equal a fresh list", func(ctx context.Context) (bool, string) {
+	r.eventually(what+" to equal a fresh list", func(ctx context.Context) (bool, string) {
 		list, err := r.client(r.config).Resource(findings).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err.Error()
 		}
-		want, got := map[string]string{}, map[string]string{}
+		want := map[string]string{}
 		for i := range list.Items {
-			want[list.Items[i].GetName()] = content(&list.Items[i])
+			want[harness.KeyOf(&list.Items[i])] = contentOf(&list.Items[i])
 		}
-		for _, object := range informer.GetStore().List() {
-			stored := object.(*unstructured.Unstructured)
-			got[stored.GetName()] = content(stored)
-		}
+		got := known()
 		return cmp.Equal(want, got), cmp.Diff(want, got)
 	})
 }
@@ -305,7 +315,7 @@ func (r *rollout) replicasAgree() {
 					return false, err.Error()
 				}
 				for i := range list.Items {
-					all[resource+" "+list.Items[i].GetNamespace()+"/"+list.Items[i].GetName()] = content(&list.Items[i])
+					all[resource+" "+list.Items[i].GetNamespace()+"/"+list.Items[i].GetName()] = contentOf(&list.Items[i])
 				}
 			}
 			said = append(said, all)
