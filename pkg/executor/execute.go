@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/token"
 	"github.com/srenix/srenix/pkg/tracing"
 )
@@ -68,19 +69,12 @@ func (r *reconciler) execute(ctx context.Context, approval *opsv1alpha1.Approval
 	case ruling.Awaiting:
 		return r.awaitAnother(ctx, approval, claims)
 	}
-	// Others of its kind may have failed since it was claimed, for one.
-	by, err := r.hindrance(ctx, approval)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
-	if by != nil {
-		return r.hold(ctx, approval, past, by)
-	}
 	return r.act(context.WithoutCancel(ctx), approval, past, ruling)
 }
 
-// act records the intent, and acts if by then nobody denied it, its token had
-// not expired and it was recorded for nobody else. Whatever goes wrong from here
+// act records the intent, unless something stands in the way as the chain is then, and
+// acts if by then nobody denied it, its token had not expired and it was recorded for
+// nobody else. Whatever goes wrong from here
 // on is settled by looking, never by acting again.
 func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, past *history, ruling *ruling) (_ ctrl.Result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
@@ -93,9 +87,29 @@ func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, pa
 	if entry.Hashes, err = hashesOf(r.actions[kind], ruling.order, ruling.order.object); err != nil {
 		return ctrl.Result{}, err
 	}
-	intent, err := r.chain.Append(ctx, entry)
-	if err != nil {
-		return ctrl.Result{}, err
+	// Others of its kind may have failed since it was claimed, or its claim may have been
+	// given back. Whoever did that appends after this intent, and sees it, or before, and
+	// this is asked again.
+	var by *hindrance
+	var gone error
+	intent, err := r.chain.AppendIf(ctx, func(ctx context.Context) (*audit.Entry, error) {
+		var err error
+		by, err = r.hindrance(ctx, approval)
+		if gone = nil; errors.Is(err, errOvertaken) {
+			gone, err = err, nil
+		}
+		if err != nil || gone != nil || by != nil {
+			return nil, err
+		}
+		return &entry, nil
+	})
+	switch {
+	case err != nil:
+		return ctrl.Result{}, fmt.Errorf("recording the intent: %w", err)
+	case gone != nil:
+		return ctrl.Result{}, gone
+	case by != nil:
+		return r.hold(ctx, approval, past, by)
 	}
 	span.SetAttributes(tracing.AuditEvent.String(intent.Name))
 	past.events = append(past.events, *intent)

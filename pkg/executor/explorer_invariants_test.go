@@ -29,6 +29,7 @@ const (
 	chainVerifies  invariant = "5: the audit chain always verifies"
 	tokensWorkOnce invariant = "6: a used token is never accepted again"
 	takesTwoPeople invariant = "7: what two people have to approve is neither done nor released by one"
+	oneAtATime     invariant = "8: nothing is done to a target while the outcome of another approval's intent is open"
 )
 
 // violation is an invariant that does not hold, how, and where.
@@ -102,7 +103,31 @@ func (e *explorer) acted(p, q *position, i int, asked *request) *violation {
 	if problem := e.lacksASecond(p, named.Digest, intentOf(p, approval.Name)); problem != "" {
 		return broken(takesTwoPeople, q, "%s was carried out: %s", shortName(approval.Name), problem)
 	}
+	if other := undecided(p, approval); other != "" {
+		return broken(oneAtATime, q, "%s was carried out before it was said what came of the intent of %s", shortName(approval.Name), shortName(other))
+	}
 	return nil
+}
+
+// undecided is another digest's approval of the same target that has an intent in the
+// chain, and nothing that says what came of it; or empty.
+func undecided(p *position, approval *opsv1alpha1.Approval) string {
+	open := map[string]bool{}
+	for _, event := range p.stored.events() {
+		references := &event.Spec.References
+		switch event.Spec.Type {
+		case opsv1alpha1.AuditActionIntended:
+			open[references.Approval] = references.Digest != approval.Spec.Proposal.Digest
+		case opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled:
+			open[references.Approval] = false
+		}
+	}
+	for name, is := range open {
+		if is {
+			return name // All that a scenario has are of one target.
+		}
+	}
+	return ""
 }
 
 // firstDecision is the UID of the Approval for which a token was used first.

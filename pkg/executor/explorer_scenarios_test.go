@@ -104,6 +104,11 @@ func scenarios() []scenario {
 		events:  []event{clockMoves(settles, 1)},
 		crashes: 1, switches: unlimited, short: true, states: 9000,
 	}, {
+		name: "two findings of one Pod, two executors that stall", kind: deletePod, executors: 2,
+		script: []personal{janeMints, joeMints.onAnother(), janeApproves, joeApproves.onAnother()}, prologue: bothApproved,
+		events:   []event{clockMoves(tookOver, 1)},
+		switches: 2, states: 700000,
+	}, {
 		name: "a token used twice", kind: restart, executors: 1,
 		script: []personal{
 			janeMints, janeApproves,

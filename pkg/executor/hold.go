@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,7 +30,8 @@ type hindrance struct {
 	yields bool
 }
 
-// hindrance returns what keeps an approval from being carried out now, or nil.
+// hindrance returns what keeps an approval from being carried out now, or nil; and
+// errOvertaken if its claim is not stored as it is held.
 func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approval) (*hindrance, error) {
 	snapshot := &approval.Spec.Snapshot
 	kind := snapshot.ActionKind
@@ -41,14 +43,24 @@ func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approv
 	if err != nil {
 		return nil, err
 	}
+	held := asHeld(approval)
+	if approval.Status.Execution != nil && !slices.ContainsFunc(stored, func(own opsv1alpha1.Approval) bool { return own.UID == approval.UID && held(&own) }) {
+		return nil, errOvertaken
+	}
 	if open := r.openBreaker(stored, kind, approval.Namespace); open != nil {
 		return &hindrance{reason: "BreakerOpen", message: fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s",
 			kind, open, open.closeCommand())}, nil
 	}
-	if other := atWorkBeside(stored, approval); other != nil {
-		return &hindrance{reason: "TargetBusy", yields: givesWay(other, approval), message: fmt.Sprintf(
+	beside := atWorkBeside(stored, approval)
+	if beside == nil {
+		if beside, err = r.intendedBeside(ctx, stored, approval); err != nil {
+			return nil, err
+		}
+	}
+	if beside != nil {
+		return &hindrance{reason: "TargetBusy", yields: beside.Status.Execution != nil && givesWay(beside, approval), message: fmt.Sprintf(
 			"Approval %s is at work on %s %s/%s too: this one goes on by itself once that one is at its end and, if it acts, its verification is over, however it ends",
-			other.Name, snapshot.Target.Kind, snapshot.Target.Namespace, snapshot.Target.Name)}, nil
+			beside.Name, snapshot.Target.Kind, snapshot.Target.Namespace, snapshot.Target.Name)}, nil
 	}
 	return nil, nil
 }
@@ -74,12 +86,10 @@ func (r *reconciler) approvals(ctx context.Context) ([]opsv1alpha1.Approval, err
 // only if all do. An approval acts in its own namespace only, and which of several
 // of one digest is carried out, the audit chain decides.
 func atWorkBeside(stored []opsv1alpha1.Approval, approval *opsv1alpha1.Approval) *opsv1alpha1.Approval {
-	target := keyOfTarget(approval.Spec.Snapshot.Target)
 	var yielding *opsv1alpha1.Approval
 	for i := range stored {
 		other := &stored[i]
-		if other.Status.Execution == nil || completed(other) || other.Namespace != approval.Namespace ||
-			other.Spec.Proposal.Digest == approval.Spec.Proposal.Digest || keyOfTarget(other.Spec.Snapshot.Target) != target {
+		if other.Status.Execution == nil || !competes(other, approval) {
 			continue
 		}
 		if !givesWay(other, approval) {
@@ -88,6 +98,34 @@ func atWorkBeside(stored []opsv1alpha1.Approval, approval *opsv1alpha1.Approval)
 		yielding = other
 	}
 	return yielding
+}
+
+// intendedBeside returns an approval of another digest that nobody has claimed, though
+// the chain has an intent of it for the same target, or nil. Its claim was given back
+// just before the intent came, and it is about to be settled by looking: what is done
+// to the target meanwhile would be taken for its own.
+func (r *reconciler) intendedBeside(ctx context.Context, stored []opsv1alpha1.Approval, approval *opsv1alpha1.Approval) (*opsv1alpha1.Approval, error) {
+	for i := range stored {
+		other := &stored[i]
+		if other.Status.Execution != nil || jtiOf(other) == "" || !competes(other, approval) {
+			continue
+		}
+		past, err := r.recall(ctx, other)
+		if err != nil {
+			return nil, err
+		}
+		if past.intent != "" {
+			return other, nil
+		}
+	}
+	return nil, nil
+}
+
+// competes tells whether another approval is of another digest, for the same target,
+// and not at its end.
+func competes(other, approval *opsv1alpha1.Approval) bool {
+	return !completed(other) && other.Namespace == approval.Namespace && other.Spec.Proposal.Digest != approval.Spec.Proposal.Digest &&
+		keyOfTarget(other.Spec.Snapshot.Target) == keyOfTarget(approval.Spec.Snapshot.Target)
 }
 
 // givesWay tells whether the claim of another approval is given back for this one,
