@@ -132,7 +132,7 @@ func TestWithoutProofNothingIsReadToldOrRecorded(t *testing.T) {
 			w.gone, w.calls = true, 0
 			for i := range 2 * judgmentsPerHour {
 				response := w.review(t, fmt.Sprintf("mallory-%d", i), approval, func(r *admissionv1.AdmissionRequest) { r.Namespace = approval.Namespace })
-				expectRefused(t, response, http.StatusForbidden, "SignedToken: ", "mint another")
+				expectRefused(t, response, http.StatusForbidden, "SignedToken: ", "kubectl create approval")
 				for _, secret := range []string{"gone", "changed", "TargetScope", "NamespaceProtection", "it is now"} {
 					if strings.Contains(response.Result.Message, secret) {
 						t.Fatalf("it tells %q: %s", secret, response.Result.Message)
