@@ -148,7 +148,11 @@ func TestTheBreakerTellsHowToCloseIt(t *testing.T) {
 			}
 			approval, p := w.approve(approver), w.newProcess("executor-0")
 			p.run(approval)
-			condition := meta.FindStatusCondition(w.get(approval).Status.Conditions, opsv1alpha1.ConditionAccepted)
+			held := w.get(approval).Status
+			if held.Approver != approver {
+				t.Errorf("the approver of what waits is %q, want %q", held.Approver, approver)
+			}
+			condition := meta.FindStatusCondition(held.Conditions, opsv1alpha1.ConditionAccepted)
 			if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != "BreakerOpen" ||
 				!strings.Contains(condition.Message, test.because) || !strings.HasSuffix(condition.Message, test.close) {
 				t.Fatalf("condition %+v; want BreakerOpen because %q, with %q", condition, test.because, test.close)

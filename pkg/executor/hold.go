@@ -104,7 +104,8 @@ func givesWay(other, approval *opsv1alpha1.Approval) bool {
 // hold leaves an approval pending, and gives a claim back under which nothing was
 // done. Should its token expire meanwhile, that ends it.
 func (r *reconciler) hold(ctx context.Context, approval *opsv1alpha1.Approval, past *history, by *hindrance) (ctrl.Result, error) {
-	if _, err := r.verifyToken(approval); err != nil {
+	claims, err := r.verifyToken(approval)
+	if err != nil {
 		return r.concludeToken(ctx, approval, past, err)
 	}
 	if by.yields {
@@ -114,6 +115,7 @@ func (r *reconciler) hold(ctx context.Context, approval *opsv1alpha1.Approval, p
 	if known == nil || known.Message != by.message || approval.Status.Phase != opsv1alpha1.PhasePending {
 		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 			status.Phase = opsv1alpha1.PhasePending
+			status.Approver = claims.Subject
 			status.Message = by.message
 			status.Execution = nil
 			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionFalse, by.reason, by.message)
