@@ -52,7 +52,7 @@ func TestATokenProvesExactlyWhatItsOwnerDecided(t *testing.T) {
 			}
 			// No token helps what was altered after it was signed.
 			remedy := mintAnother
-			if test.is == ErrOther || test.words == "does not have the digest" {
+			if errors.Is(test.is, ErrOther) || test.words == "does not have the digest" {
 				remedy = asSigned
 			}
 			if told := Unproven(err); !strings.HasPrefix(told, "SignedToken: ") || !strings.Contains(told, remedy) {
