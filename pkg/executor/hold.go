@@ -42,8 +42,7 @@ func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approv
 		return nil, err
 	}
 	if open := r.openBreaker(stored, kind, approval.Namespace); open != nil {
-		return &hindrance{reason: "BreakerOpen", message: fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s",
-			kind, open, open.closeCommand())}, nil
+		return &hindrance{reason: "BreakerOpen", message: open.message(kind)}, nil
 	}
 	if other := atWorkBeside(stored, approval); other != nil {
 		return &hindrance{reason: "TargetBusy", yields: givesWay(other, approval), message: fmt.Sprintf(
