@@ -124,7 +124,7 @@ func (h *Handlers) judge(ctx context.Context, d *decision) admission.Response {
 func alreadyApproved(standing *v1alpha1.Proposal) []string {
 	switch standing.Status.Phase {
 	case v1alpha1.ProposalApproved:
-		return []string{fmt.Sprintf("it is approved already%s: something is done for this approval only if nothing comes of that one", firstYes(standing))}
+		return []string{fmt.Sprintf("it is approved already%s: at most one of the two is carried out", firstYes(standing))}
 	case v1alpha1.ProposalExecuted:
 		return []string{fmt.Sprintf("it was carried out already%s, and nothing is done twice: this approval will end as Superseded", firstYes(standing))}
 	case v1alpha1.ProposalReleased:
