@@ -17,6 +17,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -115,7 +116,7 @@ func (s Settings) Grace(standard time.Duration) time.Duration {
 }
 
 // Options decodes the analyzer's own options into a pointer to a struct. An
-// unknown field is an error that names it.
+// unknown field, or a value that is not of its type, is an error that names the field.
 func (s Settings) Options(into any) error {
 	if s.config.Options == nil || len(s.config.Options.Raw) == 0 {
 		return nil
@@ -123,6 +124,9 @@ func (s Settings) Options(into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(s.config.Options.Raw))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
+		if errs := config.Misfits(field.NewPath("options"), into, s.config.Options.Raw); len(errs) > 0 {
+			return errs.ToAggregate()
+		}
 		return fmt.Errorf("options: %w", err)
 	}
 	if err := decoder.Decode(&struct{}{}); !errors.Is(err, io.EOF) {

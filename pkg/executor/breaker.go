@@ -27,6 +27,17 @@ type breaker struct {
 	failures   int
 	newest     *opsv1alpha1.Approval
 	namespaces map[string]bool
+	// mistaken is the newest failure whose acknowledgment does not name its record, or nil.
+	mistaken *opsv1alpha1.Approval
+}
+
+// message tells what is not carried out, why, and what a person does about it.
+func (b *breaker) message(kind srenix.ActionKind) string {
+	message := fmt.Sprintf("%s is not carried out, because %s", kind, b)
+	if of := b.mistaken; of != nil {
+		message += fmt.Sprintf("; the annotation %s of Approval %s/%s does not name the record of its failure, %s, and closes nothing", BreakerAcknowledged, of.Namespace, of.Name, lastRecord(of))
+	}
+	return message + fmt.Sprintf("; once the cause is understood, close the breaker, which takes the right to patch approvals.ops.srenix.io in namespace %s: %s", b.newest.Namespace, b.closeCommand())
 }
 
 // String tells what opened it.
@@ -106,6 +117,9 @@ func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *brea
 		}
 		row.failures++
 		row.namespaces[approval.Namespace] = true
+		if row.mistaken == nil && approval.Annotations[BreakerAcknowledged] != "" {
+			row.mistaken = approval
+		}
 		if row.failures >= threshold && len(row.namespaces) >= namespaces {
 			return row
 		}

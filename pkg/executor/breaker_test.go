@@ -148,10 +148,25 @@ func TestTheBreakerTellsHowToCloseIt(t *testing.T) {
 			}
 			approval, p := w.approve(approver), w.newProcess("executor-0")
 			p.run(approval)
-			condition := meta.FindStatusCondition(w.get(approval).Status.Conditions, opsv1alpha1.ConditionAccepted)
+			held := w.get(approval).Status
+			if held.Approver != approver {
+				t.Errorf("the approver of what waits is %q, want %q", held.Approver, approver)
+			}
+			condition := meta.FindStatusCondition(held.Conditions, opsv1alpha1.ConditionAccepted)
 			if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != "BreakerOpen" ||
 				!strings.Contains(condition.Message, test.because) || !strings.HasSuffix(condition.Message, test.close) {
 				t.Fatalf("condition %+v; want BreakerOpen because %q, with %q", condition, test.because, test.close)
+			}
+			if right := "patch approvals.ops.srenix.io in namespace " + last.Namespace; !strings.Contains(condition.Message, right) || strings.Contains(condition.Message, "closes nothing") {
+				t.Errorf("message %q; want %q in it, and nothing of an acknowledgment", condition.Message, right)
+			}
+			// What does not name the record is told, and closes nothing.
+			w.reported = nil
+			change(w, last, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "true"} })
+			p.run(approval)
+			mistaken := "annotation ops.srenix.io/breaker-acknowledged of Approval " + last.Namespace + "/old-2 does not name the record of its failure, record-2, and closes nothing"
+			if held := w.get(approval).Status; held.Phase != opsv1alpha1.PhasePending || !strings.Contains(held.Message, mistaken) || len(w.reported) != 1 || !strings.HasSuffix(held.Message, test.close) {
+				t.Errorf("with a wrong acknowledgment it is %s (%s), reported %v; want Pending, %q and one event", held.Phase, held.Message, w.reported, mistaken)
 			}
 			change(w, last, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "record-2"} })
 			p.run(approval)

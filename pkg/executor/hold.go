@@ -48,8 +48,7 @@ func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approv
 		return nil, errOvertaken
 	}
 	if open := r.openBreaker(stored, kind, approval.Namespace); open != nil {
-		return &hindrance{reason: "BreakerOpen", message: fmt.Sprintf("%s is not carried out, because %s; once the cause is understood, close the breaker: %s",
-			kind, open, open.closeCommand())}, nil
+		return &hindrance{reason: "BreakerOpen", message: open.message(kind)}, nil
 	}
 	beside := atWorkBeside(stored, approval)
 	if beside == nil {
@@ -142,7 +141,8 @@ func givesWay(other, approval *opsv1alpha1.Approval) bool {
 // hold leaves an approval pending, and gives a claim back under which nothing was
 // done. Should its token expire meanwhile, that ends it.
 func (r *reconciler) hold(ctx context.Context, approval *opsv1alpha1.Approval, past *history, by *hindrance) (ctrl.Result, error) {
-	if _, err := r.verifyToken(approval); err != nil {
+	claims, err := r.verifyToken(approval)
+	if err != nil {
 		return r.concludeToken(ctx, approval, past, err)
 	}
 	if by.yields {
@@ -152,6 +152,7 @@ func (r *reconciler) hold(ctx context.Context, approval *opsv1alpha1.Approval, p
 	if known == nil || known.Message != by.message || approval.Status.Phase != opsv1alpha1.PhasePending {
 		err := r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 			status.Phase = opsv1alpha1.PhasePending
+			status.Approver = claims.Subject
 			status.Message = by.message
 			status.Execution = nil
 			r.setCondition(status, approval.Generation, opsv1alpha1.ConditionAccepted, metav1.ConditionFalse, by.reason, by.message)

@@ -155,8 +155,8 @@ func TestATargetIsLeftToOneActionUntilItIsVerified(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := w.get(two).Status; len(w.acts) != 1 || got.Phase != opsv1alpha1.PhasePending || !strings.Contains(got.Message, one.Name) {
-		t.Errorf("while the first is not verified, the second is %s (%s), after %v; want Pending, naming the first, and one action", got.Phase, got.Message, w.acts)
+	if got := w.get(two).Status; len(w.acts) != 1 || got.Phase != opsv1alpha1.PhasePending || got.Approver != approver || !strings.Contains(got.Message, one.Name) {
+		t.Errorf("while the first is not verified, the second is %s (%s) of %q, after %v; want Pending, naming the first, of its approver, and one action", got.Phase, got.Message, got.Approver, w.acts)
 	}
 	p.run(one)
 	p.run(two)

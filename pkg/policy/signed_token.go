@@ -17,7 +17,14 @@ import (
 // ErrOther means that a token is good, and says something else than it is used for.
 var ErrOther = errors.New("the token is for another")
 
-const mintAnother = "mint another token: kubectl create approval does"
+// errAltered means that what is approved is not what was signed.
+var errAltered = errors.New("the approved proposal does not have the digest that it names")
+
+const (
+	mintAnother = "mint another token: kubectl create approval does"
+	// A token that is good is of no use to what was altered after it, and another one is not what its manifest lacks.
+	asSigned = "take the manifest back as it was signed, or make a new one: kubectl create approval --dry-run=client -o yaml"
+)
 
 // signedToken is layer 5: the token verifies, is for exactly this, and was not
 // used before; and what is approved is the proposal as it stands.
@@ -45,6 +52,9 @@ func signedToken(f *facts) v1alpha1.Verdict {
 	if want := token.ApprovalName(f.claims.ID); f.ApprovalName != want {
 		return denied(fmt.Sprintf("the Approval is named %q, and its token needs the name %q", f.ApprovalName, want), "leave the name as kubectl create approval writes it")
 	}
+	if err := contentProblem(&f.Proposal); err != nil {
+		return denied(err.Error(), remedyOf(err))
+	}
 	if err := f.digestProblem(); err != nil {
 		if f.CurrentDigest == "" {
 			return denied(err.Error(), fmt.Sprintf("its finding has cleared, or a silence withholds it, after which it comes back: kubectl get silences -n %[1]s; one that has its name by now is another proposal: see kubectl get proposals.srenix.io -n %[1]s, and decide anew", f.Proposal.Namespace))
@@ -52,7 +62,7 @@ func signedToken(f *facts) v1alpha1.Verdict {
 		return denied(err.Error(), fmt.Sprintf("look at it again: kubectl describe proposal.srenix.io %s -n %s", f.Proposal.Name, f.Proposal.Namespace))
 	}
 	if err := bindingProblem(f.claims, f.Decision, f.Reason, &f.Proposal); err != nil {
-		return denied(err.Error(), mintAnother)
+		return denied(err.Error(), remedyOf(err))
 	}
 	return allowed(fmt.Sprintf("the token of %s fits", f.claims.Subject))
 }
@@ -78,18 +88,22 @@ func Proof(verifier *token.Verifier, signed string, now time.Time, decision v1al
 
 // Unproven is the message of a refusal for lack of proof, in the words of layer 5.
 func Unproven(why error) string {
-	verdict := denied(why.Error(), mintAnother)
+	verdict := denied(why.Error(), remedyOf(why))
 	verdict.Layer = string(SignedToken)
 	return Decision{Verdicts: []v1alpha1.Verdict{verdict}}.Message()
 }
 
-// digestProblem tells whether the snapshot is what its digest says, and whether
-// the proposal still has that digest.
+// remedyOf is what helps against a lack of proof.
+func remedyOf(why error) string {
+	if errors.Is(why, ErrOther) || errors.Is(why, errAltered) {
+		return asSigned
+	}
+	return mintAnother
+}
+
+// digestProblem tells whether the proposal still has the digest that was approved.
 func (f *facts) digestProblem() error {
 	spec := &f.Proposal.Spec
-	if err := contentProblem(&f.Proposal); err != nil {
-		return err
-	}
 	switch f.CurrentDigest {
 	case spec.Digest:
 		return nil
@@ -99,10 +113,11 @@ func (f *facts) digestProblem() error {
 	return fmt.Errorf("the proposal has changed since: approved was %s, and it is now %s", spec.Digest, f.CurrentDigest)
 }
 
+// contentProblem tells whether the snapshot is what its digest says.
 func contentProblem(proposal *Proposal) error {
 	actual, err := digest.Proposal(proposal.Namespace, proposal.Name, proposal.UID, &proposal.Spec)
 	if err == nil && actual != proposal.Spec.Digest {
-		err = fmt.Errorf("the approved proposal does not have the digest that it names: it names %s and has %s", proposal.Spec.Digest, actual)
+		err = fmt.Errorf("%w: it names %s and has %s", errAltered, proposal.Spec.Digest, actual)
 	}
 	return err
 }

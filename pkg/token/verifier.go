@@ -128,7 +128,7 @@ func (v *Verifier) key(parsed *jwt.Token) (any, error) {
 		if source, has := v.keys.(interface{ Err() error }); has && source.Err() != nil {
 			return nil, fmt.Errorf("%w (the keys could not be refreshed: %w)", ErrUnknownKey, source.Err())
 		}
-		return nil, fmt.Errorf("%w: mint another one", ErrUnknownKey)
+		return nil, ErrUnknownKey
 	}
 	return key, nil
 }

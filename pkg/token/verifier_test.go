@@ -100,8 +100,8 @@ func TestUnknownKeyTellsWhetherTheKeysCouldBeRead(t *testing.T) {
 		keys PublicKeys
 		want string
 	}{
-		"a source without errors": {noKeys{}, "the token is signed with an unknown key: mint another one"},
-		"one that has none":       {failedKeys{}, "the token is signed with an unknown key: mint another one"},
+		"a source without errors": {noKeys{}, "the token is signed with an unknown key"},
+		"one that has none":       {failedKeys{}, "the token is signed with an unknown key"},
 		"one that failed":         {failedKeys{err: away}, "the token is signed with an unknown key (the keys could not be refreshed: away)"},
 	} {
 		_, err := NewVerifier(test.keys, clusterID, f.clock).Verify(signed)

@@ -4,6 +4,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -112,7 +113,37 @@ func (h *Handlers) judge(ctx context.Context, d *decision) admission.Response {
 	if d.outcome.Awaiting {
 		response.Warnings = append(response.Warnings, "this approval counts, and another person has to approve too: "+d.awaiting())
 	}
+	if d.request.Decision == v1alpha1.DecisionApprove {
+		response.Warnings = append(response.Warnings, alreadyApproved(standing)...)
+	}
 	return response
+}
+
+// alreadyApproved warns of a yes to what others have approved and what is at work or
+// done. That is no refusal: the first may come to nothing, and the view may be late.
+func alreadyApproved(standing *v1alpha1.Proposal) []string {
+	switch standing.Status.Phase {
+	case v1alpha1.ProposalApproved:
+		return []string{fmt.Sprintf("it is approved already%s: at most one of the two is carried out", firstYes(standing))}
+	case v1alpha1.ProposalExecuted:
+		return []string{fmt.Sprintf("it was carried out already%s, and nothing is done twice: this approval will end as Superseded", firstYes(standing))}
+	case v1alpha1.ProposalReleased:
+		return []string{"its runbook is released already: this approval changes nothing"}
+	}
+	return nil
+}
+
+// firstYes names the oldest yes that put a proposal into its phase.
+func firstYes(standing *v1alpha1.Proposal) string {
+	for _, said := range standing.Status.Approvals {
+		phase := opsv1alpha1.ApprovalPhase(said.Phase)
+		done := phase == opsv1alpha1.PhaseSucceeded
+		if said.Decision != string(v1alpha1.DecisionApprove) || done != (standing.Status.Phase == v1alpha1.ProposalExecuted) || phase.Finished() != done {
+			continue
+		}
+		return fmt.Sprintf(", by Approval %s of %s (%s)", said.Name, cmp.Or(said.Approver, "somebody"), cmp.Or(said.Phase, "not yet picked up"))
+	}
+	return ""
 }
 
 // accept records a decision that counts, and makes sure that it is the first one

@@ -84,6 +84,45 @@ func TestInteractiveApprovalIsRecordedOnceWhereItIsStored(t *testing.T) {
 	}
 }
 
+func TestAYesToWhatIsApprovedAlreadyIsWarnedAbout(t *testing.T) {
+	said := func(name string, decision v1alpha1.Decision, phase opsv1alpha1.ApprovalPhase, approver string) v1alpha1.ApprovalSummary {
+		return v1alpha1.ApprovalSummary{Name: name, Decision: string(decision), Phase: string(phase), Approver: approver}
+	}
+	const yes = v1alpha1.DecisionApprove
+	failed := said("failed", yes, opsv1alpha1.PhaseFailed, "bob")
+	for name, test := range map[string]struct {
+		status v1alpha1.ProposalStatus
+		want   []string
+	}{
+		"open":                            {status: v1alpha1.ProposalStatus{Phase: v1alpha1.ProposalOpen}},
+		"the first one failed":            {status: v1alpha1.ProposalStatus{Phase: v1alpha1.ProposalOpen, Approvals: []v1alpha1.ApprovalSummary{failed}}},
+		"the first one awaits this one":   {status: v1alpha1.ProposalStatus{Phase: v1alpha1.ProposalAwaitingApproval, Approvals: []v1alpha1.ApprovalSummary{said("first", yes, opsv1alpha1.PhaseAwaitingSecondApproval, "bob")}}},
+		"the first one is not picked up":  {v1alpha1.ProposalStatus{Phase: v1alpha1.ProposalApproved, Approvals: []v1alpha1.ApprovalSummary{said("first", yes, "", "")}}, []string{"it is approved already, by Approval first of somebody (not yet picked up): at most one of the two is carried out"}},
+		"another one after a failed one":  {v1alpha1.ProposalStatus{Phase: v1alpha1.ProposalApproved, Approvals: []v1alpha1.ApprovalSummary{failed, said("first", yes, opsv1alpha1.PhaseExecuting, "bob")}}, []string{"it is approved already, by Approval first of bob (Executing): at most one of the two is carried out"}},
+		"it is carried out":               {v1alpha1.ProposalStatus{Phase: v1alpha1.ProposalExecuted, Approvals: []v1alpha1.ApprovalSummary{failed, said("first", yes, opsv1alpha1.PhaseSucceeded, "bob")}}, []string{"it was carried out already, by Approval first of bob (Succeeded), and nothing is done twice: this approval will end as Superseded"}},
+		"its runbook is released already": {v1alpha1.ProposalStatus{Phase: v1alpha1.ProposalReleased}, []string{"its runbook is released already: this approval changes nothing"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.proposal.Status = test.status
+			signed, claims := w.mint(t, "alice")
+			// In this order, for the second uses the token up.
+			for _, asked := range []struct {
+				user   string
+				object any
+			}{{"alice", w.posted(signed)}, {apiserver, w.stored(signed, claims)}} {
+				response := w.review(t, asked.user, asked.object)
+				if !response.Allowed {
+					t.Fatalf("%s is refused: %s", asked.user, response.Result.Message)
+				}
+				if diff := cmp.Diff(test.want, response.Warnings); diff != "" {
+					t.Errorf("warnings to %s (-want +have):\n%s", asked.user, diff)
+				}
+			}
+		})
+	}
+}
+
 func TestOfRequestsThatRaceTheFirstInTheChainCounts(t *testing.T) {
 	w := newWorld(t)
 	signed, claims := w.mint(t, "alice")
@@ -132,7 +171,7 @@ func TestWithoutProofNothingIsReadToldOrRecorded(t *testing.T) {
 			w.gone, w.calls = true, 0
 			for i := range 2 * judgmentsPerHour {
 				response := w.review(t, fmt.Sprintf("mallory-%d", i), approval, func(r *admissionv1.AdmissionRequest) { r.Namespace = approval.Namespace })
-				expectRefused(t, response, http.StatusForbidden, "SignedToken: ", "mint another")
+				expectRefused(t, response, http.StatusForbidden, "SignedToken: ", "kubectl create approval")
 				for _, secret := range []string{"gone", "changed", "TargetScope", "NamespaceProtection", "it is now"} {
 					if strings.Contains(response.Result.Message, secret) {
 						t.Fatalf("it tells %q: %s", secret, response.Result.Message)

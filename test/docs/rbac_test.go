@@ -134,6 +134,33 @@ func TestWhatAnApproverNeedsIsOnThePage(t *testing.T) {
 	}
 }
 
+// TestApproversMayReadWhatRefusalsSendThemTo: a proposal that is gone may have been
+// withheld by a silence, and the refusal says how to see that.
+func TestApproversMayReadWhatRefusalsSendThemTo(t *testing.T) {
+	approvers := 0
+	for _, role := range rolesIn(t, filepath.Join("artifacts", "kustomize", "base", "rbac", "people.yaml")) {
+		may := func(verb, resource string) bool {
+			return slices.ContainsFunc(role.Rules, func(rule rbacv1.PolicyRule) bool {
+				return slices.Contains(rule.Verbs, verb) && slices.Contains(rule.Resources, resource)
+			})
+		}
+		if !may("create", "proposals/approve") {
+			continue
+		}
+		approvers++
+		for _, resource := range []string{"findings", "proposals", "approvals", "silences"} {
+			for _, verb := range []string{"get", "list", "watch"} {
+				if !may(verb, resource) {
+					t.Errorf("%s may not %s %s", role.Name, verb, resource)
+				}
+			}
+		}
+	}
+	if approvers == 0 {
+		t.Error("no role approves")
+	}
+}
+
 func sorted(rights map[right]bool) []string {
 	var all []string
 	for of := range maps.Keys(rights) {

@@ -6,9 +6,11 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -217,6 +219,40 @@ func TestApprovingNeedsRights(t *testing.T) {
 	frank := userKubeconfig(t, "frank")
 	_, err = post(t, frank, proposal, "approve", approvalRequest(proposal.Spec.Digest, mint(t, frank, proposal).Token))
 	wantStatus(t, err, 403, "Access")
+}
+
+// TestASecondYesIsWarnedAbout while the first one waits for the executor.
+func TestASecondYesIsWarnedAbout(t *testing.T) {
+	ns := namespace(t)
+	alice, bob := approver(t, ns, "alice"), approver(t, ns, "bob")
+	proposal := stuckStatefulSet(t, ns, "db")
+	if err := srenix.Executor.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	resume := sync.OnceFunc(func() {
+		if err := errors.Join(srenix.Executor.Kill(), srenix.Executor.Start()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(resume)
+	first := approve(t, alice, proposal)
+	kubectl(t, "wait", "--for=jsonpath={.status.phase}=Approved", "proposal.srenix.io/"+proposal.Name, "-n", ns, "--timeout=30s")
+	stdout, stderr, err := srenix.Plane.KubectlAs(t.Context(), bob, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--yes", "-o", "name")
+	if err != nil || strings.Count(stderr, "Warning: it is approved already, by Approval "+first) != 1 {
+		t.Errorf("a second yes, %v, is answered by\n%s", err, stderr)
+	}
+	resume()
+	// The executor begins with either.
+	phases := map[opsv1alpha1.ApprovalPhase]int{}
+	for _, name := range []string{first, strings.TrimPrefix(strings.TrimSpace(stdout), "approval.ops.srenix.io/")} {
+		phases[waitPhase(t, ns, name, opsv1alpha1.PhaseSucceeded, opsv1alpha1.PhaseSuperseded).Status.Phase]++
+	}
+	if phases[opsv1alpha1.PhaseSucceeded] != 1 {
+		t.Errorf("they ended as %v, want one that succeeded", phases)
+	}
+	if done := auditedOf(t, opsv1alpha1.AuditActionDone, string(proposal.UID)); len(done) != 1 {
+		t.Errorf("the chain has the actions %v, want one", done)
+	}
 }
 
 func TestRefusalsNameTheirLayer(t *testing.T) {

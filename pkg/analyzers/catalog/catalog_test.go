@@ -127,6 +127,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 	}{
 		"unknown analyzer":             {configuration: "analyzers: {RbacDrift: {}}", words: []string{"RbacDrift", "RBACDrift"}},
 		"unknown option":               {configuration: "analyzers: {RBACDrift: {options: {allowed: [x]}}}", words: []string{"RBACDrift", "allowed"}},
+		"option of a wrong type":       {configuration: "analyzers: {OOMKill: {options: {window: an hour}}}", words: []string{"OOMKill", "options.window: Invalid value: \"an hour\""}},
 		"option with a glob":           {configuration: "analyzers: {RBACDrift: {options: {allowedRoles: [\"vault*\"]}}}", words: []string{"vault*"}},
 		"options of one that has none": {configuration: "analyzers: {ConfigDrift: {options: {a: b}}}", words: []string{"ConfigDrift", "\"a\""}},
 		"Vault without a token":        {configuration: "analyzers: {VaultPathMissing: {options: {address: \"https://v\"}}}", words: []string{"VaultPathMissing", "tokenFile"}},

@@ -22,6 +22,7 @@ import (
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
 )
@@ -32,13 +33,15 @@ const (
 	testExpiry   = "2026-02-04T04:05:06Z"
 	lost         = -1
 	basePath     = "/apis/srenix.io/v1alpha1/namespaces/shop/proposals"
+	storedPath   = "/apis/ops.srenix.io/v1alpha1/namespaces/shop/approvals"
 )
 
-// server speaks the paths of srenix.io that the command uses, with the real
+// server speaks the paths of srenix.io and ops.srenix.io that the command uses, with the real
 // shapes of requests, answers and errors.
 type server struct {
 	t         *testing.T
 	proposals []v1alpha1.Proposal
+	approvals []opsv1alpha1.Approval
 	// fail answers the request "VERB path" with an error.
 	fail map[string]error
 	// raw answers it with a status code and text, as a proxy in between does, or
@@ -99,6 +102,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if asked == "GET "+basePath {
 		s.answer(w, http.StatusOK, &v1alpha1.ProposalList{
 			TypeMeta: metav1.TypeMeta{APIVersion: "srenix.io/v1alpha1", Kind: "ProposalList"}, Items: s.proposals,
+		})
+		return
+	}
+	if asked == "GET "+storedPath {
+		s.answer(w, http.StatusOK, &opsv1alpha1.ApprovalList{
+			TypeMeta: metav1.TypeMeta{APIVersion: "ops.srenix.io/v1alpha1", Kind: "ApprovalList"}, Items: s.approvals,
 		})
 		return
 	}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/utils/clock"
 
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
 )
@@ -134,7 +135,12 @@ func (o *Options) connect() error {
 	if err != nil {
 		return err
 	}
-	o.proposals = &proposals{client: client, namespace: namespace}
+	// The server's warnings are told once, by the other one.
+	ops, err := cli.NewClient(o.ConfigFlags, opsv1alpha1.SchemeGroupVersion, opsv1alpha1.AddToScheme, io.Discard)
+	if err != nil {
+		return err
+	}
+	o.proposals = &proposals{client: client, ops: ops, namespace: namespace}
 	return nil
 }
 

@@ -10,9 +10,12 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
 )
@@ -23,7 +26,9 @@ const resource = "proposals"
 // proposals sends requests about the proposals of one namespace. Its errors say
 // what to do next.
 type proposals struct {
-	client    *cli.Client
+	client *cli.Client
+	// ops is for the approvals that are stored.
+	ops       *cli.Client
 	namespace string
 }
 
@@ -43,6 +48,31 @@ func (p *proposals) list(ctx context.Context) (*v1alpha1.ProposalList, error) {
 		return nil, fmt.Errorf("listing the proposals of namespace %q: %w", p.namespace, err)
 	}
 	return list, nil
+}
+
+// earlier returns the newest approvals of the same repair that the proposal itself does
+// not tell all of. They are for information: without them it goes on.
+func (p *proposals) earlier(ctx context.Context, proposal *v1alpha1.Proposal) []*opsv1alpha1.Approval {
+	told := map[string]bool{}
+	for _, summary := range proposal.Status.Approvals {
+		told[summary.Name] = true
+	}
+	var same []*opsv1alpha1.Approval
+	err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		list := &opsv1alpha1.ApprovalList{}
+		err := p.ops.Get().Namespace(p.namespace).Resource("approvals").VersionedParams(&options, p.ops.Parameters).Do(ctx).Into(list)
+		return list, err
+	}, func(approval *opsv1alpha1.Approval) {
+		// A proposal does not tell of verifications.
+		verified := meta.FindStatusCondition(approval.Status.Conditions, opsv1alpha1.ConditionVerified)
+		if cli.SameRepair(approval, &proposal.Spec) && (verified != nil || !told[approval.Name]) {
+			same = append(same, approval)
+		}
+	})
+	if err != nil {
+		return nil
+	}
+	return cli.Newest(same)
 }
 
 // mint asks for a token that binds the caller to the digest and to their reason; one

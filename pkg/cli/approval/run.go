@@ -46,7 +46,8 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := show(o.ErrOut, proposal, runbook, o.decision); err != nil {
+	earlier := o.proposals.earlier(ctx, proposal)
+	if err := show(o.ErrOut, proposal, runbook, earlier, o.decision); err != nil {
 		return fmt.Errorf("showing the proposal: %w", err)
 	}
 	if o.DryRun == dryRunClient && o.Output == "" {

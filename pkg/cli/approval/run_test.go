@@ -5,11 +5,15 @@ package approval
 
 import (
 	"encoding/json"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
@@ -24,6 +28,7 @@ const (
 
 var (
 	getRequest      = "GET " + podPath
+	listRequest     = "GET " + storedPath + "?limit=500"
 	tokenRequest    = "POST " + podPath + "/token?fieldValidation=Strict"
 	dryTokenRequest = "POST " + podPath + "/token?dryRun=All&fieldValidation=Strict"
 	approveRequest  = "POST " + podPath + "/approve?fieldValidation=Strict"
@@ -44,7 +49,7 @@ func TestDeciding(t *testing.T) {
 	}{
 		"yes on a terminal": {
 			arguments: []string{"--proposal", pod}, typed: types("y\n"),
-			requests: []string{getRequest, tokenRequest, approveRequest},
+			requests: []string{getRequest, listRequest, tokenRequest, approveRequest},
 			stdout:   created + "\n",
 			stderr: []string{"Approve? [y/N] ", "Change:\n  --- pod/orders-db-0\n",
 				"kubectl wait --for=jsonpath='{.status.completedAt}' approval/" + testApproval + " -n shop --timeout=15m; kubectl get approval/" + testApproval + " -n shop\n"},
@@ -52,53 +57,53 @@ func TestDeciding(t *testing.T) {
 		},
 		"YES on a terminal, by argument": {
 			arguments: []string{pod}, typed: types(" YES \n"),
-			requests: []string{getRequest, tokenRequest, approveRequest},
+			requests: []string{getRequest, listRequest, tokenRequest, approveRequest},
 			stdout:   created + "\n", decision: v1alpha1.DecisionApprove, lifetime: 900,
 		},
 		"yes without a line break": {
 			arguments: []string{pod}, typed: types("yes"),
-			requests: []string{getRequest, tokenRequest, approveRequest},
+			requests: []string{getRequest, listRequest, tokenRequest, approveRequest},
 			stdout:   created + "\n", decision: v1alpha1.DecisionApprove, lifetime: 900,
 		},
 		"no on a terminal": {
-			arguments: []string{"--proposal", pod}, typed: types("n\n"), requests: []string{getRequest}, code: 1,
+			arguments: []string{"--proposal", pod}, typed: types("n\n"), requests: []string{getRequest, listRequest}, code: 1,
 			stderr: []string{"error: nothing was decided, because the answer was not yes\n"},
 		},
 		"an empty answer": {
-			arguments: []string{"--proposal", pod}, typed: types("\n"), requests: []string{getRequest}, code: 1,
+			arguments: []string{"--proposal", pod}, typed: types("\n"), requests: []string{getRequest, listRequest}, code: 1,
 			stderr: []string{"nothing was decided"},
 		},
 		"the end of the terminal": {
-			arguments: []string{"--proposal", pod}, typed: types(""), requests: []string{getRequest}, code: 1,
+			arguments: []string{"--proposal", pod}, typed: types(""), requests: []string{getRequest, listRequest}, code: 1,
 			stderr: []string{"Approve? [y/N] \nerror: nothing was decided"},
 		},
 		"no terminal and no --yes": {
-			arguments: []string{"--proposal", pod}, requests: []string{getRequest}, code: 1,
+			arguments: []string{"--proposal", pod}, requests: []string{getRequest, listRequest}, code: 1,
 			stderr: []string{"error: there is no terminal to ask on, so nothing was decided\nDecide with --yes"},
 		},
 		"--yes without a terminal": {
 			arguments: []string{"--proposal", "proposal/" + pod, "--yes", "--token-lifetime", "5m"},
-			requests:  []string{getRequest, tokenRequest, approveRequest},
+			requests:  []string{getRequest, listRequest, tokenRequest, approveRequest},
 			stdout:    created + "\n", decision: v1alpha1.DecisionApprove, lifetime: 300,
 		},
 		"a denial": {
 			arguments: []string{"prop/" + pod, "--deny"}, typed: types("y\n"),
-			requests: []string{getRequest, tokenRequest, approveRequest},
+			requests: []string{getRequest, listRequest, tokenRequest, approveRequest},
 			stdout:   created + "\n", stderr: []string{"Nobody can take a denial back.", "Deny? [y/N] ", "kubectl get approval/" + testApproval + " -n shop\n"},
 			decision: v1alpha1.DecisionDeny, lifetime: 900,
 		},
 		"only the name": {
 			arguments: []string{"--proposal", pod, "--yes", "-o", "name"},
-			requests:  []string{getRequest, tokenRequest, approveRequest},
+			requests:  []string{getRequest, listRequest, tokenRequest, approveRequest},
 			stdout:    "approval.ops.srenix.io/" + testApproval + "\n", decision: v1alpha1.DecisionApprove, lifetime: 900,
 		},
 		"a dry run on the server asks nobody, and has a token for dry runs": {
 			arguments: []string{"--proposal", pod, "--dry-run=server", "--token-lifetime=1h"},
-			requests:  []string{getRequest, dryTokenRequest, dryRunRequest},
+			requests:  []string{getRequest, listRequest, dryTokenRequest, dryRunRequest},
 			stdout:    created + " (server dry run)\n", decision: v1alpha1.DecisionApprove, lifetime: 3600,
 		},
 		"a dry run on the client sends no decision": {
-			arguments: []string{"--proposal", pod, "--dry-run=client"}, requests: []string{getRequest},
+			arguments: []string{"--proposal", pod, "--dry-run=client"}, requests: []string{getRequest, listRequest},
 			stdout: "proposal.srenix.io/" + pod + " is left as it is: an approval would be sent (client dry run)\n",
 		},
 	} {
@@ -194,7 +199,7 @@ func TestManifestIsACompleteApproval(t *testing.T) {
 			if strings.Contains(have.Stderr, testToken) {
 				t.Error("the token stands outside of the manifest")
 			}
-			if diff := cmp.Diff([]string{getRequest, tokenRequest}, s.requests); diff != "" {
+			if diff := cmp.Diff([]string{getRequest, listRequest, tokenRequest}, s.requests); diff != "" {
 				t.Errorf("requests (-want +have)\n%s", diff)
 			}
 			if lifetime := *s.tokens[0].Spec.ExpirationSeconds; lifetime != 86400 {
@@ -269,6 +274,36 @@ func TestContentWithAnotherDigestIsNotSigned(t *testing.T) {
 	contains(t, "standard error", have.Stderr, "you would sign something else than you see")
 }
 
+func TestWhatBecameOfTheSameIsShown(t *testing.T) {
+	s := newServer(t, "held-orders-db-0")
+	approval := func(name string, hour int, status opsv1alpha1.ApprovalStatus) opsv1alpha1.Approval {
+		spec := opsv1alpha1.ApprovalSpec{Decision: v1alpha1.DecisionApprove, Snapshot: *s.proposals[0].Spec.DeepCopy()}
+		spec.Snapshot.Target.UID = "of the pod before"
+		status.Approver = "bob"
+		return opsv1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.Date(2026, 2, 3, hour, 0, 0, 0, time.UTC)}, Spec: spec, Status: status}
+	}
+	verifying := opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseSucceeded, Conditions: []metav1.Condition{{Type: opsv1alpha1.ConditionVerified, Status: metav1.ConditionUnknown, Message: "it settles"}}}
+	another := approval("another", 4, opsv1alpha1.ApprovalStatus{})
+	another.Spec.Snapshot.ActionKind = v1alpha1.ActionDeleteJob
+	s.approvals = []opsv1alpha1.Approval{
+		approval("oldest", 0, verifying), approval("refused", 1, opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseDenied, Message: "RateBudget: no"}),
+		approval("failed", 2, opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseFailed, Message: "it\nis gone"}), approval("done", 3, verifying), another,
+		approval("approval-1", 5, opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhasePending}), // which the proposal tells of
+	}
+	const want = `
+The same before, for this finding or target:
+  2026-02-03T03:00:00Z  DeletePod by bob: Succeeded, being verified: it settles (done)
+  2026-02-03T02:00:00Z  DeletePod by bob: Failed: it is gone (failed)
+  2026-02-03T01:00:00Z  DeletePod by bob: refused: RateBudget: no (refused)
+
+Approve? [y/N] `
+	contains(t, "standard error", run(t, s, types("n\n"), pod).Stderr, want)
+	s.fail[strings.TrimSuffix(listRequest, "?limit=500")] = apierrors.NewForbidden(opsv1alpha1.Resource("approvals"), "", errors.New("no"))
+	if have := run(t, s, types("n\n"), pod).Stderr; strings.Contains(have, "The same before") || strings.Contains(have, "forbidden") {
+		t.Errorf("who may not read approvals is told of them:\n%s", have)
+	}
+}
+
 func TestServersWarningsAreShown(t *testing.T) {
 	s := newServer(t, pod)
 	s.warning = "this is a site policy speaking"
@@ -288,7 +323,7 @@ func TestLinkHoldsTokenAndReasonInItsFragment(t *testing.T) {
 		if have.Code != 0 {
 			t.Fatalf("exit code %d: %s", have.Code, have.Stderr)
 		}
-		if diff := cmp.Diff([]string{getRequest, tokenRequest, "POST " + podPath + "/approve?dryRun=All&fieldValidation=Strict"}, s.requests); diff != "" {
+		if diff := cmp.Diff([]string{getRequest, listRequest, tokenRequest, "POST " + podPath + "/approve?dryRun=All&fieldValidation=Strict"}, s.requests); diff != "" {
 			t.Errorf("requests (-want +have)\n%s", diff)
 		}
 		address, fragment, _ := strings.Cut(strings.TrimSpace(have.Stdout), "#")
@@ -305,7 +340,7 @@ func TestLinkHoldsTokenAndReasonInItsFragment(t *testing.T) {
 
 func TestLinkAsksOnATerminalOnly(t *testing.T) {
 	s := newServer(t, pod)
-	if have := run(t, s, types("n\n"), pod, "--link", "https://srenix.example.com"); have.Code != 1 || have.Stdout != "" || len(s.requests) != 1 {
+	if have := run(t, s, types("n\n"), pod, "--link", "https://srenix.example.com"); have.Code != 1 || have.Stdout != "" || len(s.requests) != 2 {
 		t.Errorf("after a no: exit code %d, %q, requests %v", have.Code, have.Stdout, s.requests)
 	}
 	s = newServer(t, pod)

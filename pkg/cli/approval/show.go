@@ -26,7 +26,7 @@ func (p *page) line(format string, arguments ...any) {
 }
 
 // show writes all that a person needs for a decision, in one write.
-func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRunbook, decision v1alpha1.Decision) error {
+func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRunbook, earlier []*opsv1alpha1.Approval, decision v1alpha1.Decision) error {
 	p, spec := &page{}, &proposal.Spec
 	p.line("Proposal %s in namespace %s: %s", proposal.Name, proposal.Namespace, cmp.Or(string(proposal.Status.Phase), "phase unknown"))
 	if approvable := meta.FindStatusCondition(proposal.Status.Conditions, v1alpha1.ConditionApprovable); approvable != nil && toldByCondition(proposal.Status.Phase) {
@@ -67,6 +67,13 @@ func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRu
 			if approval.Reason != "" {
 				p.line("    %s", approval.Reason)
 			}
+		}
+	}
+	if len(earlier) > 0 {
+		p.line("")
+		p.line("The same before, for this finding or target:")
+		for _, approval := range earlier {
+			p.line("  %s", cli.BecameOf(approval))
 		}
 	}
 	_, err := io.WriteString(w, p.String())

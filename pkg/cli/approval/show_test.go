@@ -26,7 +26,7 @@ func TestShow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			if err := show(&out, readProposal(t, proposal), nil, v1alpha1.DecisionApprove); err != nil {
+			if err := show(&out, readProposal(t, proposal), nil, nil, v1alpha1.DecisionApprove); err != nil {
 				t.Fatal(err)
 			}
 			golden := filepath.Join("testdata", proposal+".txt")
@@ -52,7 +52,7 @@ func TestARefusalOfAnApprovalIsNotOneOfADenial(t *testing.T) {
 		v1alpha1.DecisionDeny:    {"A denial does nothing to the target", "would be refused"},
 	} {
 		var out bytes.Buffer
-		if err := show(&out, readProposal(t, "restart-catalog"), nil, decision); err != nil {
+		if err := show(&out, readProposal(t, "restart-catalog"), nil, nil, decision); err != nil {
 			t.Fatal(err)
 		}
 		contains(t, string(decision), out.String(), test.has, "✗ GitOpsManaged", "To make it pass: ")
@@ -62,7 +62,7 @@ func TestARefusalOfAnApprovalIsNotOneOfADenial(t *testing.T) {
 	}
 	// Where nothing refuses, there is nothing to explain.
 	var out bytes.Buffer
-	if err := show(&out, readProposal(t, "delete-orders-db-0"), nil, v1alpha1.DecisionDeny); err != nil {
+	if err := show(&out, readProposal(t, "delete-orders-db-0"), nil, nil, v1alpha1.DecisionDeny); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(out.String(), "A denial does nothing") {

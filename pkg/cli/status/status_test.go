@@ -79,6 +79,7 @@ func objects() []runtime.Object {
 		proposal("shop", "third", v1alpha1.ProposalOpen, ""),
 		approval("a", opsv1alpha1.PhasePending, "the breaker is open"), approval("b", opsv1alpha1.PhaseSucceeded, ""), approval("c", "", ""),
 		after("d", metav1.ConditionFalse, time.Hour), after("e", metav1.ConditionTrue, time.Hour), after("f", metav1.ConditionFalse, 25*time.Hour),
+		after("g", metav1.ConditionUnknown, 25*time.Hour),
 		&opsv1alpha1.AuditCheckpoint{
 			ObjectMeta: metav1.ObjectMeta{Name: opsv1alpha1.LatestAuditCheckpoint},
 			Spec:       opsv1alpha1.AuditCheckpointSpec{Size: 12, Time: metav1.NewMicroTime(since)},
@@ -136,9 +137,10 @@ Blind spots 2
   RBACDrift is switched off.
 Proposals   1 Blocked, 2 Open
   kubectl create approval --proposal third -n shop
-Approvals   2 under way, 1 not verified in the last day
+Approvals   2 under way, 1 being verified, 1 not verified in the last day
   shop/a of fix: Pending the breaker is open
   shop/c of fix: not yet picked up
+  shop/g of fix: being verified: the finding did not clear
   shop/d of fix: not verified at 2026-02-03T03:05:06Z: the finding did not clear
 Audit       checkpoint of 12 events, signed 2026-02-03T04:05:06Z
 `},

@@ -53,6 +53,9 @@ type summary struct {
 	Open []offer `json:"open,omitempty"`
 	// UnderWay are the approvals that have not come to their end.
 	UnderWay []underWay `json:"underWay,omitempty"`
+	// Verifying are the approvals that were carried out, and of which it is not certain
+	// yet that they helped.
+	Verifying []underWay `json:"verifying,omitempty"`
 	// NotVerified are the approvals that were carried out in the last day and did not help.
 	NotVerified []notVerified `json:"notVerified,omitempty"`
 	// Checkpoint is the newest signed one of the audit chain.
@@ -186,7 +189,8 @@ func (r *reader) readProposals(ctx context.Context, s *summary) {
 	}))
 }
 
-// readApprovals tells of the approvals that are under way, and of those that did not help.
+// readApprovals tells of the approvals that are under way or being verified, and of
+// those that did not help.
 func (r *reader) readApprovals(ctx context.Context, s *summary) {
 	s.unread("approvals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return r.client.OpsV1alpha1().Approvals(s.Namespace).List(ctx, options)
@@ -196,6 +200,9 @@ func (r *reader) readApprovals(ctx context.Context, s *summary) {
 			s.UnderWay = append(s.UnderWay, underWay{approval.Namespace, approval.Name, of, status.Phase, status.Message})
 		}
 		verified := meta.FindStatusCondition(status.Conditions, opsv1alpha1.ConditionVerified)
+		if verified != nil && verified.Status == metav1.ConditionUnknown {
+			s.Verifying = append(s.Verifying, underWay{approval.Namespace, approval.Name, of, status.Phase, verified.Message})
+		}
 		if verified != nil && verified.Status == metav1.ConditionFalse && r.now.Before(verified.LastTransitionTime.Add(lately)) {
 			s.NotVerified = append(s.NotVerified, notVerified{approval.Namespace, approval.Name, of, verified.Message, verified.LastTransitionTime})
 		}
@@ -204,7 +211,7 @@ func (r *reader) readApprovals(ctx context.Context, s *summary) {
 
 // checkNamespace makes sure that a namespace exists in which nothing was found.
 func (r *reader) checkNamespace(ctx context.Context, s *summary) error {
-	if s.Namespace == "" || len(s.Findings)+s.Silenced+len(s.Proposals)+len(s.UnderWay)+len(s.NotVerified) > 0 {
+	if s.Namespace == "" || len(s.Findings)+s.Silenced+len(s.Proposals)+len(s.UnderWay)+len(s.Verifying)+len(s.NotVerified) > 0 {
 		return nil
 	}
 	_, err := r.namespaces.Get(ctx, s.Namespace, metav1.GetOptions{})
@@ -265,14 +272,20 @@ func (s *summary) text() string {
 		}
 	}
 	if has("approvals") {
-		unhelpful := ""
+		verifying, unhelpful := "", ""
+		if n := len(s.Verifying); n > 0 {
+			verifying = fmt.Sprintf(", %d being verified", n)
+		}
 		if n := len(s.NotVerified); n > 0 {
 			unhelpful = fmt.Sprintf(", %d not verified in the last day", n)
 		}
-		line("Approvals   %d under way%s", len(s.UnderWay), unhelpful)
+		line("Approvals   %d under way%s%s", len(s.UnderWay), verifying, unhelpful)
 	}
 	for _, approval := range s.UnderWay {
 		line("  %s/%s of %s: %s %s", approval.Namespace, approval.Name, approval.Proposal, cmp.Or(string(approval.Phase), "not yet picked up"), approval.Message)
+	}
+	for _, approval := range s.Verifying {
+		line("  %s/%s of %s: being verified: %s", approval.Namespace, approval.Name, approval.Proposal, approval.Message)
 	}
 	for _, approval := range s.NotVerified {
 		line("  %s/%s of %s: not verified at %s: %s", approval.Namespace, approval.Name, approval.Proposal, approval.Time.UTC().Format(time.RFC3339), approval.Message)

@@ -55,8 +55,9 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Use:   "why NAME [-n NAMESPACE] [--from FILES]",
 		Short: "Tell what is known of a finding: cause, evidence, what could be done",
 		Long: `Tell what is known of a finding, on a screen: what is wrong and since when, what was
-found out about the cause, what could be done and what that waits for, how to mend
-it by hand, who has silenced it, and the last events of its subject.
+found out about the cause, what could be done and what that waits for, what became of
+the last approvals of it, how to mend it by hand, who has silenced it, and the last
+events of its subject.
 
 NAME is that of a finding, of a proposal, whose finding is then told of, or, without
 -n, of a clusterfinding. RESOURCE/NAME, as kubectl -o name prints it, is taken too.

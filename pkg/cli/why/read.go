@@ -33,7 +33,9 @@ type known struct {
 	status          *v1alpha1.FindingStatus
 
 	proposals []*v1alpha1.Proposal
-	silence   *opsv1alpha1.Silence
+	// earlier are the newest approvals for the finding, or of what is proposed for it.
+	earlier []*opsv1alpha1.Approval
+	silence *opsv1alpha1.Silence
 	// events of the subject, the newest first.
 	events []*corev1.Event
 	// unread are the errors of what could not be read, by resource.
@@ -54,6 +56,8 @@ func (o *Options) read(ctx context.Context) (*known, error) {
 		}
 		found.leave(proposals, err)
 	}
+	found.earlier, err = o.earlier(ctx, found)
+	found.leave("approvals", err)
 	if name := found.status.SilencedBy; name != "" {
 		silence, err := o.from.silence(ctx, found.namespace, name)
 		if err == nil {
@@ -65,6 +69,24 @@ func (o *Options) read(ctx context.Context) (*known, error) {
 	found.events = events
 	found.leave("events", err)
 	return found, nil
+}
+
+// earlier returns what was approved for a finding, or was the same as what is proposed
+// for it. Who may not read approvals is told nothing of them.
+func (o *Options) earlier(ctx context.Context, of *known) ([]*opsv1alpha1.Approval, error) {
+	if of.namespace == "" {
+		return nil, nil // Nothing is proposed for what is in no namespace.
+	}
+	var same []*opsv1alpha1.Approval
+	err := o.from.eachApproval(ctx, of.namespace, func(approval *opsv1alpha1.Approval) {
+		if approval.Spec.Snapshot.Finding.Name == of.name || slices.ContainsFunc(of.proposals, func(p *v1alpha1.Proposal) bool { return cli.SameRepair(approval, &p.Spec) }) {
+			same = append(same, approval)
+		}
+	})
+	if apierrors.IsForbidden(err) {
+		return nil, nil
+	}
+	return cli.Newest(same), err
 }
 
 // leave notes what could not be read. What has gone meanwhile is not there to be told.
@@ -139,7 +161,7 @@ func lastSeen(event *corev1.Event) time.Time {
 	return event.CreationTimestamp.Time
 }
 
-// objects are the finding first, then its proposals, its silence, and the events of its
+// objects are the finding first, then its proposals, approvals, its silence, and the events of its
 // subject.
 func (k *known) objects() *metav1.List {
 	list := &metav1.List{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "List"}}
@@ -154,6 +176,9 @@ func (k *known) objects() *metav1.List {
 	add(k.object, v1alpha1.SchemeGroupVersion.WithKind(kind))
 	for _, proposal := range k.proposals {
 		add(proposal, v1alpha1.SchemeGroupVersion.WithKind("Proposal"))
+	}
+	for _, approval := range k.earlier {
+		add(approval, opsv1alpha1.SchemeGroupVersion.WithKind("Approval"))
 	}
 	if k.silence != nil {
 		add(k.silence, opsv1alpha1.SchemeGroupVersion.WithKind("Silence"))

@@ -35,6 +35,7 @@ type reader interface {
 	eachFinding(ctx context.Context, namespace string, do func(*v1alpha1.Finding)) error
 	eachClusterFinding(ctx context.Context, do func(*v1alpha1.ClusterFinding)) error
 	eachProposal(ctx context.Context, namespace string, do func(*v1alpha1.Proposal)) error
+	eachApproval(ctx context.Context, namespace string, do func(*opsv1alpha1.Approval)) error
 }
 
 // cluster reads from the API.
@@ -88,6 +89,12 @@ func (c *cluster) eachClusterFinding(ctx context.Context, do func(*v1alpha1.Clus
 func (c *cluster) eachProposal(ctx context.Context, namespace string, do func(*v1alpha1.Proposal)) error {
 	return cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return c.client.SrenixV1alpha1().Proposals(namespace).List(ctx, options)
+	}, do)
+}
+
+func (c *cluster) eachApproval(ctx context.Context, namespace string, do func(*opsv1alpha1.Approval)) error {
+	return cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return c.client.OpsV1alpha1().Approvals(namespace).List(ctx, options)
 	}, do)
 }
 
@@ -149,3 +156,6 @@ func (f inFiles) eachClusterFinding(_ context.Context, do func(*v1alpha1.Cluster
 func (f inFiles) eachProposal(_ context.Context, namespace string, do func(*v1alpha1.Proposal)) error {
 	return each(f.cluster.Proposals, namespace, do)
 }
+
+// eachApproval finds none: files are not looked at for what srenix stores.
+func (f inFiles) eachApproval(context.Context, string, func(*opsv1alpha1.Approval)) error { return nil }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/duration"
 
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
 )
@@ -82,6 +83,7 @@ func (k *known) text(now time.Time) string {
 			n.line("", "  %s", text)
 		}
 	})
+	lines(n, "Earlier", k.earlier, cli.MostEarlier, func(label string, approval *opsv1alpha1.Approval) { n.line(label, "%s", cli.BecameOf(approval)) })
 	remedy := &k.spec.Remediation
 	plain("By hand", remedy.Text)
 	label := "By hand"

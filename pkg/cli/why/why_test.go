@@ -84,6 +84,55 @@ func objects() []runtime.Object {
 	}
 }
 
+// approvals are four of what is proposed for the finding with everything, by its finding or
+// its target, and others that are not.
+func approvals() []runtime.Object {
+	approval := func(name, finding, target string, kind v1alpha1.ActionKind, minutes int, status opsv1alpha1.ApprovalStatus) *opsv1alpha1.Approval {
+		return &opsv1alpha1.Approval{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(since.Add(time.Duration(minutes) * time.Minute))},
+			Spec: opsv1alpha1.ApprovalSpec{Decision: v1alpha1.DecisionApprove, Snapshot: v1alpha1.ProposalSpec{
+				ActionKind: kind, Finding: v1alpha1.FindingReference{Name: finding}, Target: v1alpha1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: target},
+			}},
+			Status: status,
+		}
+	}
+	verified := func(status metav1.ConditionStatus, message string) opsv1alpha1.ApprovalStatus {
+		return opsv1alpha1.ApprovalStatus{
+			Phase: opsv1alpha1.PhaseSucceeded, Approver: "alice", Message: "deleted",
+			Conditions: []metav1.Condition{{Type: opsv1alpha1.ConditionVerified, Status: status, Message: message}},
+		}
+	}
+	return []runtime.Object{
+		approval("oldest", "db-not-ready", "db-0", v1alpha1.ActionDeletePod, -40, verified(metav1.ConditionTrue, "it is gone")),
+		approval("failed", "db-not-ready", "db-9", v1alpha1.ActionDeletePod, -30, opsv1alpha1.ApprovalStatus{Phase: opsv1alpha1.PhaseFailed, Approver: "bob", Message: "no\nsuch pod"}),
+		approval("unhelpful", "other", "db-0", v1alpha1.ActionDeletePod, -20, verified(metav1.ConditionFalse, "the finding is there")),
+		approval("done", "db-not-ready", "db-0", v1alpha1.ActionDeletePod, -10, verified(metav1.ConditionUnknown, "waiting")),
+		approval("other-action", "other", "db-0", v1alpha1.ActionDeleteJob, -1, opsv1alpha1.ApprovalStatus{}),
+		approval("other-target", "other", "web-0", v1alpha1.ActionDeletePod, -1, opsv1alpha1.ApprovalStatus{}),
+	}
+}
+
+func TestWhatBecameOfTheSameIsTold(t *testing.T) {
+	all := append(objects(), approvals()...)
+	have, _, failure := (&call{output: outputText, objects: all}).run(t, "db-not-ready")
+	want := strings.Replace(whole, "By hand", `Earlier   2026-02-03T03:55:06Z  DeletePod by alice: Succeeded, being verified: waiting (done)
+          2026-02-03T03:45:06Z  DeletePod by alice: Succeeded, not verified: the finding is there (unhelpful)
+          2026-02-03T03:35:06Z  DeletePod by bob: Failed: no such pod (failed)
+By hand`, 1)
+	if diff := cmp.Diff(want, have); failure != "" || diff != "" {
+		t.Errorf("%s(-want +have)\n%s", failure, diff)
+	}
+	// Who may not read approvals does without.
+	have, _, failure = (&call{output: outputText, objects: all, refused: []string{"approvals"}}).run(t, "db-not-ready")
+	if diff := cmp.Diff(whole, have); failure != "" || diff != "" {
+		t.Errorf("%s(-want +have)\n%s", failure, diff)
+	}
+	have, _, failure = (&call{output: outputJSON, objects: all}).run(t, "db-not-ready")
+	if failure != "" || strings.Count(have, `"kind": "Approval"`) != cli.MostEarlier {
+		t.Errorf("as JSON: %s%s", failure, have)
+	}
+}
+
 // events are seven of StatefulSet shop/db, in the four ways in which events tell their
 // time, and one of Node n1.
 func events() []runtime.Object {

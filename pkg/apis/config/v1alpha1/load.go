@@ -59,13 +59,17 @@ func Load(path string) (*SrenixConfiguration, error) {
 	return configuration, nil
 }
 
-// Decode parses YAML or JSON strictly.
+// Decode parses YAML or JSON strictly. A value that is not of its field's type is an
+// error that names the field's path.
 func Decode(data []byte) (*SrenixConfiguration, error) {
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(SchemeGroupVersion, &SrenixConfiguration{})
 	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDecoder(SchemeGroupVersion)
 	object, err := runtime.Decode(decoder, data)
 	if err != nil {
+		if errs := Misfits(nil, SrenixConfiguration{}, data); len(errs) > 0 {
+			return nil, errs.ToAggregate()
+		}
 		return nil, err
 	}
 	configuration, ok := object.(*SrenixConfiguration)

@@ -66,3 +66,25 @@ func TestWhatWidensOrMakesNoSenseIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestWrongTypesNameTheirField(t *testing.T) {
+	for name, test := range map[string]struct{ text, want string }{
+		"a duration in words":    {"executor: {verifyDeadline: 5 minutes}", `executor.verifyDeadline: Invalid value: "5 minutes": time: unknown unit " minutes" in duration "5 minutes"`},
+		"a duration as a number": {"executor: {settleTime: 30}", "executor.settleTime: Invalid value: 30: must be a string"},
+		"a duration in a map":    {`analyzers: {"a.b": {grace: soon}}`, `analyzers[a.b].grace: Invalid value: "soon": time: invalid duration "soon"`},
+		"a word for a number":    {"policy: {approvalsPerHour: ten}", `policy.approvalsPerHour: Invalid value: "ten": must be an integer of 32 bits`},
+		"a number that is large": {"policy: {approvers: {DeletePod: 5000000000}}", "policy.approvers[DeletePod]: Invalid value: 5e+09: must be an integer of 32 bits"},
+		"an item of a list":      {"policy: {allowedActionKinds: [DeletePod, {}]}", "policy.allowedActionKinds[1]: Invalid value: {}: must be a string"},
+		"an item for a list":     {"policy: {allowedActionKinds: DeletePod}", `policy.allowedActionKinds: Invalid value: "DeletePod": must be a list`},
+		"a word for an object":   {"policy: strict", `policy: Invalid value: "strict": must be an object`},
+		"a word for a yes":       {"analyzers: {RBACDrift: {enabled: maybe}}", "analyzers[RBACDrift].enabled: Invalid value: \"maybe\": must be true or false"},
+		"two of them":            {"executor: {settleTime: x, verifyDeadline: z}", `[executor.settleTime: Invalid value: "x": time: invalid duration "x", executor.verifyDeadline: Invalid value: "z": time: invalid duration "z"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := load(t, header+test.text)
+			if err == nil || !strings.HasSuffix(err.Error(), "config.yaml: "+test.want) {
+				t.Errorf("have %v, want it to end with %q", err, test.want)
+			}
+		})
+	}
+}
