@@ -13,18 +13,31 @@ import (
 // maximumSightings is more than there are claims and intents of others at a time.
 const maximumSightings = 1000
 
-// sightings tell how long something of another process has been there. By that
-// process's own time alone, one whose clock is ahead could be waited for without
-// end. The zero value is ready.
+// sightings tell since when this process has known of something. By another process's
+// own time alone, one whose clock is ahead could be waited for without end. The zero
+// value is ready.
 type sightings struct {
-	once  sync.Once
-	first *lru.Cache
+	once        sync.Once
+	first, last *lru.Cache
+}
+
+func (s *sightings) begin() {
+	s.once.Do(func() { s.first, s.last = lru.New(maximumSightings), lru.New(maximumSightings) })
+}
+
+// again tells whether something was looked at here no longer than within ago, and notes
+// that it is now.
+func (s *sightings) again(what string, within time.Duration, now time.Time) bool {
+	s.begin()
+	last, known := s.last.Get(what)
+	s.last.Add(what, now)
+	return known && now.Sub(last.(time.Time)) <= within
 }
 
 // age is how long something has been there: by the time that it bears, or since
 // it was first asked for here, whichever is longer.
 func (s *sightings) age(what string, since, now time.Time) time.Duration {
-	s.once.Do(func() { s.first = lru.New(maximumSightings) })
+	s.begin()
 	first, known := s.first.Get(what)
 	if !known {
 		s.first.Add(what, now)

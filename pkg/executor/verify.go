@@ -21,6 +21,9 @@ import (
 const (
 	minimumPoll = 500 * time.Millisecond
 	maximumPoll = 5 * time.Second
+	// pollsMissed is how many looks in a row may be late without the settle time
+	// starting anew.
+	pollsMissed = 2
 )
 
 // verify looks whether the finding that the action should mend has cleared and
@@ -30,7 +33,9 @@ const (
 // name. A finding's name is made of its identity (analyzer, reason, subject,
 // discriminator), so one of the same name with a later since is the same trouble
 // come back, and not cleared. An API that cannot be read, or whose analyzer is
-// degraded, is unknown, and not cleared either: the settle time starts anew.
+// degraded, is unknown, and not cleared either: the settle time starts anew. So it does
+// where nobody looked for a while, as when an executor takes over: the finding may have
+// come back and gone meanwhile.
 //
 // What was not seen by the deadline makes Verified False, also where nobody looked:
 // what has cleared by then may have been mended by somebody else.
@@ -45,7 +50,8 @@ func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval,
 	stands, err := r.served(ctx, approval, name, &srenix.Finding{})
 	now, deadline, settle := r.clock.Now(), r.deadline(approval), r.config.SettleTime.Duration
 	cleared, wait := err == nil && !stands, r.pollInterval()
-	if since := approval.Status.ClearedAt; cleared && since != nil {
+	watched := r.seen.again(string(approval.UID), pollsMissed*wait, now)
+	if since := approval.Status.ClearedAt; cleared && since != nil && watched {
 		left := since.Add(settle).Sub(now)
 		if left <= 0 && !now.After(deadline) {
 			return r.recordVerified(ctx, approval, past, true, "FindingCleared", fmt.Sprintf("the finding has cleared, and stayed so for %s", settle))
@@ -62,7 +68,7 @@ func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval,
 		klog.FromContext(ctx).Info("It is not known whether the finding has cleared", "finding", name, "reason", err.Error())
 		reason, message = "FindingUnknown", "the finding cannot be read now"
 	case cleared:
-		if clearedAt = approval.Status.ClearedAt; clearedAt == nil {
+		if clearedAt = approval.Status.ClearedAt; clearedAt == nil || !watched {
 			clearedAt = wholeSecond(now)
 		}
 		reason, message = "Settling", fmt.Sprintf("the finding has cleared, and must stay so for %s", settle)

@@ -22,8 +22,8 @@ import (
 func TestVerification(t *testing.T) {
 	for name, test := range map[string]struct {
 		// timeline has one letter a second: p present, g gone, u unknown, d gone while
-		// its analyzer is degraded, o nobody looks because no executor runs. The last
-		// one stays.
+		// its analyzer is degraded, o nobody looks because no executor runs, n that and
+		// it is another executor from then on. The last one stays.
 		timeline string
 		verified bool
 		reason   string
@@ -46,6 +46,9 @@ func TestVerification(t *testing.T) {
 		"nobody looked whether it stayed so":                 {timeline: "pg" + strings.Repeat("o", 3*3600-2) + "g", reason: "NotSeenInTime", after: 3 * time.Hour},
 		"cleared too late to settle, and then nobody looked": {timeline: strings.Repeat("p", 14) + "g" + strings.Repeat("o", 3*3600-15) + "g", reason: "ClearedTooLate", after: 3 * time.Hour},
 		"nobody looked, and it is still there":               {timeline: strings.Repeat("o", 3*3600) + "p", reason: "FindingPersists", after: 3 * time.Hour},
+		"nobody looked for a while whether it stayed so":     {timeline: "pg" + strings.Repeat("o", 9) + "g", verified: true, reason: "FindingCleared", after: 19 * time.Second},
+		"another one looks after a moment":                   {timeline: "pgnoog", verified: true, reason: "FindingCleared", after: 13 * time.Second},
+		"one look is late":                                   {timeline: "pgooog", verified: true, reason: "FindingCleared", after: 9 * time.Second},
 		"nobody looked for a moment":                         {timeline: "ppoooog", verified: true, reason: "FindingCleared", after: 14 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +63,10 @@ func TestVerification(t *testing.T) {
 			w.reports("TLSSecretMismatch", srenix.ReasonAnalyzerDegraded, true)
 			for second := 0; ; second++ {
 				now := test.timeline[min(second, len(test.timeline)-1)]
-				if now == 'o' {
+				if now == 'o' || now == 'n' {
+					if now == 'n' {
+						p = w.newProcess("executor-1")
+					}
 					w.pass(time.Second)
 					continue
 				}

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -62,10 +63,11 @@ func TestDualApproval(t *testing.T) {
 		"execution of the first, alone":        {kind: runbook, stage: StageExecution, want: v1alpha1.VerdictPending},
 		"execution of the first, with a later": {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", -30*time.Minute)}, want: v1alpha1.VerdictAllowed},
 		"execution of the second":              {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", 30*time.Minute)}, want: v1alpha1.VerdictAllowed},
-		"execution of two that raced":          {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", time.Second)}, want: v1alpha1.VerdictPending},
-		"execution of one person's two":        {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("alice", time.Hour)}, want: v1alpha1.VerdictPending},
+		"execution of two that raced":          {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", time.Second)}, want: v1alpha1.VerdictDenied, message: "approvals must be at least 30m0s apart, and bob approved at 2026-03-01T11:59:59Z"},
+		"execution of one person's two":        {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("alice", time.Hour)}, want: v1alpha1.VerdictDenied, message: "alice approved already (Approval approval-of-alice), and nobody counts twice"},
 		"the second, by one of two clocks":     {kind: runbook, others: []ApprovalRecord{unsure("bob", 30*time.Minute)}, want: v1alpha1.VerdictDenied, message: "approvals must be at least 30m0s apart, and bob approved at 2026-03-01T12:00:00Z"},
-		"execution by one of two clocks":       {kind: runbook, stage: StageExecution, others: []ApprovalRecord{unsure("bob", 30*time.Minute)}, want: v1alpha1.VerdictPending},
+		"execution by one of two clocks":       {kind: runbook, stage: StageExecution, others: []ApprovalRecord{unsure("bob", 30*time.Minute)}, want: v1alpha1.VerdictDenied, message: "approvals must be at least 30m0s apart, and bob approved at 2026-03-01T12:00:00Z"},
+		"execution of one too many":            {kind: runbook, stage: StageExecution, others: []ApprovalRecord{yes("bob", time.Hour), yes("carol", time.Second)}, want: v1alpha1.VerdictAllowed, message: "2 distinct approvers"},
 		"a standing one, by one of two clocks": {kind: runbook, stage: StageStanding, others: []ApprovalRecord{yes("carol", time.Hour), unsure("bob", time.Hour)}, want: v1alpha1.VerdictPending, message: "1 of 2 distinct approvers so far; that holds while the proposal stays as it is, and another person can approve from 2026-03-01T11:30:00Z on"},
 		"a configuration that asks for three": {
 			kind: pod, configure: three, others: []ApprovalRecord{yes("bob", 2*time.Hour), yes("carol", time.Hour)}, want: v1alpha1.VerdictAllowed, message: "3 distinct approvers",
@@ -130,12 +132,16 @@ func TestARunbookWhoseOwnAcceptanceIsUnsureDoesNotFollowAnother(t *testing.T) {
 	in := good(t, StageExecution, v1alpha1.ActionRunbook)
 	in.AcceptedAt = Span{Earliest: start, Latest: start.Add(30 * time.Minute)}
 	in.Approvals = &[]ApprovalRecord{yes("bob", time.Minute)}
-	if verdict := verdictOf(t, Evaluate(in), DualApproval); verdict.Result != v1alpha1.VerdictPending {
+	if verdict := verdictOf(t, Evaluate(in), DualApproval); verdict.Result != v1alpha1.VerdictDenied {
 		t.Errorf("verdict is %+v", verdict)
 	}
 	in.Approvals = &[]ApprovalRecord{yes("bob", 30*time.Minute)}
 	if verdict := verdictOf(t, Evaluate(in), DualApproval); verdict.Result != v1alpha1.VerdictAllowed {
 		t.Errorf("verdict is %+v", verdict)
+	}
+	in.AcceptedAt, in.Approvals = Span{}, &[]ApprovalRecord{}
+	if verdict := verdictOf(t, Evaluate(in), DualApproval); verdict.Result != v1alpha1.VerdictDenied || !strings.Contains(verdict.Message, "when this approval was accepted") {
+		t.Errorf("with a time that is not known the verdict is %+v", verdict)
 	}
 }
 

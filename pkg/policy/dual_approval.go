@@ -50,12 +50,19 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 		Name: f.ApprovalName, Approver: f.claims.Subject, Decision: v1alpha1.DecisionApprove,
 		Time: Span{Earliest: f.Now.Truncate(time.Second), Latest: f.Now},
 	}
+	count := counted(others, interval)
 	if f.Stage == StageExecution {
 		own.Time = f.AcceptedAt
-		return awaiting(needed, counted(append(slices.Clone(others), own), interval), interval)
+		count = counted(append(slices.Clone(others), own), interval)
+		itself := slices.ContainsFunc(count, func(record ApprovalRecord) bool { return record.Name == own.Name })
+		if itself || len(count) >= needed {
+			return awaiting(needed, count, interval)
+		}
+		if own.Time.Earliest.IsZero() {
+			return unread("when this approval was accepted")
+		}
 	}
-	before := counted(others, interval)
-	for _, record := range before {
+	for _, record := range count {
 		if record.Approver == own.Approver {
 			return denied(fmt.Sprintf("%s approved already (Approval %s), and nobody counts twice", own.Approver, record.Name), "somebody else has to approve")
 		}
@@ -64,7 +71,7 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 				"approve again from "+wholeInstant(free)+" on")
 		}
 	}
-	return awaiting(needed, append(before, own), interval)
+	return awaiting(needed, append(count, own), interval)
 }
 
 // awaiting judges by the approvals that count, oldest first. They are not limited in
@@ -92,8 +99,8 @@ func isServiceAccount(name string) bool {
 }
 
 // counted are the approvals that count where more than one is needed: the first of
-// each person, each at least interval after the one counted before it, whichever clock
-// is right.
+// each person, each at least interval after the one counted before it by either clock
+// that was read.
 func counted(records []ApprovalRecord, interval time.Duration) []ApprovalRecord {
 	ordered := slices.Clone(records)
 	slices.SortStableFunc(ordered, func(a, b ApprovalRecord) int { return a.Time.Latest.Compare(b.Time.Latest) })

@@ -87,7 +87,7 @@ type ApprovalRecord struct {
 }
 
 // Span is when something was recorded, as early and as late as the clocks have it that
-// tell of it: whose clock is wrong is not known, and none may shorten a wait.
+// tell of it: whose clock is wrong is not known, and none of them alone may shorten a wait.
 type Span struct{ Earliest, Latest time.Time }
 
 // At is a time that all clocks agree on.

@@ -99,7 +99,7 @@ func (c *Claims) check(audience string) error {
 		return fmt.Errorf("%w: want %q", ErrIssuer, Issuer)
 	}
 	if !slices.Equal(c.Audience, jwt.ClaimStrings{audience}) {
-		return fmt.Errorf("%w: mint the token in the cluster that it is used in", ErrAudience)
+		return ErrAudience
 	}
 	if c.ExpiresAt == nil || c.NotBefore == nil || c.IssuedAt == nil {
 		return fmt.Errorf("%w: iat, nbf and exp are required", ErrClaims)

@@ -17,8 +17,8 @@ var (
 	ErrSignature = errors.New("the token's signature does not verify")
 	// ErrIssuer was minted by somebody else.
 	ErrIssuer = errors.New("the token's issuer is not srenix")
-	// ErrAudience was minted for another cluster.
-	ErrAudience = errors.New("the token is for another cluster")
+	// ErrAudience was minted for another cluster, or for the other of dry runs and decisions.
+	ErrAudience = errors.New("the token is for another cluster, or for a dry run and not a decision, or the other way round")
 	// ErrClaims lacks a claim, or one is out of bounds.
 	ErrClaims = errors.New("a claim of the token is missing or out of bounds")
 	// ErrExpired is past its exp.
