@@ -73,15 +73,27 @@ func (c *cluster) uncordon(node *corev1.Node) {
 	c.store(node)
 }
 
+// drained calls back once nothing is left on a node but what DaemonSets keep there.
+func (c *cluster) drained(node *corev1.Node, then func()) {
+	for _, pod := range c.on(node.Name) {
+		if metav1.GetControllerOf(pod).Kind != "DaemonSet" {
+			c.in(10*time.Second, func() { c.drained(node, then) })
+			return
+		}
+	}
+	c.in(time.Minute, then)
+}
+
 // upgrade drains a node, has it start again with another version, and lets pods onto
 // it again.
 func (c *cluster) upgrade(node *corev1.Node) {
 	c.done["node that was restarted"]++
 	c.drain(node)
-	stops := 4 * time.Minute
-	c.in(stops, func() { c.silence(node) })
-	c.in(stops+5*time.Minute, func() { c.restart(node) })
-	c.in(stops+8*time.Minute, func() { c.uncordon(node) })
+	c.drained(node, func() {
+		c.silence(node)
+		c.in(5*time.Minute, func() { c.restart(node) })
+		c.in(8*time.Minute, func() { c.uncordon(node) })
+	})
 }
 
 // silence is what kube-controller-manager writes when the kubelet has not been heard of.
@@ -156,9 +168,16 @@ func (c *cluster) replace(node *corev1.Node, name string) {
 		fresh.Spec.Taints = nil
 		c.store(fresh)
 	})
-	c.in(2*time.Minute, func() { c.drain(node) })
-	c.in(6*time.Minute, func() { c.silence(node) })
-	c.in(7*time.Minute, func() {
+	c.in(2*time.Minute, func() {
+		c.drain(node)
+		c.drained(node, func() { c.take(node) })
+	})
+}
+
+// take has a node go, and what is on it.
+func (c *cluster) take(node *corev1.Node) {
+	c.silence(node)
+	c.in(time.Minute, func() {
 		c.nodes = slices.DeleteFunc(c.nodes, func(n *corev1.Node) bool { return n == node })
 		c.remove(node)
 		c.in(time.Minute, func() { // the garbage collector of pods
@@ -175,7 +194,7 @@ func (c *cluster) replace(node *corev1.Node, name string) {
 // upgradeOfWeek has every node upgraded: by replacing it in every second week.
 func (c *cluster) upgradeOfWeek(week int) {
 	for i, node := range slices.Clone(c.nodes) {
-		c.in(time.Duration(i)*30*time.Minute, func() {
+		c.in(time.Duration(i)*90*time.Minute, func() {
 			if week%2 == 0 {
 				c.upgrade(node)
 				return

@@ -77,7 +77,14 @@ func (c *cluster) schedule(pod *corev1.Pod, node string, end *end) {
 			if n.Spec.Unschedulable || len(n.Spec.Taints) > 0 {
 				continue
 			}
-			if count := len(c.on(n.Name)); fewest < 0 || count < fewest {
+			count := 0 // those of the same workload matter most
+			for _, other := range c.on(n.Name) {
+				count++
+				if other.Namespace == pod.Namespace && other.Labels["app"] == pod.Labels["app"] {
+					count += 100
+				}
+			}
+			if fewest < 0 || count < fewest {
 				node, fewest = n.Name, count
 			}
 		}
