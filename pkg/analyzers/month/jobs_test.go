@@ -177,13 +177,13 @@ func (c *cluster) job(job *batchv1.Job, ends []end, over func()) {
 		}
 		pod := pods[len(pods)-1]
 		job.Status.Ready = ptr.To(countReady([]*corev1.Pod{pod}))
-		switch {
-		case pod.Status.Phase == corev1.PodSucceeded:
+		switch pod.Status.Phase {
+		case corev1.PodSucceeded:
 			done = true
 			job.Status.Succeeded = 1
 			c.done["Job that succeeded"]++
 			finish(batchv1.JobSuccessCriteriaMet, batchv1.JobComplete, batchv1.JobReasonCompletionsReached)
-		case pod.Status.Phase == corev1.PodFailed:
+		case corev1.PodFailed:
 			job.Status.Failed++
 			c.done["pod of a Job that failed"]++
 			job.Status.Active = 0
