@@ -145,7 +145,8 @@ func play(t *testing.T, configuration *config.SrenixConfiguration, after func(*c
 	memory := &livetest.Memory{}
 	engine := newEngine(t, memory, configuration)
 	livetest.Run(t, engine, c.served)
-	l := listen(t, engine) // nothing is served before all is read
+	synctest.Wait() // what tells that inputs are being read goes a moment after they are
+	l := listen(t, engine)
 	c.plan(p)
 	for range days {
 		c.run(day)
