@@ -4,13 +4,9 @@
 package catalog
 
 import (
-	"bytes"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
-	"text/template"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,52 +16,29 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/gitopsdrift"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
+	"github.com/srenix/srenix/test/healthy"
 )
 
 // life plays what the controllers of Argo CD, Flux, CloudNativePG and cert-manager write
-// of their objects in one namespace. testdata/life has the objects, and the statuses at
-// the stages of a change.
+// of their objects in one namespace.
 type life struct {
 	*cluster
-	state
+	healthy.State
 }
-
-// state is what the files of testdata/life are filled in with.
-type state struct {
-	Namespace string
-	// Round is the number of the change.
-	Round int
-	// Begun is when the change began.
-	Begun string
-}
-
-func (s state) Now() string      { return time.Now().UTC().Format(time.RFC3339) }
-func (s state) Micro() string    { return time.Now().UTC().Format(metav1.RFC3339Micro) }
-func (s state) Revision() string { return fmt.Sprintf("%040x", s.Round) }
-func (s state) Before() string   { return fmt.Sprintf("%040x", s.Round-1) }
-func (s state) Primary() string  { return fmt.Sprintf("db-%d", 1+(s.Round+1)%2) }
-func (s state) Next() string     { return fmt.Sprintf("db-%d", 1+s.Round%2) }
-
-// Day is so many days from now.
-func (s state) Day(n int) string { return time.Now().UTC().AddDate(0, 0, n).Format(time.RFC3339) }
 
 func newLife(t *testing.T, namespace string) *life {
 	t.Helper()
-	return &life{cluster: newCluster(t), state: state{Namespace: namespace}}
+	return &life{cluster: newCluster(t), State: healthy.State{Namespace: namespace}}
 }
 
-// fill returns a file of testdata/life, filled in.
-func (l *life) fill(t *testing.T, file string) string {
+// fill returns a file of package healthy, filled in.
+func fill(t *testing.T, file string, state healthy.State) string {
 	t.Helper()
-	parsed, err := template.New(file).ParseFiles(filepath.Join("testdata", "life", file))
+	filled, err := state.Fill(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	if err := parsed.Execute(&out, l.state); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
+	return filled
 }
 
 // change has people change the objects: what the controllers say is of before.
@@ -73,13 +46,13 @@ func (l *life) change(t *testing.T) {
 	t.Helper()
 	l.Round++
 	l.Begun = l.Now()
-	apply(t, l.fill(t, "objects.yaml"))
+	apply(t, fill(t, "life/objects.yaml", l.State))
 }
 
 // at has the controllers write what they do at a stage.
 func (l *life) at(t *testing.T, stage string) {
 	t.Helper()
-	for _, document := range strings.Split(l.fill(t, stage+".yaml"), "\n---\n") {
+	for _, document := range strings.Split(fill(t, "life/"+stage+".yaml", l.State), "\n---\n") {
 		object := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
 			t.Fatalf("%s: %v", stage, err)

@@ -166,9 +166,10 @@ func kubectl(t *testing.T, arguments ...string) string {
 	return stdout
 }
 
-func apply(t *testing.T, manifest string) {
+func apply(t *testing.T, manifest string, arguments ...string) {
 	t.Helper()
-	command := srenix.Plane.KubectlCommand(t.Context(), srenix.Plane.Kubeconfig(), "apply", "--server-side", "-f", "-")
+	arguments = append([]string{"apply", "--server-side", "-f", "-"}, arguments...)
+	command := srenix.Plane.KubectlCommand(t.Context(), srenix.Plane.Kubeconfig(), arguments...)
 	command.Stdin = strings.NewReader(manifest)
 	if output, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("applying: %v: %s\n%s", err, output, manifest)

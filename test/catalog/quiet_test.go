@@ -6,7 +6,6 @@ package catalog
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
-	"github.com/srenix/srenix/test/harness"
+	"github.com/srenix/srenix/test/healthy"
 )
 
 // listener remembers every finding that there has been, in some namespaces, however
@@ -93,112 +92,6 @@ func (l *listener) pass(t *testing.T, span time.Duration) {
 	})
 }
 
-// ordinary is what clusters are full of, in good order.
-const ordinary = `
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: settings, namespace: %[1]s}
-data: {mode: fast, size: "größe"}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: login, namespace: %[1]s}
-stringData: {user: shop, password: not-a-secret}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: shop, namespace: %[1]s}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: shop, namespace: %[1]s}
-rules: [{apiGroups: [""], resources: [configmaps], verbs: [get, list, watch]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: shop, namespace: %[1]s}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: shop}
-subjects: [{kind: ServiceAccount, name: shop, namespace: %[1]s}]
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: %[1]s}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      serviceAccountName: shop
-      initContainers: [{name: prepare, image: "example/tools:1", envFrom: [{configMapRef: {name: settings}}]}]
-      containers:
-        - name: web
-          image: example/web:1
-          env:
-            - {name: USER, valueFrom: {secretKeyRef: {name: login, key: user}}}
-            - {name: MAYBE, valueFrom: {secretKeyRef: {name: not-there, key: x, optional: true}}}
-      volumes:
-        - name: all
-          projected: {sources: [{secret: {name: login}}, {configMap: {name: settings}}, {serviceAccountToken: {path: token}}, {downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web, namespace: %[1]s}
-spec: {selector: {app: web}, ports: [{port: 80}]}
----
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: {name: web, namespace: %[1]s}
-spec: {rules: [{host: shop.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}
----
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: db, namespace: %[1]s}
-spec:
-  serviceName: db
-  replicas: 3
-  selector: {matchLabels: {app: db}}
-  template:
-    metadata: {labels: {app: db}}
-    spec: {containers: [{name: db, image: "example/db:1", envFrom: [{secretRef: {name: login}}]}]}
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: agent, namespace: %[1]s}
-spec:
-  selector: {matchLabels: {app: agent}}
-  template:
-    metadata: {labels: {app: agent}}
-    spec:
-      tolerations: [{operator: Exists}]
-      containers: [{name: agent, image: "example/agent:1"}]
----
-apiVersion: batch/v1
-kind: Job
-metadata: {name: migrate, namespace: %[1]s}
-spec: {template: {spec: {restartPolicy: Never, containers: [{name: m, image: "example/migrate:1"}]}}}
----
-apiVersion: batch/v1
-kind: CronJob
-metadata: {name: weekly, namespace: %[1]s}
-spec: {schedule: "0 3 * * 1", jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: m, image: "example/report:1"}]}}}}}
----
-apiVersion: batch/v1
-kind: CronJob
-metadata: {name: parked, namespace: %[1]s}
-spec: {schedule: "* * * * *", suspend: true, jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: m, image: "example/report:1", env: [{name: A, valueFrom: {secretKeyRef: {name: not-there, key: x}}}]}]}}}}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: asleep, namespace: %[1]s}
-spec:
-  replicas: 0
-  selector: {matchLabels: {app: asleep}}
-  template:
-    metadata: {labels: {app: asleep}}
-    spec: {containers: [{name: c, image: "example/asleep:1", envFrom: [{configMapRef: {name: not-there}}]}]}
-`
-
 func ready(t *testing.T, namespace string) {
 	t.Helper()
 	for _, workload := range []string{"deployment/web", "statefulset/db", "daemonset/agent"} {
@@ -208,27 +101,9 @@ func ready(t *testing.T, namespace string) {
 
 // Clean installs of what people run, and ordinary workloads: nothing at all.
 func TestAHealthyClusterIsQuiet(t *testing.T) {
-	install := []string{}
-	for project, file := range map[harness.CRDs]string{
-		harness.ArgoCDInstall: "install.yaml", harness.CloudNativePGInstall: "cnpg-1.27.0.yaml", harness.FluxRBAC: "role.yaml",
-	} {
-		files, err := project.Files()
-		if err != nil {
-			t.Fatal(err)
-		}
-		i := slices.IndexFunc(files, func(f string) bool { return filepath.Base(f) == file })
-		if i < 0 {
-			t.Fatalf("there is no %s among %v", file, files)
-		}
-		install = append(install, files[i])
-	}
-	charts := map[string]string{}
-	for namespace, project := range map[string]harness.CRDs{"cert-manager": harness.CertManagerChart, "external-secrets": harness.ExternalSecretsChart} {
-		objects, err := project.Rendered(namespace)
-		if err != nil {
-			t.Fatal(err)
-		}
-		charts[namespace] = string(objects)
+	installs, err := healthy.Installs()
+	if err != nil {
+		t.Fatal(err)
 	}
 	namespaces := []string{"argocd", "cert-manager", "cnpg-system", "external-secrets", "flux-system", "quiet", "kube-system", "default"}
 	for _, namespace := range []string{"argocd", "cert-manager", "external-secrets", "flux-system", "quiet"} {
@@ -243,28 +118,18 @@ func TestAHealthyClusterIsQuiet(t *testing.T) {
 	life := newLife(t, "quiet") // before webhooks ask a server that does not run here
 	life.change(t)
 	life.at(t, "healthy")
-	for _, file := range install {
-		namespace := "argocd"
-		switch {
-		case strings.Contains(file, "cnpg"):
-			namespace = "cnpg-system"
-		case strings.Contains(file, "kustomize-controller"):
-			namespace = "flux-system"
-		}
-		arguments := []string{"apply", "--server-side", "--force-conflicts", "-f", file}
-		if namespace != "cnpg-system" { // which names its own
-			arguments = append(arguments, "-n", namespace)
-		}
-		kubectl(t, arguments...)
-	}
 	t.Cleanup(func() {
 		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "validatingwebhookconfiguration", "cnpg-validating-webhook-configuration", "--ignore-not-found")
 		_, _, _ = srenix.Plane.Kubectl(context.Background(), "delete", "mutatingwebhookconfiguration", "cnpg-mutating-webhook-configuration", "--ignore-not-found")
 	})
-	for _, objects := range charts {
-		apply(t, objects)
+	for _, install := range installs {
+		arguments := []string{"--force-conflicts"}
+		if install.Given {
+			arguments = append(arguments, "-n", install.Namespace)
+		}
+		apply(t, install.Objects, arguments...)
 	}
-	apply(t, fmt.Sprintf(ordinary, "quiet"))
+	apply(t, fill(t, "ordinary.yaml", healthy.State{Namespace: "quiet"}))
 	ready(t, "quiet")
 	l.pass(t, 2*grace)
 	l.silent(t)
@@ -275,7 +140,7 @@ func TestAHealthyClusterIsQuiet(t *testing.T) {
 // flaps.
 func TestChangeIsQuiet(t *testing.T) {
 	kubectl(t, "create", "namespace", "churn")
-	apply(t, fmt.Sprintf(ordinary, "churn"))
+	apply(t, fill(t, "ordinary.yaml", healthy.State{Namespace: "churn"}))
 	ready(t, "churn")
 	l := listen(t, "churn")
 	nodes := strings.Fields(kubectl(t, "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"))

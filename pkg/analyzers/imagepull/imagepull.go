@@ -92,6 +92,8 @@ type pull struct {
 	cause cause
 	pods  []*corev1.Pod
 	since time.Time
+	// past tells that one of the pods has waited for the grace.
+	past bool
 }
 
 func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
@@ -117,14 +119,21 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 				continue
 			}
 			note(pulls, status.Image, why, pod)
+			// No object tells since when it waits for an image, so the grace is measured
+			// from when that was first seen. A pull that fails once is no trouble, even if
+			// those of one pod after the other do.
+			if analyzers.Past(view, view.FirstObserved(status.Image+" "+string(pod.UID)).Add(a.grace)) {
+				pulls[status.Image].past = true
+			}
 		}
 	}
 	var found []v1alpha1.FindingSpec
 	for _, image := range slices.Sorted(maps.Keys(pulls)) {
-		// No object tells since when it waits for an image, so the grace is measured
-		// from when that was first seen. A pull that fails once is no trouble.
 		reason := steady(view, pulls[image])
-		if analyzers.Past(view, view.FirstObserved(image).Add(a.grace)) {
+		view.FirstObserved(image)
+		// Pods come and go while the workload goes on to wait.
+		if _, told := view.Observed(image + " is told"); told || pulls[image].past {
+			view.FirstObserved(image + " is told")
 			found = append(found, a.finding(view, w, pulls[image], reason))
 		}
 	}

@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
@@ -75,6 +78,53 @@ func TestTheReasonStaysWhileTheKubeletBacksOff(t *testing.T) {
 	waits(5*time.Minute, "ErrImagePull", lost)
 	waits(10*time.Minute, "ErrImagePull", lost)
 	is(RegistryUnreachable, "the registry cannot be reached")
+}
+
+// In a rollout every pod may fail once to have the image, one after the other. What one
+// cannot have for a minute is told of, until none waits for it.
+func TestTheGraceIsThatOfEachPod(t *testing.T) {
+	const image = "registry.example.com/shop/web:2"
+	began := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "web"}}
+	play := analyzertest.NewPlay(t, newAnalyzer(t), began, set)
+	pod := func(name string, waits bool) {
+		t.Helper()
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name), OwnerReferences: []metav1.OwnerReference{
+				{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "web", UID: "web", Controller: ptr.To(true)},
+			}},
+			Status: corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{Name: "app", Image: image}}},
+		}
+		state := &pod.Status.ContainerStatuses[0].State
+		if waits {
+			state.Waiting = &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "dial tcp 10.0.0.1:443: i/o timeout"}
+		} else {
+			pod.Status.Phase, state.Running = corev1.PodRunning, &corev1.ContainerStateRunning{}
+		}
+		play.Pod(pod)
+	}
+	is := func(want int) {
+		t.Helper()
+		if found := play.Found(); len(found) != want {
+			t.Errorf("at %s: found %v, want %d", play.Clock.Now().Format(time.TimeOnly), found, want)
+		}
+	}
+	pod("a", true)
+	play.Step(40 * time.Second)
+	pod("b", true)
+	pod("a", false)
+	play.Step(40 * time.Second) // one or the other has waited for 80 s
+	is(0)
+	pod("c", true)
+	play.Step(20 * time.Second)
+	is(1)
+	pod("b", false)
+	is(1)
+	pod("c", false)
+	is(0)
+	pod("d", true)
+	play.Step(59 * time.Second)
+	is(0)
 }
 
 // Secrets are read for one sentence, and a denied image is told of without it.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
@@ -86,17 +87,16 @@ func (a analyzer) pod(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec
 	}}, nil
 }
 
-// siblings are the other pods of a pod's controller.
+// siblings are the other pods of a pod's controller that are being deleted.
 func siblings(view *live.View, pod *corev1.Pod) []*corev1.Pod {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil {
+		return nil
+	}
 	var others []*corev1.Pod
-	for _, owner := range pod.OwnerReferences {
-		if owner.Controller == nil || !*owner.Controller {
-			continue
-		}
-		for _, other := range inputs.Pods.ByIndex(view, inputs.ByController, inputs.Controls(owner.UID)) {
-			if other.Name != pod.Name && other.Namespace == pod.Namespace {
-				others = append(others, other)
-			}
+	for _, other := range inputs.Pods.ByIndex(view, inputs.ByTerminatingController, inputs.Controls(owner.UID)) {
+		if other.Name != pod.Name && other.Namespace == pod.Namespace {
+			others = append(others, other)
 		}
 	}
 	return others
