@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -175,6 +176,31 @@ func TestATokenForDryRunsIsRecordedNowhere(t *testing.T) {
 	restricted := &user.DefaultInfo{Name: "alice", Extra: map[string][]string{"scopes": {"user:info"}}}
 	if minted, err := m.Mint(t.Context(), restricted, m.proposal, wanted); err == nil || minted.Token != "" {
 		t.Errorf("a restricted login is given one: %v", err)
+	}
+}
+
+// The webhook judges tokens too, and its configuration can be deleted.
+func TestATokenIsTakenForWhatItWasMintedForOnly(t *testing.T) {
+	m := newMint(t)
+	alice := &user.DefaultInfo{Name: "alice"}
+	ctx := genericapirequest.WithUser(t.Context(), alice)
+	r := recorder{client: m.kube, verifier: token.NewVerifier(m.keys, "cluster", m.clock)}
+	for _, minted := range []bool{false, true} {
+		for _, used := range []bool{false, true} {
+			signed, err := m.Mint(ctx, alice, m.proposal, proposal.Wanted{Decision: v1alpha1.DecisionApprove, Lifetime: time.Minute, DryRun: minted})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = r.Record(ctx, &opsv1alpha1.Approval{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: opsv1alpha1.ApprovalSpec{Token: signed.Token}}, used)
+			// What is good for a decision can be rehearsed with before.
+			if good := used || !minted; good && err != nil || !good && !apierrors.IsForbidden(err) {
+				t.Errorf("minted for a dry run: %t, used in one: %t: %v", minted, used, err)
+			}
+		}
+	}
+	stored := &opsv1alpha1.ApprovalList{}
+	if err := m.kube.List(ctx, stored); err != nil || len(stored.Items) != 1 {
+		t.Errorf("%d Approvals are stored (%v), want the one of a decision", len(stored.Items), err)
 	}
 }
 

@@ -199,6 +199,24 @@ func (w *world) mintFor(t *testing.T, who string, decision v1alpha1.Decision) (s
 	return signed, claims
 }
 
+func TestATokenForDryRunsIsRehearsedWithOnly(t *testing.T) {
+	w := newWorld(t)
+	decisions := w.signer
+	for _, rehearsed := range []bool{false, true} {
+		for _, forDryRun := range []bool{false, true} {
+			if w.signer = decisions; forDryRun {
+				w.signer = decisions.ForDryRun()
+			}
+			signed, claims := w.mint(t, "alice")
+			request := w.request(policy.StageApproval, signed, claims)
+			request.Rehearsed = rehearsed
+			if decision := policy.Evaluate(w.gatherer().Gather(t.Context(), request)); decision.Allowed != (rehearsed || !forDryRun) {
+				t.Errorf("rehearsed: %t, with a token for dry runs: %t, allowed: %t: %s", rehearsed, forDryRun, decision.Allowed, decision.Message())
+			}
+		}
+	}
+}
+
 func (w *world) request(stage policy.Stage, signed string, claims *token.Claims) Request {
 	request := Request{
 		Stage: stage, Decision: v1alpha1.DecisionApprove, Proposal: w.proposal, CurrentDigest: w.proposal.Spec.Digest, Token: signed,

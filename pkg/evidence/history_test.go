@@ -5,6 +5,7 @@ package evidence
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -256,8 +257,8 @@ func TestAClockThatIsWrongShortensNothing(t *testing.T) {
 			w.clock.SetTime(accepted.Add(of.second))
 			signed, claims := w.accept(t, "alice")
 			in := w.gatherer().Gather(t.Context(), w.request(policy.StageExecution, signed, claims))
-			if decision := policy.Evaluate(in); !decision.Awaiting {
-				t.Errorf("70 s apart: awaiting is false: %+v", decision.Verdict(policy.DualApproval))
+			if decision := policy.Evaluate(in); decision.Verdict(policy.DualApproval).Result == v1alpha1.VerdictAllowed {
+				t.Errorf("70 s apart: %+v", decision.Verdict(policy.DualApproval))
 			}
 			if in.AcceptedAt.Earliest.After(accepted) {
 				t.Errorf("accepted at %s at the earliest, and kube-apiserver says %s", in.AcceptedAt.Earliest, accepted)
@@ -275,6 +276,11 @@ func TestAClockThatIsWrongShortensNothing(t *testing.T) {
 		in := w.gatherer().Gather(t.Context(), w.request(policy.StageExecution, signed, claims))
 		if len(*in.Spent) != 1 {
 			t.Errorf("spent are %v", *in.Spent)
+		}
+		w.config.ApprovalsPerHour = new(int32(1))
+		in = w.gatherer().Gather(t.Context(), w.request(policy.StageExecution, signed, claims))
+		if decision := policy.Evaluate(in); decision.Allowed || !strings.Contains(decision.Message(), "RateBudget") {
+			t.Errorf("the second of one an hour: %t %s", decision.Allowed, decision.Message())
 		}
 	})
 }

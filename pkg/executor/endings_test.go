@@ -120,6 +120,14 @@ func TestEndsWithoutActing(t *testing.T) {
 			},
 			phase: opsv1alpha1.PhaseDenied, message: "the token does not count", audit: opsv1alpha1.AuditApprovalDenied,
 		},
+		"the token is one for dry runs": {
+			arrange: func(w *world) *opsv1alpha1.Approval {
+				approval := w.decideWith(w.signer.ForDryRun(), approver, srenix.DecisionApprove)
+				w.append(approval, opsv1alpha1.AuditApprovalAccepted, approver)
+				return approval
+			},
+			phase: opsv1alpha1.PhaseDenied, message: "for a dry run and not a decision", audit: opsv1alpha1.AuditApprovalDenied,
+		},
 		"the name is no token's": {
 			arrange: func(w *world) *opsv1alpha1.Approval {
 				approval := w.approve(approver).DeepCopy()

@@ -172,8 +172,14 @@ func (w *world) newProposal(kind srenix.ActionKind) *srenix.Proposal {
 // decide stores a decision on the proposal as somebody, without the webhook.
 func (w *world) decide(user string, decision srenix.Decision) *opsv1alpha1.Approval {
 	w.t.Helper()
+	return w.decideWith(w.signer, user, decision)
+}
+
+// decideWith stores one whose token is of a signer.
+func (w *world) decideWith(signer *token.Signer, user string, decision srenix.Decision) *opsv1alpha1.Approval {
+	w.t.Helper()
 	spec := &w.proposal.Spec
-	signed, claims, err := w.signer.Mint(user, token.Binding{
+	signed, claims, err := signer.Mint(user, token.Binding{
 		Namespace: "shop", Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest, Decision: decision,
 		Tier: spec.Tier, ActionKind: spec.ActionKind, TargetUID: spec.Target.UID, DiagnosticClass: spec.DiagnosticClass,
 	}, 15*time.Minute)

@@ -326,9 +326,9 @@ func approvalRequest(digest, token string) v1alpha1.ProposalApproval {
 }
 
 // mint posts a token request and returns the answer.
-func mint(t *testing.T, kubeconfig string, proposal *v1alpha1.Proposal) v1alpha1.TokenRequestStatus {
+func mint(t *testing.T, kubeconfig string, proposal *v1alpha1.Proposal, parameters ...string) v1alpha1.TokenRequestStatus {
 	t.Helper()
-	answer, err := post(t, kubeconfig, proposal, "token", tokenRequest(proposal.Spec.Digest))
+	answer, err := post(t, kubeconfig, proposal, "token", tokenRequest(proposal.Spec.Digest), parameters...)
 	if err != nil {
 		t.Fatalf("minting a token: %v", err)
 	}

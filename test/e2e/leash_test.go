@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/policy"
 	"github.com/srenix/srenix/test/harness"
 	"github.com/srenix/srenix/test/plane"
@@ -199,4 +202,22 @@ func TestAnExecutorOffTheSecondLeashDoesNotStart(t *testing.T) {
 	if tail := loose.LogTail(); !strings.Contains(tail, "the second leash does not hold this executor") || !strings.Contains(tail, "--allow-without-second-leash") {
 		t.Errorf("it does not say why it ended:\n%s", tail)
 	}
+
+	// One that is told to do without it says so in the audit chain before it does anything.
+	knowing, err := srenix.NewExecutor(t.Context(), "srenix-executor-knowing", "--allow-without-second-leash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(srenix.Executor.Stop(), knowing.Start()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(knowing.Stop(), srenix.Executor.Start()); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "the audit chain to have that it goes without", func(context.Context) (bool, string) {
+		recorded := kubectl(t, "get", "auditevents", "-l", audit.LabelType+"="+string(opsv1alpha1.AuditConfigurationChanged), "-o", "jsonpath={.items[*].spec.message}")
+		return strings.Contains(recorded, "with --allow-without-second-leash"), recorded
+	})
 }

@@ -5,6 +5,8 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,6 +54,26 @@ func TestDeletingTheWebhookOpensNothing(t *testing.T) {
 	approval := waitPhase(t, ns, refused.ApprovalName, opsv1alpha1.PhaseDenied, opsv1alpha1.PhaseSucceeded)
 	if approval.Status.Phase != opsv1alpha1.PhaseDenied {
 		t.Errorf("the executor carried out what layer GitOpsManaged refuses: %+v", approval.Status)
+	}
+	// Nor is a token for dry runs good for more, by whichever way.
+	rehearsed := mint(t, alice, proposal, "dryRun", "All")
+	_, err = post(t, alice, proposal, "approve", approvalRequest(proposal.Spec.Digest, rehearsed.Token))
+	wantStatus(t, err, 403, "for a dry run")
+	manifest, err := json.Marshal(&opsv1alpha1.Approval{
+		TypeMeta:   metav1.TypeMeta{APIVersion: opsv1alpha1.SchemeGroupVersion.String(), Kind: "Approval"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: rehearsed.ApprovalName},
+		Spec: opsv1alpha1.ApprovalSpec{
+			Decision: v1alpha1.DecisionApprove, Snapshot: proposal.Spec, Token: rehearsed.Token,
+			Proposal: opsv1alpha1.ProposalReference{Name: proposal.Name, UID: proposal.UID, Digest: proposal.Spec.Digest},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, string(manifest))
+	approval = waitPhase(t, ns, rehearsed.ApprovalName, opsv1alpha1.PhaseDenied, opsv1alpha1.PhaseSucceeded)
+	if approval.Status.Phase != opsv1alpha1.PhaseDenied || !strings.Contains(approval.Status.Message, "for a dry run") {
+		t.Errorf("the executor did not refuse a token for dry runs: %+v", approval.Status)
 	}
 	if restarted := kubectl(t, "get", "deployment", "managed", "-n", ns, "-o", "jsonpath={.spec.template.metadata.annotations}"); restarted != "" {
 		t.Errorf("the Deployment was restarted: %s", restarted)

@@ -265,7 +265,7 @@ func (s *Srenix) NewReplica(ctx context.Context, name string) (process *Process,
 func (s *Srenix) APIPort() int { return s.apiPort }
 
 // NewExecutor prepares an executor; it is not started.
-func (s *Srenix) NewExecutor(ctx context.Context, name string) (*Process, error) {
+func (s *Srenix) NewExecutor(ctx context.Context, name string, arguments ...string) (*Process, error) {
 	kubeconfig, err := s.ServiceAccountKubeconfig(ctx, "srenix-executor")
 	if err != nil {
 		return nil, err
@@ -275,9 +275,11 @@ func (s *Srenix) NewExecutor(ctx context.Context, name string) (*Process, error)
 		return nil, err
 	}
 	metrics := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	process, err := s.newProcess(name, "executor",
-		"--kubeconfig="+kubeconfig, "--namespace="+Namespace, "--config="+s.configFile,
-		"--metrics-bind-address="+metrics, "--health-probe-bind-address=0")
+	arguments = append([]string{
+		"--kubeconfig=" + kubeconfig, "--namespace=" + Namespace, "--config=" + s.configFile,
+		"--metrics-bind-address=" + metrics, "--health-probe-bind-address=0",
+	}, arguments...)
+	process, err := s.newProcess(name, "executor", arguments...)
 	if err != nil {
 		return nil, err
 	}
