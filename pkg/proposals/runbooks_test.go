@@ -5,18 +5,26 @@ package proposals
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	testingclock "k8s.io/utils/clock/testing"
 
+	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/catalog"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/vaultpathmissing"
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
+	"github.com/srenix/srenix/pkg/live/livetest"
 	"github.com/srenix/srenix/pkg/silences"
 )
 
@@ -154,5 +162,41 @@ func TestOfARunbookIsToldWhoWroteIt(t *testing.T) {
 		if proposal == nil || proposal.Spec.Source != want || strings.Contains(proposal.Spec.Rationale, "A model drafted") != (by != "") {
 			t.Errorf("drafted by %q: %+v", by, proposal)
 		}
+	}
+}
+
+// What a rule has to say takes nobody to draft it, and is the same on every replica.
+func TestARuleHasARunbookOfItsOwn(t *testing.T) {
+	golden := analyzertest.Read(t, "../analyzers/vaultpathmissing/testdata/found-property.yaml")
+	configuration := &config.SrenixConfiguration{Analyzers: map[string]config.AnalyzerConfiguration{
+		vaultpathmissing.Name: {Options: &runtime.RawExtension{Raw: []byte(`{"address": "https://vault.example.com:8200", "tokenFile": "/token", "alsoKnownAs": ["http://vault.vault.svc:8200"]}`)}},
+	}}
+	config.Default(configuration)
+	rules, err := catalog.Build(configuration, "srenix-system", func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := testingclock.NewFakeClock(golden.Now)
+	engine := live.New(live.Options{Clock: clock})
+	for _, rule := range slices.Concat(rules, Rules(configuration, "srenix-system")) {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	livetest.Run(t, engine, analyzertest.Cluster(t, slices.Concat(golden.Objects, golden.Vault)))
+	clock.Step(golden.After)
+	livetest.Eventually(t, "a proposal", func() bool { return engine.Settled() && len(live.List(engine, Proposals)) == 1 })
+	proposal := live.List(engine, Proposals)[0]
+	if proposal.Spec.Source != v1alpha1.SourceRule || proposal.Spec.Tier != v1alpha1.TierRunbook || proposal.Spec.ActionKind != v1alpha1.ActionRunbook || proposal.Spec.Runbook.Investigation != "" {
+		t.Errorf("it is %+v", proposal.Spec)
+	}
+	runbook, exists := RunbookOf(engine, proposal)
+	if !exists || runbook.Spec.Released || !strings.Contains(runbook.Spec.Text, "vault kv patch") || runbook.Spec.Digest != proposal.Spec.Runbook.Digest {
+		t.Errorf("its text is %+v", runbook)
+	}
+	changed := proposal.DeepCopy()
+	changed.Spec.Runbook.Digest = "sha256:another"
+	if _, exists := RunbookOf(engine, changed); exists {
+		t.Error("a text has another digest than was approved")
 	}
 }

@@ -105,12 +105,26 @@ analyzers:
 	advise := func(name, model string) func() {
 		return s.advisorWith(t, name, server.BaseURL(), model, key, "--automatic-severity=Warning", "--model-drafts-runbooks")
 	}
-	runbooks := func() (proposed []v1alpha1.Proposal) {
+	// Beside what a rule has, which is there with no model.
+	runbooks := func(source v1alpha1.Source) (proposed []v1alpha1.Proposal) {
 		_, all := s.seen()
 		for _, proposal := range all {
-			proposed = append(proposed, proposal)
+			if proposal.Spec.Source == source {
+				proposed = append(proposed, proposal)
+			}
 		}
 		return proposed
+	}
+	anna, viewer := s.person("anna", "srenix-runbook-approver"), s.person("vera", "view")
+	byRule := runbooks(v1alpha1.SourceRule)
+	if len(byRule) != 1 || byRule[0].Spec.ActionKind != v1alpha1.ActionRunbook || byRule[0].Spec.Tier != v1alpha1.TierRunbook || byRule[0].Spec.Finding.Name != finding.Name {
+		t.Fatalf("by rule there is %+v", byRule)
+	}
+	if output, ok := s.given(anna, "", "srenix", "runbook", byRule[0].Name, "-n", "shop"); !ok || !strings.Contains(output, "vault kv patch -mount=secret shop/db KEY=${VALUE_KEY}") {
+		t.Errorf("of the rule's, who may approve it reads %s", output)
+	}
+	if output, ok := s.given(viewer, "", "srenix", "runbook", byRule[0].Name, "-n", "shop"); ok || strings.Contains(output, "vault kv") {
+		t.Errorf("of the rule's, somebody else reads %s", output)
 	}
 
 	// A draft with a value in it is refused as a whole, and in the chain.
@@ -121,7 +135,7 @@ analyzers:
 	})
 	s.audited(s.calls("careless"))
 	stop()
-	if proposed := runbooks(); len(proposed) > 0 {
+	if proposed := runbooks(v1alpha1.SourceLLM); len(proposed) > 0 {
 		t.Errorf("there is %+v", proposed)
 	}
 	if all := s.kubectl("get", "investigations,auditevents", "-A", "-o", "yaml"); strings.Contains(all, "hunter2") {
@@ -133,7 +147,7 @@ analyzers:
 	defer stop()
 	var proposal v1alpha1.Proposal
 	s.eventually("the proposal", func() (bool, string) {
-		if proposed := runbooks(); len(proposed) == 1 {
+		if proposed := runbooks(v1alpha1.SourceLLM); len(proposed) == 1 {
 			proposal = proposed[0]
 		}
 		return proposal.Name != "", fmt.Sprint(s.calls("careful"))
@@ -142,7 +156,6 @@ analyzers:
 		t.Errorf("it is %+v", proposal.Spec)
 	}
 	s.audited(s.calls("careful"))
-	anna, viewer := s.person("anna", "srenix-runbook-approver"), s.person("vera", "view")
 	const command = "vault kv patch secret/shop/db token=${VALUE_TOKEN}"
 	if output, ok := s.given(anna, "", "srenix", "runbook", proposal.Name, "-n", "shop"); !ok || !strings.Contains(output, command) || !strings.Contains(output, "not released") {
 		t.Errorf("who may approve it reads %s", output)

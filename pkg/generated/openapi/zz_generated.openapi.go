@@ -1543,8 +1543,7 @@ func schema_pkg_apis_srenix_v1alpha1_RunbookReference(ref common.ReferenceCallba
 					},
 					"investigation": {
 						SchemaProps: spec.SchemaProps{
-							Description: "investigation is the one of ops.srenix.io, in the proposal's namespace, that has the text.",
-							Default:     "",
+							Description: "investigation is the one of ops.srenix.io, in the proposal's namespace, that has the text; empty where a rule wrote it.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -1558,7 +1557,7 @@ func schema_pkg_apis_srenix_v1alpha1_RunbookReference(ref common.ReferenceCallba
 						},
 					},
 				},
-				Required: []string{"title", "investigation", "digest"},
+				Required: []string{"title", "digest"},
 			},
 		},
 	}

@@ -102,8 +102,10 @@ type PlanStep struct {
 type RunbookReference struct {
 	// title says in a line what the runbook is for.
 	Title string `json:"title"`
-	// investigation is the one of ops.srenix.io, in the proposal's namespace, that has the text.
-	Investigation string `json:"investigation"`
+	// investigation is the one of ops.srenix.io, in the proposal's namespace, that has the text;
+	// empty where a rule wrote it.
+	// +optional
+	Investigation string `json:"investigation,omitempty"`
 	// digest is "sha256:" and the hex SHA-256 of the canonical JSON (RFC 8785) of title and text.
 	Digest string `json:"digest"`
 }
