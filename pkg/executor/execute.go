@@ -127,6 +127,7 @@ func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, pa
 	}
 	err = r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 		status.Execution.Intent = intent.Name
+		status.Execution.Controller = controllerOf(ruling.order.object)
 		status.Approver = approver
 		status.Message = fmt.Sprintf("%s is being carried out", kind)
 		for _, event := range past.events {

@@ -96,7 +96,7 @@ func smallScheme(t *testing.T) *runtime.Scheme {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Namespace{}, &corev1.Pod{})
-	scheme.AddKnownTypes(appsv1.SchemeGroupVersion, &appsv1.Deployment{})
+	scheme.AddKnownTypes(appsv1.SchemeGroupVersion, &appsv1.Deployment{}, &appsv1.StatefulSet{}, &appsv1.ReplicaSet{}, &appsv1.DaemonSet{})
 	scheme.AddKnownTypes(networkingv1.SchemeGroupVersion, &networkingv1.Ingress{})
 	for _, version := range []schema.GroupVersion{corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, networkingv1.SchemeGroupVersion} {
 		metav1.AddToGroupVersion(scheme, version)
@@ -115,7 +115,9 @@ func newTarget(kind srenix.ActionKind) client.Object {
 	metadata := metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: targetUID}
 	switch kind {
 	case srenix.ActionPatchDeploymentAnnotation:
+		// Nobody rolls it out here: it wants no pods, and its status is ahead of any change.
 		deployment := &appsv1.Deployment{ObjectMeta: metadata}
+		deployment.Spec.Replicas, deployment.Status.ObservedGeneration = new(int32(0)), 1000
 		deployment.Spec.Template.Labels = map[string]string{"app": "web"}
 		return deployment
 	case srenix.ActionPatchIngressTLS:

@@ -30,7 +30,7 @@ const (
 // stays so for the settle time, by the deadline.
 //
 // Cleared means that the aggregated API says that there is no finding of that
-// name. A finding's name is made of its identity (analyzer, reason, subject,
+// name, and that what comes in the place of the old pods is Ready. A finding's name is made of its identity (analyzer, reason, subject,
 // discriminator), so one of the same name with a later since is the same trouble
 // come back, and not cleared. An API that cannot be read, or whose analyzer is
 // degraded, is unknown, and not cleared either: the settle time starts anew. So it does
@@ -48,8 +48,12 @@ func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval,
 	}
 	name := approval.Spec.Snapshot.Finding.Name
 	stands, err := r.served(ctx, approval, name, &srenix.Finding{})
+	var waits string
+	if err == nil && !stands {
+		waits, err = r.unready(ctx, approval)
+	}
 	now, deadline, settle := r.clock.Now(), r.deadline(approval), r.config.SettleTime.Duration
-	cleared, wait := err == nil && !stands, r.pollInterval()
+	cleared, wait := err == nil && !stands && waits == "", r.pollInterval()
 	watched := r.seen.again(string(approval.UID), pollsMissed*wait, now)
 	if since := approval.Status.ClearedAt; cleared && since != nil && watched {
 		left := since.Add(settle).Sub(now)
@@ -59,14 +63,16 @@ func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval,
 		wait = min(wait, left)
 	}
 	if !now.Before(deadline) {
-		reason, message := r.unverified(approval, stands, err)
+		reason, message := r.unverified(approval, stands, waits, err)
 		return r.recordVerified(ctx, approval, past, false, reason, message)
 	}
 	clearedAt, reason, message := (*metav1.Time)(nil), "FindingPersists", "the finding is still there"
 	switch {
 	case err != nil:
 		klog.FromContext(ctx).Info("It is not known whether the finding has cleared", "finding", name, "reason", err.Error())
-		reason, message = "FindingUnknown", "the finding cannot be read now"
+		reason, message = "FindingUnknown", "it cannot be read now whether the finding has cleared"
+	case waits != "":
+		reason, message = "NotReadyYet", "the finding has cleared for now, and "+waits
 	case cleared:
 		if clearedAt = approval.Status.ClearedAt; clearedAt == nil || !watched {
 			clearedAt = wholeSecond(now)
@@ -82,7 +88,7 @@ func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval,
 
 // unverified tells why nothing is verified by the deadline, with what was seen of
 // the finding then, or as soon as somebody looked.
-func (r *reconciler) unverified(approval *opsv1alpha1.Approval, stands bool, err error) (reason, message string) {
+func (r *reconciler) unverified(approval *opsv1alpha1.Approval, stands bool, waits string, err error) (reason, message string) {
 	deadline, settle := r.config.VerifyDeadline.Duration, r.config.SettleTime.Duration
 	since := approval.Status.ClearedAt
 	switch {
@@ -90,6 +96,8 @@ func (r *reconciler) unverified(approval *opsv1alpha1.Approval, stands bool, err
 		return "FindingUnknown", "it could not be seen in time whether the finding has cleared: " + err.Error()
 	case stands:
 		return "FindingPersists", fmt.Sprintf("the finding is there, and was not seen to clear and stay so for %s within %s", settle, deadline)
+	case waits != "":
+		return "NotReadyInTime", fmt.Sprintf("the finding has cleared for now, and %s, %s after the action", waits, deadline)
 	case since != nil && since.Add(settle).After(r.deadline(approval)):
 		return "ClearedTooLate", fmt.Sprintf("the finding cleared at %s, too late to stay so for %s within %s", since.UTC().Format(time.RFC3339), settle, deadline)
 	}

@@ -25,9 +25,6 @@ const maximumPathsShown = 5
 // must be the one that was approved.
 func (f *facts) dryRunProblem() string {
 	spec := &f.Proposal.Spec
-	if f.DryRun == nil {
-		return "there was no dry run"
-	}
 	if problem := identityProblem(f.DryRun, spec); problem != "" {
 		return problem
 	}

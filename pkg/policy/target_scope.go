@@ -164,6 +164,9 @@ func (f *facts) targetState() v1alpha1.Verdict {
 		}
 	}
 	if f.Stage == StageExecution && Patches(spec.ActionKind) {
+		if f.DryRun == nil {
+			return denied("no dry run shows what the API server would store", "see why it was refused, or try again")
+		}
 		if problem := f.dryRunProblem(); problem != "" {
 			return denied("the dry run shows more than was approved: "+problem, "look for an admission webhook that changes the object, or try again if it was being changed")
 		}

@@ -49,7 +49,8 @@ const (
 	ConditionAccepted = "Accepted"
 	// ConditionExecuted is True once the action was carried out.
 	ConditionExecuted = "Executed"
-	// ConditionVerified is True once the finding has cleared and stayed so.
+	// ConditionVerified is True once the finding has cleared, what comes in the place of old
+	// pods is Ready, and both stayed so.
 	ConditionVerified = "Verified"
 )
 
@@ -94,6 +95,10 @@ type ExecutionRecord struct {
 	// intent is the name of the audit event that was written before acting.
 	// +optional
 	Intent string `json:"intent,omitempty"`
+	// controller makes another of the object that is deleted, which must be Ready for the
+	// action to be verified; absent where nobody does.
+	// +optional
+	Controller *srenix.ObjectReference `json:"controller,omitempty"`
 	// actedAt is when the API server confirmed the action.
 	// +optional
 	ActedAt *metav1.MicroTime `json:"actedAt,omitempty"`

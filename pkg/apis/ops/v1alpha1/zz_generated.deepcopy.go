@@ -400,6 +400,11 @@ func (in *Evidence) DeepCopy() *Evidence {
 func (in *ExecutionRecord) DeepCopyInto(out *ExecutionRecord) {
 	*out = *in
 	in.ClaimedAt.DeepCopyInto(&out.ClaimedAt)
+	if in.Controller != nil {
+		in, out := &in.Controller, &out.Controller
+		*out = new(srenixv1alpha1.ObjectReference)
+		**out = **in
+	}
 	if in.ActedAt != nil {
 		in, out := &in.ActedAt, &out.ActedAt
 		*out = (*in).DeepCopy()
