@@ -224,7 +224,8 @@ func TestApprovingNeedsRights(t *testing.T) {
 // TestASecondYesIsWarnedAbout while the first one waits for the executor.
 func TestASecondYesIsWarnedAbout(t *testing.T) {
 	ns := namespace(t)
-	alice, bob := approver(t, ns, "alice"), approver(t, ns, "bob")
+	// People of their own, for the budget of an hour is shared by all tests.
+	uma, val := approver(t, ns, "uma"), approver(t, ns, "val")
 	proposal := stuckStatefulSet(t, ns, "db")
 	if err := srenix.Executor.Pause(); err != nil {
 		t.Fatal(err)
@@ -235,9 +236,9 @@ func TestASecondYesIsWarnedAbout(t *testing.T) {
 		}
 	})
 	t.Cleanup(resume)
-	first := approve(t, alice, proposal)
+	first := approve(t, uma, proposal)
 	kubectl(t, "wait", "--for=jsonpath={.status.phase}=Approved", "proposal.srenix.io/"+proposal.Name, "-n", ns, "--timeout=30s")
-	stdout, stderr, err := srenix.Plane.KubectlAs(t.Context(), bob, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--yes", "-o", "name")
+	stdout, stderr, err := srenix.Plane.KubectlAs(t.Context(), val, "create", "approval", "--proposal", proposal.Name, "-n", ns, "--yes", "-o", "name")
 	if err != nil || strings.Count(stderr, "Warning: it is approved already, by Approval "+first) != 1 {
 		t.Errorf("a second yes, %v, is answered by\n%s", err, stderr)
 	}
