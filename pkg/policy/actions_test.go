@@ -40,6 +40,15 @@ func TestRequiredPermissionIsThatOfDoingItByHand(t *testing.T) {
 	}
 }
 
+func TestTheRightToDecideIsOnTheProposal(t *testing.T) {
+	want := authorizationv1.ResourceAttributes{
+		Verb: "create", Group: "srenix.io", Version: "v1alpha1", Resource: "proposals", Subresource: "approve", Namespace: "shop", Name: "fix",
+	}
+	if diff := cmp.Diff(want, DecidePermission("shop", "fix")); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
+	}
+}
+
 func TestEachActionFitsOneKindOfObject(t *testing.T) {
 	want := map[v1alpha1.ActionKind]string{
 		v1alpha1.ActionDeletePod:                 "/v1, Kind=Pod",

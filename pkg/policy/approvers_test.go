@@ -128,6 +128,15 @@ func TestTheHalfHourIsOverAtAWholeSecond(t *testing.T) {
 	}
 }
 
+// Until when one has to wait is said in whole seconds, of which the last is over by then.
+func TestTheEndOfTheHalfHourIsRoundedUp(t *testing.T) {
+	in := good(t, StageApproval, v1alpha1.ActionRunbook)
+	in.Now = start.Add(1500 * time.Millisecond)
+	if verdict := verdictOf(t, Evaluate(in), DualApproval); !strings.HasSuffix(verdict.Message, "another person can approve from 2026-03-01T12:30:02Z on") {
+		t.Errorf("it says %q", verdict.Message)
+	}
+}
+
 func TestARunbookWhoseOwnAcceptanceIsUnsureDoesNotFollowAnother(t *testing.T) {
 	in := good(t, StageExecution, v1alpha1.ActionRunbook)
 	in.AcceptedAt = Span{Earliest: start, Latest: start.Add(30 * time.Minute)}

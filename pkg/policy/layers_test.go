@@ -113,6 +113,42 @@ func TestSignedTokenDenies(t *testing.T) {
 	})
 }
 
+// What to do differs by what became of the proposal.
+func TestARefusalForAnotherDigestSaysWhereToLook(t *testing.T) {
+	for digest, words := range map[string]string{"": "kubectl get silences -n shop", "sha256:new": "kubectl describe proposal.srenix.io"} {
+		in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+		in.CurrentDigest = digest
+		if verdict := verdictOf(t, Evaluate(in), SignedToken); verdict.Result != v1alpha1.VerdictDenied || !strings.Contains(verdict.Remedy, words) {
+			t.Errorf("with the digest %q: %+v, want %q", digest, verdict, words)
+		}
+	}
+}
+
+func TestAccessSaysWhatOneMay(t *testing.T) {
+	for decision, words := range map[v1alpha1.Decision]string{v1alpha1.DecisionApprove: "may do this, and may approve it", v1alpha1.DecisionDeny: "may decide about this"} {
+		in := good(t, StageApproval, v1alpha1.ActionDeletePod)
+		if decision == v1alpha1.DecisionDeny {
+			deny(t, &in)
+		}
+		if verdict := verdictOf(t, Evaluate(in), Access); verdict.Result != v1alpha1.VerdictAllowed || !strings.HasSuffix(verdict.Message, words) {
+			t.Errorf("%s: %+v, want %q", decision, verdict, words)
+		}
+	}
+}
+
+func TestANamespaceIsInItselfUnlessItSaysOtherwise(t *testing.T) {
+	for want, object := range map[string]v1alpha1.ObjectReference{
+		"shop":        {APIVersion: "v1", Kind: "Namespace", Name: "shop"},
+		"kube-system": {APIVersion: "v1", Kind: "Namespace", Namespace: "kube-system", Name: "shop"},
+		"vault":       {APIVersion: "v1", Kind: "Pod", Namespace: "vault", Name: "shop"},
+		"":            {APIVersion: "example.com/v1", Kind: "Namespace", Name: "shop"},
+	} {
+		if have := namespaceOf(object); have != want {
+			t.Errorf("%+v is in %q, want %q", object, have, want)
+		}
+	}
+}
+
 var noClaims = []Layer{SignedToken, DualApproval, RateBudget, Access}
 
 func TestTokensMayBeValidForAsLongAsIsConfigured(t *testing.T) {
