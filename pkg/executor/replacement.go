@@ -84,8 +84,9 @@ func (r *reconciler) ordinal(ctx context.Context, controller srenix.ObjectRefere
 	if set.Spec.Ordinals != nil {
 		first = set.Spec.Ordinals.Start
 	}
+	// What is no number is no name that the set gives.
 	own, err := strconv.ParseInt(name[strings.LastIndexByte(name, '-')+1:], 10, 32)
-	if err != nil || own < int64(first) || own >= int64(first)+int64(ptr.Deref(set.Spec.Replicas, 1)) {
+	if wanted := err == nil && own >= int64(first) && own < int64(first)+int64(ptr.Deref(set.Spec.Replicas, 1)); !wanted {
 		return "", nil
 	}
 	pod := &corev1.Pod{}
