@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	// maximumWorst is how many findings are named, and how many proposals beside theirs.
+	// maximumWorst is how many findings are named, how many proposals beside theirs, and
+	// how many ends of approvals that did not help.
 	maximumWorst = 5
 	// lately is for how long an approval is told of that did not help.
 	lately = 24 * time.Hour
@@ -52,12 +53,14 @@ type summary struct {
 	// Open are the first of those that can be approved, without those of Worst.
 	Open []offer `json:"open,omitempty"`
 	// UnderWay are the approvals that have not come to their end.
-	UnderWay []underWay `json:"underWay,omitempty"`
+	UnderWay []alike `json:"underWay,omitempty"`
 	// Verifying are the approvals that were carried out, and of which it is not certain
 	// yet that they helped.
-	Verifying []underWay `json:"verifying,omitempty"`
-	// NotVerified are the approvals that were carried out in the last day and did not help.
-	NotVerified []notVerified `json:"notVerified,omitempty"`
+	Verifying []alike `json:"verifying,omitempty"`
+	// Unhelpful are the approvals that in the last day were refused, failed, or were
+	// carried out and did not help, newest first, without those of a proposal of which
+	// a later one did help.
+	Unhelpful []alike `json:"unhelpful,omitempty"`
 	// Checkpoint is the newest signed one of the audit chain.
 	Checkpoint *checkpoint `json:"checkpoint,omitempty"`
 	// Unread are the errors of what could not be read, by resource.
@@ -83,20 +86,20 @@ type offer struct {
 	Why string `json:"why,omitempty"`
 }
 
-type underWay struct {
-	Namespace string                    `json:"namespace"`
-	Name      string                    `json:"name"`
-	Proposal  string                    `json:"proposal"`
-	Phase     opsv1alpha1.ApprovalPhase `json:"phase"`
-	Message   string                    `json:"message,omitempty"`
-}
-
-type notVerified struct {
-	Namespace string      `json:"namespace"`
-	Name      string      `json:"name"`
-	Proposal  string      `json:"proposal"`
-	Message   string      `json:"message,omitempty"`
-	Time      metav1.Time `json:"time"`
+// alike are approvals of one proposal of which the same is to be told.
+type alike struct {
+	Namespace string `json:"namespace"`
+	// Name is that of the newest.
+	Name     string `json:"name"`
+	Proposal string `json:"proposal"`
+	// State is where they are on their way, or how they ended; empty until an executor
+	// has seen them.
+	State   string `json:"state,omitempty"`
+	Message string `json:"message,omitempty"`
+	// Time is when the newest came there.
+	Time metav1.Time `json:"time"`
+	// Count is how many there are.
+	Count int `json:"count"`
 }
 
 type checkpoint struct {
@@ -192,26 +195,89 @@ func (r *reader) readProposals(ctx context.Context, s *summary) {
 // readApprovals tells of the approvals that are under way or being verified, and of
 // those that did not help.
 func (r *reader) readApprovals(ctx context.Context, s *summary) {
+	helped := map[string]time.Time{} // when, of each proposal
 	s.unread("approvals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return r.client.OpsV1alpha1().Approvals(s.Namespace).List(ctx, options)
 	}, func(approval *opsv1alpha1.Approval) {
-		status, of := &approval.Status, approval.Spec.Proposal.Name
-		if !status.Phase.Finished() {
-			s.UnderWay = append(s.UnderWay, underWay{approval.Namespace, approval.Name, of, status.Phase, status.Message})
-		}
+		status := &approval.Status
+		one := alike{approval.Namespace, approval.Name, approval.Spec.Proposal.Name, string(status.Phase), status.Message, approval.CreationTimestamp, 1}
 		verified := meta.FindStatusCondition(status.Conditions, opsv1alpha1.ConditionVerified)
-		if verified != nil && verified.Status == metav1.ConditionUnknown {
-			s.Verifying = append(s.Verifying, underWay{approval.Namespace, approval.Name, of, status.Phase, verified.Message})
+		if !status.Phase.Finished() {
+			s.UnderWay = append(s.UnderWay, one)
 		}
-		if verified != nil && verified.Status == metav1.ConditionFalse && r.now.Before(verified.LastTransitionTime.Add(lately)) {
-			s.NotVerified = append(s.NotVerified, notVerified{approval.Namespace, approval.Name, of, verified.Message, verified.LastTransitionTime})
+		switch {
+		case verified != nil:
+			one.State, one.Message, one.Time = "being verified", verified.Message, verified.LastTransitionTime
+		case status.CompletedAt != nil:
+			one.Time = *status.CompletedAt
+		}
+		switch {
+		case verified != nil && verified.Status == metav1.ConditionUnknown:
+			s.Verifying = append(s.Verifying, one)
+			return
+		case verified != nil && verified.Status == metav1.ConditionTrue:
+			if one.Time.After(helped[one.of()]) {
+				helped[one.of()] = one.Time.Time
+			}
+			return
+		case verified != nil:
+			one.State = "not verified"
+		case status.Phase == opsv1alpha1.PhaseFailed:
+			one.State = "failed"
+		case status.Phase == opsv1alpha1.PhaseDenied && approval.Spec.Decision == v1alpha1.DecisionApprove:
+			one.State = "refused" // The phase is that of a person's no, too.
+		default:
+			return
+		}
+		if r.now.Before(one.Time.Add(lately)) {
+			s.Unhelpful = append(s.Unhelpful, one)
 		}
 	}))
+	s.Unhelpful = slices.DeleteFunc(s.Unhelpful, func(one alike) bool { return helped[one.of()].After(one.Time.Time) })
+	s.UnderWay, s.Verifying, s.Unhelpful = fold(s.UnderWay), fold(s.Verifying), fold(s.Unhelpful)
+	slices.SortFunc(s.Unhelpful, newestFirst)
+}
+
+// of names the proposal.
+func (a alike) of() string { return a.Namespace + "/" + a.Proposal }
+
+func newestFirst(a, b alike) int {
+	return cmp.Or(b.Time.Compare(a.Time.Time), cmp.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name))
+}
+
+// fold makes one of those of which the same is to be told, and leaves the order.
+func fold(all []alike) []alike {
+	var folded []alike
+	at := map[alike]int{}
+	for _, one := range all {
+		same := one
+		same.Name, same.Time = "", metav1.Time{}
+		i, known := at[same]
+		if !known {
+			at[same] = len(folded)
+			folded = append(folded, one)
+			continue
+		}
+		count := folded[i].Count + 1
+		if newestFirst(one, folded[i]) < 0 {
+			folded[i] = one
+		}
+		folded[i].Count = count
+	}
+	return folded
+}
+
+// approvals is how many there are.
+func approvals(all []alike) (n int) {
+	for _, some := range all {
+		n += some.Count
+	}
+	return n
 }
 
 // checkNamespace makes sure that a namespace exists in which nothing was found.
 func (r *reader) checkNamespace(ctx context.Context, s *summary) error {
-	if s.Namespace == "" || len(s.Findings)+s.Silenced+len(s.Proposals)+len(s.UnderWay)+len(s.Verifying)+len(s.NotVerified) > 0 {
+	if s.Namespace == "" || len(s.Findings)+s.Silenced+len(s.Proposals)+len(s.UnderWay)+len(s.Verifying)+len(s.Unhelpful) > 0 {
 		return nil
 	}
 	_, err := r.namespaces.Get(ctx, s.Namespace, metav1.GetOptions{})
@@ -273,22 +339,23 @@ func (s *summary) text() string {
 	}
 	if has("approvals") {
 		verifying, unhelpful := "", ""
-		if n := len(s.Verifying); n > 0 {
+		if n := approvals(s.Verifying); n > 0 {
 			verifying = fmt.Sprintf(", %d being verified", n)
 		}
-		if n := len(s.NotVerified); n > 0 {
-			unhelpful = fmt.Sprintf(", %d not verified in the last day", n)
+		if n := approvals(s.Unhelpful); n > 0 {
+			unhelpful = fmt.Sprintf(", %d did not help in the last day", n)
 		}
-		line("Approvals   %d under way%s%s", len(s.UnderWay), verifying, unhelpful)
+		line("Approvals   %d under way%s%s", approvals(s.UnderWay), verifying, unhelpful)
 	}
-	for _, approval := range s.UnderWay {
-		line("  %s/%s of %s: %s %s", approval.Namespace, approval.Name, approval.Proposal, cmp.Or(string(approval.Phase), "not yet picked up"), approval.Message)
+	for _, some := range slices.Concat(s.UnderWay, s.Verifying) {
+		line("  %s", strings.TrimSuffix(fmt.Sprintf("%s: %s: %s", some, cmp.Or(some.State, "not yet picked up"), some.Message), ": "))
 	}
-	for _, approval := range s.Verifying {
-		line("  %s/%s of %s: being verified: %s", approval.Namespace, approval.Name, approval.Proposal, approval.Message)
+	shown := s.Unhelpful[:min(len(s.Unhelpful), maximumWorst)]
+	for _, some := range shown {
+		line("  %s", strings.TrimSuffix(fmt.Sprintf("%s: %s at %s: %s", some, some.State, some.Time.UTC().Format(time.RFC3339), some.Message), ": "))
 	}
-	for _, approval := range s.NotVerified {
-		line("  %s/%s of %s: not verified at %s: %s", approval.Namespace, approval.Name, approval.Proposal, approval.Time.UTC().Format(time.RFC3339), approval.Message)
+	if more := approvals(s.Unhelpful) - approvals(shown); more > 0 {
+		line("  and %d more that did not help: kubectl get approvals %s -o wide", more, where)
 	}
 	if s.Checkpoint != nil {
 		line("Audit       checkpoint of %d events, signed %s", s.Checkpoint.Events, s.Checkpoint.Time.UTC().Format(time.RFC3339))
@@ -297,6 +364,15 @@ func (s *summary) text() string {
 		line("Not read    %s: %s", resource, s.Unread[resource])
 	}
 	return out.String()
+}
+
+// String names the newest of the approvals, and tells how many others are like it.
+func (a alike) String() string {
+	others := ""
+	if a.Count > 1 {
+		others = fmt.Sprintf(" and %d more", a.Count-1)
+	}
+	return fmt.Sprintf("%s/%s%s of %s", a.Namespace, a.Name, others, a.Proposal)
 }
 
 // line is the command that approves a proposal, or why there is none.
