@@ -24,6 +24,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/breaker"
 	"github.com/srenix/srenix/pkg/cli"
 	"github.com/srenix/srenix/pkg/generated/clientset/versioned/fake"
 )
@@ -249,6 +250,51 @@ func TestWhatDidNotHelpIsTold(t *testing.T) {
 				t.Errorf("(-want +have)\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestOpenBreakersAreTold(t *testing.T) {
+	failure := func(namespace, name string, kind v1alpha1.ActionKind, ago time.Duration) *opsv1alpha1.Approval {
+		approval := ended(name, name, ago, opsv1alpha1.PhaseFailed, "no")
+		approval.Namespace, approval.Spec.Snapshot.ActionKind, approval.Status.AuditEvents = namespace, kind, []string{"record-of-" + name}
+		return approval
+	}
+	const pod, job = v1alpha1.ActionDeletePod, v1alpha1.ActionDeleteJob
+	acknowledged := failure("shop", "c", pod, 46*time.Hour)
+	acknowledged.Annotations = map[string]string{breaker.Acknowledged: "record-of-c"}
+	client := fake.NewSimpleClientset(
+		failure("shop", "a", pod, 48*time.Hour), failure("shop", "b", pod, 47*time.Hour), acknowledged,
+		failure("shop", "d", job, 48*time.Hour), failure("shop", "e", job, 47*time.Hour), failure("shop", "f", job, 46*time.Hour), failure("bank", "g", job, 45*time.Hour),
+		failure("bank", "h", v1alpha1.ActionPatchIngressTLS, 45*time.Hour),
+	)
+	client.PrependReactor("list", "approvals", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if action.GetNamespace() == "secret" {
+			return true, nil, apierrors.NewForbidden(opsv1alpha1.Resource("approvals"), "", errors.New("no"))
+		}
+		return false, nil, nil
+	})
+	const (
+		everywhere = "Breaker     DeleteJob in all namespaces is not carried out, because it failed 3 times in a row, in 2 namespaces; once the cause is understood, " +
+			"close the breaker, which takes the right to patch approvals.ops.srenix.io in namespace bank: " +
+			"kubectl annotate approvals.ops.srenix.io g -n bank --overwrite ops.srenix.io/breaker-acknowledged=record-of-g\n"
+		shop = "Breaker     DeleteJob in namespace shop is not carried out, because it failed 3 times in a row in namespace shop; once the cause is understood, " +
+			"close the breaker, which takes the right to patch approvals.ops.srenix.io in namespace shop: " +
+			"kubectl annotate approvals.ops.srenix.io f -n shop --overwrite ops.srenix.io/breaker-acknowledged=record-of-f\n"
+	)
+	for namespace, want := range map[string]string{"": everywhere + shop, "shop": shop, "bank": "", "secret": ""} {
+		s, err := (&reader{client: client, now: since}).read(t.Context(), namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var have strings.Builder
+		for line := range strings.Lines(s.text()) {
+			if strings.HasPrefix(line, "Breaker") {
+				have.WriteString(line)
+			}
+		}
+		if diff := cmp.Diff(want, have.String()); diff != "" {
+			t.Errorf("namespace %q (-want +have)\n%s", namespace, diff)
+		}
 	}
 }
 

@@ -18,8 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/metadata"
 
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/breaker"
 	"github.com/srenix/srenix/pkg/cli"
 	"github.com/srenix/srenix/pkg/generated/clientset/versioned"
 )
@@ -61,6 +63,10 @@ type summary struct {
 	// carried out and did not help, newest first, without those of a proposal of which
 	// a later one did help.
 	Unhelpful []alike `json:"unhelpful,omitempty"`
+	// Breakers are those that are open, by as many failures as open one by default. Where
+	// fewer do, the approvals that wait say so. That of the cluster shows in all
+	// namespaces together.
+	Breakers []openBreaker `json:"breakers,omitempty"`
 	// Checkpoint is the newest signed one of the audit chain.
 	Checkpoint *checkpoint `json:"checkpoint,omitempty"`
 	// Unread are the errors of what could not be read, by resource.
@@ -100,6 +106,13 @@ type alike struct {
 	Time metav1.Time `json:"time"`
 	// Count is how many there are.
 	Count int `json:"count"`
+}
+
+type openBreaker struct {
+	ActionKind v1alpha1.ActionKind `json:"actionKind"`
+	// Namespace is empty for all.
+	Namespace string `json:"namespace,omitempty"`
+	Message   string `json:"message"`
 }
 
 type checkpoint struct {
@@ -195,10 +208,12 @@ func (r *reader) readProposals(ctx context.Context, s *summary) {
 // readApprovals tells of the approvals that are under way or being verified, and of
 // those that did not help.
 func (r *reader) readApprovals(ctx context.Context, s *summary) {
+	var stored []opsv1alpha1.Approval
 	helped := map[string]time.Time{} // when, of each proposal
 	s.unread("approvals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return r.client.OpsV1alpha1().Approvals(s.Namespace).List(ctx, options)
 	}, func(approval *opsv1alpha1.Approval) {
+		stored = append(stored, *approval)
 		status := &approval.Status
 		one := alike{approval.Namespace, approval.Name, approval.Spec.Proposal.Name, string(status.Phase), status.Message, approval.CreationTimestamp, 1}
 		verified := meta.FindStatusCondition(status.Conditions, opsv1alpha1.ConditionVerified)
@@ -236,6 +251,23 @@ func (r *reader) readApprovals(ctx context.Context, s *summary) {
 	s.Unhelpful = slices.DeleteFunc(s.Unhelpful, func(one alike) bool { return helped[one.of()].After(one.Time.Time) })
 	s.UnderWay, s.Verifying, s.Unhelpful = fold(s.UnderWay), fold(s.Verifying), fold(s.Unhelpful)
 	slices.SortFunc(s.Unhelpful, newestFirst)
+	if s.Unread["approvals"] == "" { // A part of them may lack the success that ended a row.
+		s.Breakers = openBreakers(stored)
+	}
+}
+
+// openBreakers are those of each kind: that of the cluster, then those of namespaces.
+func openBreakers(stored []opsv1alpha1.Approval) (all []openBreaker) {
+	for _, kind := range config.BuiltInActionKinds() {
+		cluster, namespaces := breaker.Of(stored, kind, config.DefaultBreakerThreshold)
+		if cluster != nil {
+			all = append(all, openBreaker{kind, "", cluster.Message(fmt.Sprintf("%s in all namespaces", kind))})
+		}
+		for _, name := range slices.Sorted(maps.Keys(namespaces)) {
+			all = append(all, openBreaker{kind, name, namespaces[name].Message(fmt.Sprintf("%s in namespace %s", kind, name))})
+		}
+	}
+	return all
 }
 
 // of names the proposal.
@@ -356,6 +388,9 @@ func (s *summary) text() string {
 	}
 	if more := approvals(s.Unhelpful) - approvals(shown); more > 0 {
 		line("  and %d more that did not help: kubectl get approvals %s -o wide", more, where)
+	}
+	for _, open := range s.Breakers {
+		line("Breaker     %s", open.Message)
 	}
 	if s.Checkpoint != nil {
 		line("Audit       checkpoint of %d events, signed %s", s.Checkpoint.Events, s.Checkpoint.Time.UTC().Format(time.RFC3339))
