@@ -124,7 +124,7 @@ func schema_pkg_apis_srenix_v1alpha1_ApprovalSummary(ref common.ReferenceCallbac
 					},
 					"approver": {
 						SchemaProps: spec.SchemaProps{
-							Description: "approver is the user name that the API server authenticated.",
+							Description: "approver is the user name that the API server authenticated; empty until it is written down, which takes a moment.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",

@@ -208,7 +208,8 @@ const (
 type ApprovalSummary struct {
 	// name of the Approval in ops.srenix.io, same namespace.
 	Name string `json:"name"`
-	// approver is the user name that the API server authenticated.
+	// approver is the user name that the API server authenticated; empty until it is
+	// written down, which takes a moment.
 	Approver string `json:"approver"`
 	// decision is Approve or Deny.
 	Decision string `json:"decision"`
