@@ -65,6 +65,13 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	contains(t, "help", have.Stdout, "kubectl create approval (--proposal NAME", "--reason", "--deny", "--dry-run", "--output", "--yes", "--token-lifetime", "--link", "--kubeconfig", "--context")
 }
 
+// TestHelpWaitsForEveryEnd: the condition Verified never comes to what is refused or fails.
+func TestHelpWaitsForEveryEnd(t *testing.T) {
+	have := run(t, newServer(t), nil, "--help")
+	contains(t, "help", have.Stdout, "kubectl wait --for=jsonpath='{.status.completedAt}' -n shop --timeout="+short(over(defaultLifetime))+" ",
+		"kubectl wait --for=condition=Verified -n shop --timeout=0 ")
+}
+
 func TestShort(t *testing.T) {
 	for want, d := range map[string]time.Duration{"24h": 24 * time.Hour, "15m": 15 * time.Minute, "1h30m": 90 * time.Minute, "90ms": 90 * time.Millisecond, "10s": 10 * time.Second, "1m10s": 70 * time.Second} {
 		if have := short(d); have != want {

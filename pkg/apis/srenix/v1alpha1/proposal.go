@@ -342,11 +342,12 @@ type ProposalApprovalSpec struct {
 	// reason is free text for the record, at most 1024 characters.
 	// +optional
 	Reason string `json:"reason,omitempty"`
-	// proposalUID is filled in by the server.
+	// proposalUID is filled in by the server; a request that has one is invalid (422).
 	// +optional
 	ProposalUID types.UID `json:"proposalUID,omitempty"`
 	// snapshot is filled in by the server: the proposal as it stands, so that
-	// admission sees what is being approved without a look-up.
+	// admission sees what is being approved without a look-up. A request that has one is
+	// invalid (422).
 	// +optional
 	Snapshot *ProposalSpec `json:"snapshot,omitempty"`
 }
