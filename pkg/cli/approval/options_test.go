@@ -18,6 +18,7 @@ func TestFlagsWithoutAMeaningAreRefusedBeforeAnyRequest(t *testing.T) {
 		"two proposals":                  {[]string{pod, "other"}, "one proposal at a time"},
 		"a proposal twice":               {[]string{pod, "--proposal", pod}, "name the proposal once"},
 		"another resource":               {[]string{"pod/" + pod}, "is not a proposal"},
+		"a flag in place of a name":      {[]string{"--proposal", "-n", "shop"}, "--proposal needs a name, and -n follows it"},
 		"an empty name":                  {[]string{"proposal/"}, "name a proposal"},
 		"a name with a path in it":       {[]string{"--proposal", "proposal/../../secrets"}, "is not the name of a proposal"},
 		"an unknown output":              {[]string{pod, "-o", "wide"}, `unknown output format "wide": it must be one of yaml, json, name`},
