@@ -16,6 +16,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/breaker"
 )
 
 // finished stores an approval that ended before: F failed, N not verified,
@@ -37,10 +38,10 @@ func (w *world) finishedIn(namespace string, index int, kind srenix.ActionKind, 
 	verified := metav1.Condition{Type: opsv1alpha1.ConditionVerified, Status: metav1.ConditionTrue, Reason: "Test", LastTransitionTime: ended}
 	switch how {
 	case 'A':
-		approval.Annotations = map[string]string{BreakerAcknowledged: fmt.Sprintf("record-%d", index)}
+		approval.Annotations = map[string]string{breaker.Acknowledged: fmt.Sprintf("record-%d", index)}
 		approval.Status.Phase = opsv1alpha1.PhaseFailed
 	case 'B':
-		approval.Annotations = map[string]string{BreakerAcknowledged: "true"}
+		approval.Annotations = map[string]string{breaker.Acknowledged: "true"}
 		approval.Status.Phase = opsv1alpha1.PhaseFailed
 	case 'F':
 		approval.Status.Phase = opsv1alpha1.PhaseFailed
@@ -162,13 +163,13 @@ func TestTheBreakerTellsHowToCloseIt(t *testing.T) {
 			}
 			// What does not name the record is told, and closes nothing.
 			w.reported = nil
-			change(w, last, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "true"} })
+			change(w, last, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{breaker.Acknowledged: "true"} })
 			p.run(approval)
 			mistaken := "annotation ops.srenix.io/breaker-acknowledged of Approval " + last.Namespace + "/old-2 does not name the record of its failure, record-2, and closes nothing"
 			if held := w.get(approval).Status; held.Phase != opsv1alpha1.PhasePending || !strings.Contains(held.Message, mistaken) || len(w.reported) != 1 || !strings.HasSuffix(held.Message, test.close) {
 				t.Errorf("with a wrong acknowledgment it is %s (%s), reported %v; want Pending, %q and one event", held.Phase, held.Message, w.reported, mistaken)
 			}
-			change(w, last, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "record-2"} })
+			change(w, last, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{breaker.Acknowledged: "record-2"} })
 			p.run(approval)
 			w.checkOnce(approval)
 			if len(w.acts) != 1 {
@@ -209,7 +210,7 @@ func TestTheBreakerHoldsWhatWasClaimedBefore(t *testing.T) {
 	if w.has(approval, opsv1alpha1.AuditActionIntended) || len(w.acts) != 0 {
 		t.Errorf("acted %v, audited %v; want neither an action nor an intent", w.acts, w.audited(approval))
 	}
-	change(w, newest, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{BreakerAcknowledged: "record-2"} })
+	change(w, newest, func(a *opsv1alpha1.Approval) { a.Annotations = map[string]string{breaker.Acknowledged: "record-2"} })
 	p.run(approval)
 	w.checkOnce(approval)
 	if len(w.acts) != 1 {

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/breaker"
 )
 
 // fate is what becomes of a request and of who made it.
@@ -281,7 +282,7 @@ func (e *explorer) begin(q *position, i, cost int, key, task string, body func(*
 func (e *explorer) open(p *position) bool {
 	failures := int32(0)
 	for _, approval := range p.stored.approvals() {
-		if failed(approval) {
+		if breaker.Failed(approval) {
 			failures++
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
+	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/breaker"
 )
 
 // pageSize is how many objects are asked for at a time.
@@ -48,7 +50,7 @@ func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approv
 		return nil, errOvertaken
 	}
 	if open := r.openBreaker(stored, kind, approval.Namespace); open != nil {
-		return &hindrance{reason: "BreakerOpen", message: open.message(kind)}, nil
+		return &hindrance{reason: "BreakerOpen", message: open.Message(string(kind))}, nil
 	}
 	beside := atWorkBeside(stored, approval)
 	if beside == nil {
@@ -62,6 +64,17 @@ func (r *reconciler) hindrance(ctx context.Context, approval *opsv1alpha1.Approv
 			beside.Name, snapshot.Target.Kind, snapshot.Target.Namespace, snapshot.Target.Name)}, nil
 	}
 	return nil, nil
+}
+
+// openBreaker returns the breaker that keeps a kind from being carried out in a
+// namespace, that of the cluster or the namespace's own, or nil.
+func (r *reconciler) openBreaker(stored []opsv1alpha1.Approval, kind srenix.ActionKind, namespace string) *breaker.Open {
+	cluster, namespaces := breaker.Of(stored, kind, int(*r.config.BreakerThreshold))
+	r.metrics.setBreaker(kind, cluster != nil, len(namespaces) > 0)
+	if cluster != nil {
+		return cluster
+	}
+	return namespaces[namespace]
 }
 
 // approvals are all that are stored.

@@ -339,6 +339,30 @@ func TestARecordedNoShowsInThePhase(t *testing.T) {
 	}
 }
 
+// The executor writes down who decided. Until then a no has the name that the chain has,
+// and a yes has none: what its token says is not believed unseen.
+func TestWhoDecidedIsToldByTheChainUntilTheStatusSaysIt(t *testing.T) {
+	standing, _ := newWorld().run(t)
+	w := newWorld()
+	for name, decision := range map[string]v1alpha1.Decision{"gone": v1alpha1.DecisionDeny, "yes": v1alpha1.DecisionApprove} {
+		w.approvals = append(w.approvals, &opsv1alpha1.Approval{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(now)},
+			Spec: opsv1alpha1.ApprovalSpec{
+				Decision: decision, Proposal: opsv1alpha1.ProposalReference{Name: standing.Name, UID: standing.UID, Digest: standing.Spec.Digest},
+			},
+		})
+	}
+	w.cluster.Set(Recorded.Ref().Resource(), record("apiserver/a", opsv1alpha1.AuditDenialRecorded, standing.UID, standing.Spec.Digest, now))
+	proposal, _ := w.run(t)
+	have := map[string]string{}
+	for _, said := range proposal.Status.Approvals {
+		have[said.Name] = said.Approver
+	}
+	if diff := cmp.Diff(map[string]string{"gone": "bob", "yes": ""}, have); diff != "" {
+		t.Errorf("(-want +have)\n%s", diff)
+	}
+}
+
 // However often somebody decides, a proposal stays small enough to be served.
 func TestOnlyTheLastDecisionsAreShown(t *testing.T) {
 	standing, _ := newWorld().run(t)

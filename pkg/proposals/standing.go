@@ -131,15 +131,19 @@ const maximumSummaries = 20
 func summaries(decided []*opsv1alpha1.Approval, denied []*opsv1alpha1.AuditEvent) []v1alpha1.ApprovalSummary {
 	var all []v1alpha1.ApprovalSummary
 	for _, approval := range decided {
+		approver := approval.Status.Approver
+		if i := slices.IndexFunc(denied, of(approval)); approver == "" && i >= 0 {
+			approver = denied[i].Spec.References.Approver // No executor has seen it yet.
+		}
 		all = append(all, v1alpha1.ApprovalSummary{
-			Name: approval.Name, Approver: approval.Status.Approver, Decision: string(approval.Spec.Decision),
+			Name: approval.Name, Approver: approver, Decision: string(approval.Spec.Decision),
 			Phase: string(approval.Status.Phase), Time: approval.CreationTimestamp, Reason: approval.Spec.Reason,
 			Message: whyNot(approval),
 		})
 	}
 	for _, event := range denied {
 		references := &event.Spec.References
-		if slices.ContainsFunc(decided, func(a *opsv1alpha1.Approval) bool { return a.Name == references.Approval }) {
+		if slices.ContainsFunc(decided, func(a *opsv1alpha1.Approval) bool { return of(a)(event) }) {
 			continue
 		}
 		all = append(all, v1alpha1.ApprovalSummary{
@@ -150,6 +154,11 @@ func summaries(decided []*opsv1alpha1.Approval, denied []*opsv1alpha1.AuditEvent
 	}
 	slices.SortStableFunc(all, func(a, b v1alpha1.ApprovalSummary) int { return a.Time.Compare(b.Time.Time) })
 	return all[max(0, len(all)-maximumSummaries):]
+}
+
+// of tells whether an event is about an approval.
+func of(approval *opsv1alpha1.Approval) func(*opsv1alpha1.AuditEvent) bool {
+	return func(event *opsv1alpha1.AuditEvent) bool { return event.Spec.References.Approval == approval.Name }
 }
 
 // whyNot tells why nothing was done for an approval that is over, or nothing.

@@ -141,7 +141,7 @@ func firstYes(standing *v1alpha1.Proposal) string {
 		if said.Decision != string(v1alpha1.DecisionApprove) || done != (standing.Status.Phase == v1alpha1.ProposalExecuted) || phase.Finished() != done {
 			continue
 		}
-		return fmt.Sprintf(", by Approval %s of %s (%s)", said.Name, cmp.Or(said.Approver, "somebody"), cmp.Or(said.Phase, "not yet picked up"))
+		return fmt.Sprintf(", by Approval %s of %s (%s)", said.Name, cmp.Or(said.Approver, "somebody whose name is not told yet"), cmp.Or(said.Phase, "not yet picked up"))
 	}
 	return ""
 }

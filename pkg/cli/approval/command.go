@@ -30,10 +30,11 @@ Examples:
   # Look at a proposal, and approve it after a question
   kubectl create approval --proposal restart-checkout -n shop
 
-  # Approve without a question, as a script does, and wait until it has helped,
-  # or five minutes
-  kubectl wait --for=condition=Verified -n shop --timeout=5m \
-    $(kubectl create approval --proposal restart-checkout -n shop --yes -o name)
+  # Approve without a question, as a script does, wait until it is over, however it
+  # ends, and fail unless it has helped
+  approval=$(kubectl create approval --proposal restart-checkout -n shop --yes -o name)
+  kubectl wait --for=jsonpath='{.status.completedAt}' -n shop --timeout=26m "$approval"
+  kubectl wait --for=condition=Verified -n shop --timeout=0 "$approval"
 
   # Say no, for everybody, until the proposal changes
   kubectl create approval --proposal restart-checkout -n shop --deny --reason "sale in progress"

@@ -99,6 +99,9 @@ func isTerminal(in io.Reader) bool {
 // Complete fills in what flags and arguments leave out. It sends nothing.
 func (o *Options) Complete(arguments []string) error {
 	switch {
+	case strings.HasPrefix(o.Proposal, "-"):
+		// What is empty between the two, as a variable may be, is no argument at all.
+		return fmt.Errorf("--proposal needs a name, and %s follows it", o.Proposal)
 	case len(arguments) > 1:
 		return fmt.Errorf("one proposal at a time: have %s", strings.Join(arguments, ", "))
 	case len(arguments) == 1 && o.Proposal != "":

@@ -18,6 +18,7 @@ func TestFlagsWithoutAMeaningAreRefusedBeforeAnyRequest(t *testing.T) {
 		"two proposals":                  {[]string{pod, "other"}, "one proposal at a time"},
 		"a proposal twice":               {[]string{pod, "--proposal", pod}, "name the proposal once"},
 		"another resource":               {[]string{"pod/" + pod}, "is not a proposal"},
+		"a flag in place of a name":      {[]string{"--proposal", "-n", "shop"}, "--proposal needs a name, and -n follows it"},
 		"an empty name":                  {[]string{"proposal/"}, "name a proposal"},
 		"a name with a path in it":       {[]string{"--proposal", "proposal/../../secrets"}, "is not the name of a proposal"},
 		"an unknown output":              {[]string{pod, "-o", "wide"}, `unknown output format "wide": it must be one of yaml, json, name`},
@@ -63,6 +64,13 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 		t.Errorf("exit code %d", have.Code)
 	}
 	contains(t, "help", have.Stdout, "kubectl create approval (--proposal NAME", "--reason", "--deny", "--dry-run", "--output", "--yes", "--token-lifetime", "--link", "--kubeconfig", "--context")
+}
+
+// TestHelpWaitsForEveryEnd: the condition Verified never comes to what is refused or fails.
+func TestHelpWaitsForEveryEnd(t *testing.T) {
+	have := run(t, newServer(t), nil, "--help")
+	contains(t, "help", have.Stdout, "kubectl wait --for=jsonpath='{.status.completedAt}' -n shop --timeout="+short(over(defaultLifetime))+" ",
+		"kubectl wait --for=condition=Verified -n shop --timeout=0 ")
 }
 
 func TestShort(t *testing.T) {

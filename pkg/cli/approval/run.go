@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/printers"
 
+	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
@@ -179,8 +180,15 @@ func (o *Options) next(approval string, proposal *v1alpha1.Proposal) string {
 	if proposal.Spec.ActionKind == v1alpha1.ActionRunbook {
 		return fmt.Sprintf("See when it is released: kubectl get approval/%s -n %s --watch", approval, proposal.Namespace)
 	}
-	return fmt.Sprintf("Wait until it is over, and see how it went: kubectl wait --for=jsonpath='{.status.completedAt}' approval/%[1]s -n %[2]s --timeout=15m; kubectl get approval/%[1]s -n %[2]s",
-		approval, proposal.Namespace)
+	return fmt.Sprintf("Wait until it is over, and see how it went: kubectl wait --for=jsonpath='{.status.completedAt}' approval/%[1]s -n %[2]s --timeout=%[3]s; kubectl get approval/%[1]s -n %[2]s",
+		approval, proposal.Namespace, short(over(o.TokenLifetime)))
+}
+
+// over is how long it may take until an approval has come to its end: it can be carried
+// out while its token is valid, and is verified then, by the deadline of a server that
+// was not configured otherwise. A minute is for clocks that differ and for the looking.
+func over(tokenLifetime time.Duration) time.Duration {
+	return tokenLifetime + config.DefaultVerifyDeadline + time.Minute
 }
 
 // printManifest mints a token and prints an Approval that carries it.

@@ -52,7 +52,7 @@ func TestDeciding(t *testing.T) {
 			requests: []string{getRequest, listRequest, tokenRequest, approveRequest},
 			stdout:   created + "\n",
 			stderr: []string{"Approve? [y/N] ", "Change:\n  --- pod/orders-db-0\n",
-				"kubectl wait --for=jsonpath='{.status.completedAt}' approval/" + testApproval + " -n shop --timeout=15m; kubectl get approval/" + testApproval + " -n shop\n"},
+				"kubectl wait --for=jsonpath='{.status.completedAt}' approval/" + testApproval + " -n shop --timeout=26m; kubectl get approval/" + testApproval + " -n shop\n"},
 			decision: v1alpha1.DecisionApprove, lifetime: 900,
 		},
 		"YES on a terminal, by argument": {
@@ -84,7 +84,7 @@ func TestDeciding(t *testing.T) {
 		"--yes without a terminal": {
 			arguments: []string{"--proposal", "proposal/" + pod, "--yes", "--token-lifetime", "5m"},
 			requests:  []string{getRequest, listRequest, tokenRequest, approveRequest},
-			stdout:    created + "\n", decision: v1alpha1.DecisionApprove, lifetime: 300,
+			stdout:    created + "\n", stderr: []string{" --timeout=16m; "}, decision: v1alpha1.DecisionApprove, lifetime: 300,
 		},
 		"a denial": {
 			arguments: []string{"prop/" + pod, "--deny"}, typed: types("y\n"),

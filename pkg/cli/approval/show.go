@@ -17,6 +17,9 @@ import (
 	"github.com/srenix/srenix/pkg/cli"
 )
 
+// notToldYet stands for an approver whose name the executor has not written down yet.
+const notToldYet = "somebody whose name is not told yet"
+
 // page collects lines, every text from the server made plain.
 type page struct{ strings.Builder }
 
@@ -62,7 +65,7 @@ func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRu
 		p.line("")
 		p.line("Decisions so far:")
 		for _, approval := range proposal.Status.Approvals {
-			p.line("  %s  %s by %s, %s (%s)", approval.Time.UTC().Format(time.RFC3339), approval.Decision, approval.Approver,
+			p.line("  %s  %s by %s, %s (%s)", approval.Time.UTC().Format(time.RFC3339), approval.Decision, cmp.Or(approval.Approver, notToldYet),
 				outcome(&approval), approval.Name)
 			if approval.Reason != "" {
 				p.line("    %s", approval.Reason)

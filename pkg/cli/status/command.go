@@ -48,8 +48,9 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Use:   "status [-n NAMESPACE]",
 		Short: "Tell in a few lines what is wrong, what could be done and what is under way",
 		Long: `Tell in a few lines what is wrong, what could be done about it, what was approved
-and is under way, is being verified or did not help in the last day, in all
-namespaces or in one, and what srenix itself cannot see in the cluster.
+and is under way, is being verified or did not help in the last day, which actions
+are not carried out because they failed too often in a row, in all namespaces or
+in one, and what srenix itself cannot see in the cluster.
 
 It takes the rights of ClusterRole srenix-viewer; clusterfindings and the audit
 checkpoint take them by a ClusterRoleBinding. What you may not read is left out,

@@ -24,6 +24,7 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/breaker"
 	"github.com/srenix/srenix/pkg/cli"
 	"github.com/srenix/srenix/pkg/generated/clientset/versioned/fake"
 )
@@ -137,8 +138,8 @@ Blind spots 2
   RBACDrift is switched off.
 Proposals   1 Blocked, 2 Open
   kubectl create approval --proposal third -n shop
-Approvals   2 under way, 1 being verified, 1 not verified in the last day
-  shop/a of fix: Pending the breaker is open
+Approvals   2 under way, 1 being verified, 1 did not help in the last day
+  shop/a of fix: Pending: the breaker is open
   shop/c of fix: not yet picked up
   shop/g of fix: being verified: the finding did not clear
   shop/d of fix: not verified at 2026-02-03T03:05:06Z: the finding did not clear
@@ -168,6 +169,132 @@ Not read    namespaces: namespaces.srenix.io is forbidden: no
 				t.Errorf("(-want +have)\n%s", diff)
 			}
 		})
+	}
+}
+
+// ended is an approval of proposal shop/OF that ended so long ago.
+func ended(name, of string, ago time.Duration, phase opsv1alpha1.ApprovalPhase, message string) *opsv1alpha1.Approval {
+	at := metav1.NewTime(since.Add(-ago))
+	return &opsv1alpha1.Approval{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(since.Add(-ago - time.Minute))},
+		Spec:       opsv1alpha1.ApprovalSpec{Decision: v1alpha1.DecisionApprove, Proposal: opsv1alpha1.ProposalReference{Name: of}},
+		Status:     opsv1alpha1.ApprovalStatus{Phase: phase, Message: message, CompletedAt: &at},
+	}
+}
+
+// verified sets the condition of that name, at the end.
+func verified(approval *opsv1alpha1.Approval, status metav1.ConditionStatus, message string) *opsv1alpha1.Approval {
+	approval.Status.Conditions = []metav1.Condition{{
+		Type: opsv1alpha1.ConditionVerified, Status: status, Message: message, LastTransitionTime: *approval.Status.CompletedAt,
+	}}
+	return approval
+}
+
+func TestWhatDidNotHelpIsTold(t *testing.T) {
+	no := ended("person", "denied", time.Hour, opsv1alpha1.PhaseDenied, "denied by bob")
+	no.Spec.Decision = v1alpha1.DecisionDeny
+	elsewhere := verified(ended("elsewhere", "fix", 0, opsv1alpha1.PhaseSucceeded, ""), metav1.ConditionTrue, "")
+	elsewhere.Namespace = "bank"
+	const failed, succeeded, denied = opsv1alpha1.PhaseFailed, opsv1alpha1.PhaseSucceeded, opsv1alpha1.PhaseDenied
+	for name, test := range map[string]struct {
+		approvals []runtime.Object
+		want      string
+	}{
+		"each way, the newest first": {[]runtime.Object{
+			ended("a", "fix", 3*time.Hour, failed, "no such pod"), ended("b", "fix", time.Hour, denied, "GitOpsManaged: Flux has it"),
+			verified(ended("c", "fix", 2*time.Hour, succeeded, ""), metav1.ConditionFalse, "it did not clear"),
+			ended("long-ago", "fix", 25*time.Hour, failed, "no such pod"), ended("other-digest", "fix", time.Hour, opsv1alpha1.PhaseSuperseded, "changed"),
+			no, elsewhere,
+		}, `Approvals   0 under way, 3 did not help in the last day
+  shop/b of fix: refused at 2026-02-03T03:05:06Z: GitOpsManaged: Flux has it
+  shop/c of fix: not verified at 2026-02-03T02:05:06Z: it did not clear
+  shop/a of fix: failed at 2026-02-03T01:05:06Z: no such pod
+`},
+		"not what a later one has mended": {[]runtime.Object{
+			ended("a", "fix", 3*time.Hour, failed, "no such pod"), verified(ended("b", "fix", 2*time.Hour, succeeded, ""), metav1.ConditionFalse, "it did not clear"),
+			verified(ended("c", "fix", time.Hour, succeeded, ""), metav1.ConditionTrue, "it cleared"), ended("d", "fix", 0, failed, "forbidden"),
+			ended("e", "other", 2*time.Hour, failed, "no such pod"),
+		}, `Approvals   0 under way, 2 did not help in the last day
+  shop/d of fix: failed at 2026-02-03T04:05:06Z: forbidden
+  shop/e of other: failed at 2026-02-03T02:05:06Z: no such pod
+`},
+		"the same of many in a line": {[]runtime.Object{
+			ended("a", "fix", 3*time.Hour, failed, "no such pod"), ended("b", "fix", time.Hour, failed, "no such pod"), ended("c", "fix", 2*time.Hour, failed, "no such pod"),
+			ended("d", "other", 4*time.Hour, failed, "no such pod"), ended("e", "fix", 5*time.Hour, failed, "forbidden"),
+			ended("f", "wait", 0, "", ""), ended("g", "wait", 0, "", ""),
+		}, `Approvals   2 under way, 5 did not help in the last day
+  shop/f and 1 more of wait: not yet picked up
+  shop/b and 2 more of fix: failed at 2026-02-03T03:05:06Z: no such pod
+  shop/d of other: failed at 2026-02-03T00:05:06Z: no such pod
+  shop/e of fix: failed at 2026-02-02T23:05:06Z: forbidden
+`},
+		"no more than a screen has room for": {[]runtime.Object{
+			ended("a", "a", 0, failed, "no"), ended("b", "b", 0, failed, "no"), ended("c", "c", 0, failed, "no"), ended("d", "d", 0, failed, "no"),
+			ended("e", "e", 0, failed, "no"), ended("f", "f", time.Hour, failed, "no"), ended("g", "f", time.Hour, failed, "no"),
+		}, `Approvals   0 under way, 7 did not help in the last day
+  shop/a of a: failed at 2026-02-03T04:05:06Z: no
+  shop/b of b: failed at 2026-02-03T04:05:06Z: no
+  shop/c of c: failed at 2026-02-03T04:05:06Z: no
+  shop/d of d: failed at 2026-02-03T04:05:06Z: no
+  shop/e of e: failed at 2026-02-03T04:05:06Z: no
+  and 2 more that did not help: kubectl get approvals -A -o wide
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := (&reader{client: fake.NewSimpleClientset(test.approvals...), now: since}).read(t.Context(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, have, _ := strings.Cut(s.text(), "Proposals   none\n")
+			if diff := cmp.Diff(test.want, have); diff != "" {
+				t.Errorf("(-want +have)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOpenBreakersAreTold(t *testing.T) {
+	failure := func(namespace, name string, kind v1alpha1.ActionKind, ago time.Duration) *opsv1alpha1.Approval {
+		approval := ended(name, name, ago, opsv1alpha1.PhaseFailed, "no")
+		approval.Namespace, approval.Spec.Snapshot.ActionKind, approval.Status.AuditEvents = namespace, kind, []string{"record-of-" + name}
+		return approval
+	}
+	const pod, job = v1alpha1.ActionDeletePod, v1alpha1.ActionDeleteJob
+	acknowledged := failure("shop", "c", pod, 46*time.Hour)
+	acknowledged.Annotations = map[string]string{breaker.Acknowledged: "record-of-c"}
+	client := fake.NewSimpleClientset(
+		failure("shop", "a", pod, 48*time.Hour), failure("shop", "b", pod, 47*time.Hour), acknowledged,
+		failure("shop", "d", job, 48*time.Hour), failure("shop", "e", job, 47*time.Hour), failure("shop", "f", job, 46*time.Hour), failure("bank", "g", job, 45*time.Hour),
+		failure("bank", "h", v1alpha1.ActionPatchIngressTLS, 45*time.Hour),
+	)
+	client.PrependReactor("list", "approvals", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if action.GetNamespace() == "secret" {
+			return true, nil, apierrors.NewForbidden(opsv1alpha1.Resource("approvals"), "", errors.New("no"))
+		}
+		return false, nil, nil
+	})
+	const (
+		everywhere = "Breaker     DeleteJob in all namespaces is not carried out, because it failed 3 times in a row, in 2 namespaces; once the cause is understood, " +
+			"close the breaker, which takes the right to patch approvals.ops.srenix.io in namespace bank: " +
+			"kubectl annotate approvals.ops.srenix.io g -n bank --overwrite ops.srenix.io/breaker-acknowledged=record-of-g\n"
+		shop = "Breaker     DeleteJob in namespace shop is not carried out, because it failed 3 times in a row in namespace shop; once the cause is understood, " +
+			"close the breaker, which takes the right to patch approvals.ops.srenix.io in namespace shop: " +
+			"kubectl annotate approvals.ops.srenix.io f -n shop --overwrite ops.srenix.io/breaker-acknowledged=record-of-f\n"
+	)
+	for namespace, want := range map[string]string{"": everywhere + shop, "shop": shop, "bank": "", "secret": ""} {
+		s, err := (&reader{client: client, now: since}).read(t.Context(), namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var have strings.Builder
+		for line := range strings.Lines(s.text()) {
+			if strings.HasPrefix(line, "Breaker") {
+				have.WriteString(line)
+			}
+		}
+		if diff := cmp.Diff(want, have.String()); diff != "" {
+			t.Errorf("namespace %q (-want +have)\n%s", namespace, diff)
+		}
 	}
 }
 

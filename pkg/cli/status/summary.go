@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	// maximumWorst is how many findings are named, and how many proposals beside theirs.
+	// maximumWorst is how many findings are named, how many proposals beside theirs, and
+	// how many ends of approvals that did not help.
 	maximumWorst = 5
 	// lately is for how long an approval is told of that did not help.
 	lately = 24 * time.Hour
@@ -52,12 +53,18 @@ type summary struct {
 	// Open are the first of those that can be approved, without those of Worst.
 	Open []offer `json:"open,omitempty"`
 	// UnderWay are the approvals that have not come to their end.
-	UnderWay []underWay `json:"underWay,omitempty"`
+	UnderWay []alike `json:"underWay,omitempty"`
 	// Verifying are the approvals that were carried out, and of which it is not certain
 	// yet that they helped.
-	Verifying []underWay `json:"verifying,omitempty"`
-	// NotVerified are the approvals that were carried out in the last day and did not help.
-	NotVerified []notVerified `json:"notVerified,omitempty"`
+	Verifying []alike `json:"verifying,omitempty"`
+	// Unhelpful are the approvals that in the last day were refused, failed, or were
+	// carried out and did not help, newest first, without those of a proposal of which
+	// a later one did help.
+	Unhelpful []alike `json:"unhelpful,omitempty"`
+	// Breakers are those that are open, by as many failures as open one by default. Where
+	// fewer do, the approvals that wait say so. That of the cluster shows in all
+	// namespaces together.
+	Breakers []openBreaker `json:"breakers,omitempty"`
 	// Checkpoint is the newest signed one of the audit chain.
 	Checkpoint *checkpoint `json:"checkpoint,omitempty"`
 	// Unread are the errors of what could not be read, by resource.
@@ -81,22 +88,6 @@ type offer struct {
 	Phase     v1alpha1.ProposalPhase `json:"phase,omitempty"`
 	// Why it is in this phase.
 	Why string `json:"why,omitempty"`
-}
-
-type underWay struct {
-	Namespace string                    `json:"namespace"`
-	Name      string                    `json:"name"`
-	Proposal  string                    `json:"proposal"`
-	Phase     opsv1alpha1.ApprovalPhase `json:"phase"`
-	Message   string                    `json:"message,omitempty"`
-}
-
-type notVerified struct {
-	Namespace string      `json:"namespace"`
-	Name      string      `json:"name"`
-	Proposal  string      `json:"proposal"`
-	Message   string      `json:"message,omitempty"`
-	Time      metav1.Time `json:"time"`
 }
 
 type checkpoint struct {
@@ -189,29 +180,9 @@ func (r *reader) readProposals(ctx context.Context, s *summary) {
 	}))
 }
 
-// readApprovals tells of the approvals that are under way or being verified, and of
-// those that did not help.
-func (r *reader) readApprovals(ctx context.Context, s *summary) {
-	s.unread("approvals", cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return r.client.OpsV1alpha1().Approvals(s.Namespace).List(ctx, options)
-	}, func(approval *opsv1alpha1.Approval) {
-		status, of := &approval.Status, approval.Spec.Proposal.Name
-		if !status.Phase.Finished() {
-			s.UnderWay = append(s.UnderWay, underWay{approval.Namespace, approval.Name, of, status.Phase, status.Message})
-		}
-		verified := meta.FindStatusCondition(status.Conditions, opsv1alpha1.ConditionVerified)
-		if verified != nil && verified.Status == metav1.ConditionUnknown {
-			s.Verifying = append(s.Verifying, underWay{approval.Namespace, approval.Name, of, status.Phase, verified.Message})
-		}
-		if verified != nil && verified.Status == metav1.ConditionFalse && r.now.Before(verified.LastTransitionTime.Add(lately)) {
-			s.NotVerified = append(s.NotVerified, notVerified{approval.Namespace, approval.Name, of, verified.Message, verified.LastTransitionTime})
-		}
-	}))
-}
-
 // checkNamespace makes sure that a namespace exists in which nothing was found.
 func (r *reader) checkNamespace(ctx context.Context, s *summary) error {
-	if s.Namespace == "" || len(s.Findings)+s.Silenced+len(s.Proposals)+len(s.UnderWay)+len(s.Verifying)+len(s.NotVerified) > 0 {
+	if s.Namespace == "" || len(s.Findings)+s.Silenced+len(s.Proposals)+len(s.UnderWay)+len(s.Verifying)+len(s.Unhelpful) > 0 {
 		return nil
 	}
 	_, err := r.namespaces.Get(ctx, s.Namespace, metav1.GetOptions{})
@@ -273,22 +244,26 @@ func (s *summary) text() string {
 	}
 	if has("approvals") {
 		verifying, unhelpful := "", ""
-		if n := len(s.Verifying); n > 0 {
+		if n := approvals(s.Verifying); n > 0 {
 			verifying = fmt.Sprintf(", %d being verified", n)
 		}
-		if n := len(s.NotVerified); n > 0 {
-			unhelpful = fmt.Sprintf(", %d not verified in the last day", n)
+		if n := approvals(s.Unhelpful); n > 0 {
+			unhelpful = fmt.Sprintf(", %d did not help in the last day", n)
 		}
-		line("Approvals   %d under way%s%s", len(s.UnderWay), verifying, unhelpful)
+		line("Approvals   %d under way%s%s", approvals(s.UnderWay), verifying, unhelpful)
 	}
-	for _, approval := range s.UnderWay {
-		line("  %s/%s of %s: %s %s", approval.Namespace, approval.Name, approval.Proposal, cmp.Or(string(approval.Phase), "not yet picked up"), approval.Message)
+	for _, some := range slices.Concat(s.UnderWay, s.Verifying) {
+		line("  %s", strings.TrimSuffix(fmt.Sprintf("%s: %s: %s", some, cmp.Or(some.State, "not yet picked up"), some.Message), ": "))
 	}
-	for _, approval := range s.Verifying {
-		line("  %s/%s of %s: being verified: %s", approval.Namespace, approval.Name, approval.Proposal, approval.Message)
+	shown := s.Unhelpful[:min(len(s.Unhelpful), maximumWorst)]
+	for _, some := range shown {
+		line("  %s", strings.TrimSuffix(fmt.Sprintf("%s: %s at %s: %s", some, some.State, some.Time.UTC().Format(time.RFC3339), some.Message), ": "))
 	}
-	for _, approval := range s.NotVerified {
-		line("  %s/%s of %s: not verified at %s: %s", approval.Namespace, approval.Name, approval.Proposal, approval.Time.UTC().Format(time.RFC3339), approval.Message)
+	if more := approvals(s.Unhelpful) - approvals(shown); more > 0 {
+		line("  and %d more that did not help: kubectl get approvals %s -o wide", more, where)
+	}
+	for _, open := range s.Breakers {
+		line("Breaker     %s", open.Message)
 	}
 	if s.Checkpoint != nil {
 		line("Audit       checkpoint of %d events, signed %s", s.Checkpoint.Events, s.Checkpoint.Time.UTC().Format(time.RFC3339))

@@ -59,8 +59,9 @@ found out about the cause, what could be done and what that waits for, what beca
 the last approvals of it, how to mend it by hand, who has silenced it, and the last
 events of its subject.
 
-NAME is that of a finding, of a proposal, whose finding is then told of, or, without
--n, of a clusterfinding. RESOURCE/NAME, as kubectl -o name prints it, is taken too.
+NAME is that of a finding, of a proposal or an approval, whose finding is then told
+of, or, without -n, of a clusterfinding. Of an approval it tells what became of it,
+also when its finding is gone. RESOURCE/NAME, as kubectl -o name prints it, is taken too.
 
 It takes the rights of ClusterRole srenix-viewer, and to read events where they are
 to be told. What you may not read is left out, and said to be.

@@ -14,6 +14,7 @@ import (
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 
+	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/cli"
 )
@@ -22,6 +23,7 @@ import (
 const (
 	findings        = "findings"
 	proposals       = "proposals"
+	approvals       = "approvals"
 	clusterFindings = "clusterfindings"
 )
 
@@ -29,6 +31,7 @@ const (
 var resources = map[string]string{
 	"finding": findings, "findings": findings, "fnd": findings,
 	"proposal": proposals, "proposals": proposals, "prop": proposals,
+	"approval": approvals, "approvals": approvals, "appr": approvals,
 	"clusterfinding": clusterFindings, "clusterfindings": clusterFindings, "cfnd": clusterFindings,
 }
 
@@ -40,8 +43,8 @@ func parseName(argument string) (resource, name string, err error) {
 	typed, name, qualified := strings.Cut(argument, "/")
 	if !qualified {
 		name = argument
-	} else if resource = resources[strings.TrimSuffix(typed, "."+v1alpha1.GroupName)]; resource == "" {
-		return "", "", fmt.Errorf("%s is not a finding: want NAME, finding/NAME, clusterfinding/NAME or proposal/NAME", argument)
+	} else if resource = resources[strings.TrimSuffix(strings.TrimSuffix(typed, "."+opsv1alpha1.SchemeGroupVersion.Group), "."+v1alpha1.GroupName)]; resource == "" {
+		return "", "", fmt.Errorf("%s is not a finding: want NAME, finding/NAME, clusterfinding/NAME, proposal/NAME or approval/NAME", argument)
 	}
 	if name == "" || strings.Contains(name, "/") {
 		return "", "", fmt.Errorf("%q has no name that a finding could have", argument)
@@ -55,9 +58,9 @@ func (o *Options) searched() []string {
 	case o.resource != "":
 		return []string{o.resource}
 	case *o.Namespace != "":
-		return []string{findings, proposals}
+		return []string{findings, proposals, approvals}
 	}
-	return []string{findings, proposals, clusterFindings}
+	return []string{findings, proposals, approvals, clusterFindings}
 }
 
 // candidate is a name that there is, and what it is about in a few words.
@@ -75,6 +78,8 @@ func (o *Options) list(ctx context.Context, resource string) (names []candidate,
 		err = o.from.eachClusterFinding(ctx, func(f *v1alpha1.ClusterFinding) { add(f.Name, &f.Spec) })
 	case proposals:
 		err = o.from.eachProposal(ctx, o.namespace, func(p *v1alpha1.Proposal) { names = append(names, candidate{name: p.Name}) })
+	case approvals:
+		err = o.from.eachApproval(ctx, o.namespace, func(a *opsv1alpha1.Approval) { names = append(names, candidate{name: a.Name}) })
 	}
 	return names, err
 }

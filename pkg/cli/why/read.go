@@ -26,7 +26,10 @@ const mostEvents = 5
 
 // known is what is known of one finding or clusterfinding.
 type known struct {
-	// object is the finding; namespace is empty for a clusterfinding.
+	// approval is what was asked about, or nil for a finding.
+	approval *opsv1alpha1.Approval
+	// object is the finding, with its spec and status, nil if that of the approval is
+	// gone; namespace is empty for a clusterfinding.
 	object          runtime.Object
 	namespace, name string
 	spec            *v1alpha1.FindingSpec
@@ -49,6 +52,9 @@ func (o *Options) read(ctx context.Context) (*known, error) {
 		return nil, err
 	}
 	found.unread = map[string]error{}
+	if found.object == nil {
+		return found, nil
+	}
 	for _, name := range found.status.Proposals {
 		proposal, err := o.from.proposal(ctx, found.namespace, name)
 		if err == nil {
@@ -79,6 +85,9 @@ func (o *Options) earlier(ctx context.Context, of *known) ([]*opsv1alpha1.Approv
 	}
 	var same []*opsv1alpha1.Approval
 	err := o.from.eachApproval(ctx, of.namespace, func(approval *opsv1alpha1.Approval) {
+		if of.approval != nil && of.approval.Name == approval.Name {
+			return // It is told of by itself.
+		}
 		if approval.Spec.Snapshot.Finding.Name == of.name || slices.ContainsFunc(of.proposals, func(p *v1alpha1.Proposal) bool { return cli.SameRepair(approval, &p.Spec) }) {
 			same = append(same, approval)
 		}
@@ -131,7 +140,25 @@ func (o *Options) get(ctx context.Context, resource string) (*known, error) {
 			return nil, err
 		}
 		namespace, name = proposal.Namespace, proposal.Spec.Finding.Name
+	case approvals:
+		approval, err := o.from.approval(ctx, namespace, name)
+		if err != nil {
+			return nil, err
+		}
+		found, err := o.finding(ctx, approval.Namespace, approval.Spec.Snapshot.Finding.Name)
+		if apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
+			found, err = &known{namespace: approval.Namespace, name: approval.Spec.Snapshot.Finding.Name}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		found.approval = approval
+		return found, nil
 	}
+	return o.finding(ctx, namespace, name)
+}
+
+func (o *Options) finding(ctx context.Context, namespace, name string) (*known, error) {
 	f, err := o.from.finding(ctx, namespace, name)
 	if err != nil {
 		return nil, err
@@ -161,13 +188,19 @@ func lastSeen(event *corev1.Event) time.Time {
 	return event.CreationTimestamp.Time
 }
 
-// objects are the finding first, then its proposals, approvals, its silence, and the events of its
+// objects are the approval that was asked about, the finding, then its proposals, approvals, its silence, and the events of its
 // subject.
 func (k *known) objects() *metav1.List {
 	list := &metav1.List{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "List"}}
 	add := func(object runtime.Object, kind schema.GroupVersionKind) {
 		object.GetObjectKind().SetGroupVersionKind(kind)
 		list.Items = append(list.Items, runtime.RawExtension{Object: object})
+	}
+	if k.approval != nil {
+		add(k.approval, opsv1alpha1.SchemeGroupVersion.WithKind("Approval"))
+	}
+	if k.object == nil {
+		return list
 	}
 	kind := "Finding"
 	if k.namespace == "" {

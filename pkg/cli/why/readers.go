@@ -27,6 +27,7 @@ type reader interface {
 	finding(ctx context.Context, namespace, name string) (*v1alpha1.Finding, error)
 	clusterFinding(ctx context.Context, name string) (*v1alpha1.ClusterFinding, error)
 	proposal(ctx context.Context, namespace, name string) (*v1alpha1.Proposal, error)
+	approval(ctx context.Context, namespace, name string) (*opsv1alpha1.Approval, error)
 	silence(ctx context.Context, namespace, name string) (*opsv1alpha1.Silence, error)
 	// eventsOf returns the events about an object. Those about one that is in no
 	// namespace are in that called default (client-go, tools/record).
@@ -54,6 +55,10 @@ func (c *cluster) clusterFinding(ctx context.Context, name string) (*v1alpha1.Cl
 
 func (c *cluster) proposal(ctx context.Context, namespace, name string) (*v1alpha1.Proposal, error) {
 	return c.client.SrenixV1alpha1().Proposals(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+func (c *cluster) approval(ctx context.Context, namespace, name string) (*opsv1alpha1.Approval, error) {
+	return c.client.OpsV1alpha1().Approvals(namespace).Get(ctx, name, metav1.GetOptions{})
 }
 
 func (c *cluster) silence(ctx context.Context, namespace, name string) (*opsv1alpha1.Silence, error) {
@@ -134,6 +139,11 @@ func (f inFiles) clusterFinding(_ context.Context, name string) (*v1alpha1.Clust
 func (f inFiles) proposal(_ context.Context, namespace, name string) (*v1alpha1.Proposal, error) {
 	proposal, err := pick(proposals, f.cluster.Proposals, namespace, name)
 	return proposal.DeepCopy(), err
+}
+
+// approval finds none, as eachApproval does.
+func (f inFiles) approval(_ context.Context, _, name string) (*opsv1alpha1.Approval, error) {
+	return nil, apierrors.NewNotFound(opsv1alpha1.Resource(approvals), name)
 }
 
 func (f inFiles) silence(_ context.Context, namespace, name string) (*opsv1alpha1.Silence, error) {

@@ -57,6 +57,13 @@ func (k *known) text(now time.Time) string {
 			n.line(label, "%s", text)
 		}
 	}
+	if k.approval != nil {
+		n.line("Approval", "%s", cli.BecameOf(k.approval))
+	}
+	if k.object == nil {
+		n.line("", "its finding, %s in namespace %s, is gone: it has probably cleared", k.name, k.namespace)
+		return n.String()
+	}
 	n.line(string(k.spec.Severity), "%s of %s, since %s", k.spec.Reason, object(&k.spec.Subject), when(k.spec.Since.Time, now))
 	n.line("", "%s", k.spec.Message)
 	place := "clusterfinding " + k.name

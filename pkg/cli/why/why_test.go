@@ -84,9 +84,9 @@ func objects() []runtime.Object {
 	}
 }
 
-// approvals are four of what is proposed for the finding with everything, by its finding or
+// decided are four approvals of what is proposed for the finding with everything, by its finding or
 // its target, and others that are not.
-func approvals() []runtime.Object {
+func decided() []runtime.Object {
 	approval := func(name, finding, target string, kind v1alpha1.ActionKind, minutes int, status opsv1alpha1.ApprovalStatus) *opsv1alpha1.Approval {
 		return &opsv1alpha1.Approval{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(since.Add(time.Duration(minutes) * time.Minute))},
@@ -113,7 +113,7 @@ func approvals() []runtime.Object {
 }
 
 func TestWhatBecameOfTheSameIsTold(t *testing.T) {
-	all := append(objects(), approvals()...)
+	all := append(objects(), decided()...)
 	have, _, failure := (&call{output: outputText, objects: all}).run(t, "db-not-ready")
 	want := strings.Replace(whole, "By hand", `Earlier   2026-02-03T03:55:06Z  DeletePod by alice: Succeeded, being verified: waiting (done)
           2026-02-03T03:45:06Z  DeletePod by alice: Succeeded, not verified: the finding is there (unhelpful)
@@ -130,6 +130,38 @@ By hand`, 1)
 	have, _, failure = (&call{output: outputJSON, objects: all}).run(t, "db-not-ready")
 	if failure != "" || strings.Count(have, `"kind": "Approval"`) != cli.MostEarlier {
 		t.Errorf("as JSON: %s%s", failure, have)
+	}
+}
+
+func TestAnApprovalTellsOfItsFindingOrOfItself(t *testing.T) {
+	all := append(objects(), decided()...)
+	const failed = "Approval  2026-02-03T03:35:06Z  DeletePod by bob: Failed: no such pod (failed)\n"
+	for name, test := range map[string]struct{ name, output, want string }{
+		"its finding, and what became of it, once": {"failed", outputText, failed + strings.Replace(whole, "By hand", `Earlier   2026-02-03T03:55:06Z  DeletePod by alice: Succeeded, being verified: waiting (done)
+          2026-02-03T03:45:06Z  DeletePod by alice: Succeeded, not verified: the finding is there (unhelpful)
+          2026-02-03T03:25:06Z  DeletePod by alice: Succeeded, verified: it is gone (oldest)
+By hand`, 1)},
+		"what became of it, if its finding is gone": {"approval.ops.srenix.io/unhelpful", outputText,
+			`Approval  2026-02-03T03:45:06Z  DeletePod by alice: Succeeded, not verified: the finding is there (unhelpful)
+          its finding, other in namespace shop, is gone: it has probably cleared
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			have, _, failure := (&call{output: test.output, objects: all}).run(t, test.name)
+			if diff := cmp.Diff(test.want, have); failure != "" || diff != "" {
+				t.Errorf("%s(-want +have)\n%s", failure, diff)
+			}
+		})
+	}
+	for name, want := range map[string]int{"failed": 1 + cli.MostEarlier, "appr/unhelpful": 1} {
+		have, _, failure := (&call{output: outputJSON, objects: all}).run(t, name)
+		if failure != "" || strings.Count(have, `"kind": "Approval"`) != want {
+			t.Errorf("%s as JSON: %s%s", name, failure, have)
+		}
+	}
+	// Who may not read approvals is not told that there is none.
+	if _, _, failure := (&call{output: outputText, objects: all, refused: []string{"approvals"}}).run(t, "approval/failed"); !strings.Contains(failure, "Forbidden") {
+		t.Errorf("it says %q", failure)
 	}
 }
 
@@ -350,11 +382,11 @@ func TestFailures(t *testing.T) {
 		not  string
 	}{
 		"a wrong ending": {name: "db-not-redy", want: []string{
-			"error: there is no \"db-not-redy\" in namespace \"shop\" among the findings, proposals, clusterfindings\nIt has probably cleared",
+			"error: there is no \"db-not-redy\" in namespace \"shop\" among the findings, proposals, approvals, clusterfindings\nIt has probably cleared",
 			"kubectl get findings.srenix.io -n shop\nThe nearest:\n  db-not-ready\n",
 		}},
 		"a part of names, also of a clusterfinding":    {name: "not-ready", want: []string{"The nearest:\n  db-not-ready\n  node-not-ready-n1\n"}},
-		"with -n there are no clusterfindings":         {name: "not-ready", call: call{namespace: "shop"}, want: []string{"among the findings, proposals\n", "The nearest:\n  db-not-ready\n"}, not: "n1"},
+		"with -n there are no clusterfindings":         {name: "not-ready", call: call{namespace: "shop"}, want: []string{"among the findings, proposals, approvals\n", "The nearest:\n  db-not-ready\n"}, not: "n1"},
 		"nothing like it":                              {name: "x", want: []string{"there is no \"x\""}, not: "nearest"},
 		"a clusterfinding that is none":                {name: "cfnd/node-not-ready-n2", want: []string{"there is no clusterfinding \"node-not-ready-n2\"", "kubectl get clusterfindings\n", "  node-not-ready-n1\n"}},
 		"a finding that is only a clusterfinding":      {name: "finding/node-not-ready-n1", want: []string{"among the findings\n"}},
@@ -409,7 +441,7 @@ func TestArgumentsAreChecked(t *testing.T) {
 	}{
 		"none":             {nil, "name the finding; these are there: kubectl get findings.srenix.io -A"},
 		"two":              {[]string{"a", "b"}, "one at a time: have a, b"},
-		"another resource": {[]string{"pod/db-0"}, "pod/db-0 is not a finding: want NAME, finding/NAME, clusterfinding/NAME or proposal/NAME"},
+		"another resource": {[]string{"pod/db-0"}, "pod/db-0 is not a finding: want NAME, finding/NAME, clusterfinding/NAME, proposal/NAME or approval/NAME"},
 		"no name":          {[]string{"finding/"}, `"finding/" has no name`},
 		"a path":           {[]string{"finding/a/b"}, `"finding/a/b" has no name`},
 		"a format":         {[]string{"a", "-o", "yaml"}, `unknown output format "yaml": it must be one of text, json`},

@@ -124,7 +124,7 @@ func schema_pkg_apis_srenix_v1alpha1_ApprovalSummary(ref common.ReferenceCallbac
 					},
 					"approver": {
 						SchemaProps: spec.SchemaProps{
-							Description: "approver is the user name that the API server authenticated.",
+							Description: "approver is the user name that the API server authenticated; empty until it is written down, which takes a moment.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
@@ -986,14 +986,14 @@ func schema_pkg_apis_srenix_v1alpha1_ProposalApprovalSpec(ref common.ReferenceCa
 					},
 					"proposalUID": {
 						SchemaProps: spec.SchemaProps{
-							Description: "proposalUID is filled in by the server.",
+							Description: "proposalUID is filled in by the server; a request that has one is invalid (422).",
 							Type:        []string{"string"},
 							Format:      "",
 						},
 					},
 					"snapshot": {
 						SchemaProps: spec.SchemaProps{
-							Description: "snapshot is filled in by the server: the proposal as it stands, so that admission sees what is being approved without a look-up.",
+							Description: "snapshot is filled in by the server: the proposal as it stands, so that admission sees what is being approved without a look-up. A request that has one is invalid (422).",
 							Ref:         ref(v1alpha1.ProposalSpec{}.OpenAPIModelName()),
 						},
 					},

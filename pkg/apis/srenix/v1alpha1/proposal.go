@@ -208,7 +208,8 @@ const (
 type ApprovalSummary struct {
 	// name of the Approval in ops.srenix.io, same namespace.
 	Name string `json:"name"`
-	// approver is the user name that the API server authenticated.
+	// approver is the user name that the API server authenticated; empty until it is
+	// written down, which takes a moment.
 	Approver string `json:"approver"`
 	// decision is Approve or Deny.
 	Decision string `json:"decision"`
@@ -341,11 +342,12 @@ type ProposalApprovalSpec struct {
 	// reason is free text for the record, at most 1024 characters.
 	// +optional
 	Reason string `json:"reason,omitempty"`
-	// proposalUID is filled in by the server.
+	// proposalUID is filled in by the server; a request that has one is invalid (422).
 	// +optional
 	ProposalUID types.UID `json:"proposalUID,omitempty"`
 	// snapshot is filled in by the server: the proposal as it stands, so that
-	// admission sees what is being approved without a look-up.
+	// admission sees what is being approved without a look-up. A request that has one is
+	// invalid (422).
 	// +optional
 	Snapshot *ProposalSpec `json:"snapshot,omitempty"`
 }

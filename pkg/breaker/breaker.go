@@ -1,7 +1,10 @@
 // Copyright The srenix Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package executor
+// Package breaker tells by stored Approvals which actions are not carried out, because
+// they failed too often in a row. It reads nothing itself, so that whoever has the
+// Approvals is told the same as the executor.
+package breaker
 
 import (
 	"cmp"
@@ -15,14 +18,14 @@ import (
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
-// BreakerAcknowledged is the annotation of a failed Approval by which a person
+// Acknowledged is the annotation of a failed Approval by which a person
 // says to have looked at it: it, and whatever failed before it in its namespace,
 // opens no breaker. Its value is the name of the audit event that records the failure, the last of
 // the status, so that nobody acknowledges what has not happened yet.
-const BreakerAcknowledged = "ops.srenix.io/breaker-acknowledged"
+const Acknowledged = "ops.srenix.io/breaker-acknowledged"
 
-// breaker is an open one.
-type breaker struct {
+// Open is an open breaker of one action kind.
+type Open struct {
 	// failures in a row, the newest of them, and the namespaces that they lie in.
 	failures   int
 	newest     *opsv1alpha1.Approval
@@ -31,17 +34,17 @@ type breaker struct {
 	mistaken *opsv1alpha1.Approval
 }
 
-// message tells what is not carried out, why, and what a person does about it.
-func (b *breaker) message(kind srenix.ActionKind) string {
-	message := fmt.Sprintf("%s is not carried out, because %s", kind, b)
+// Message tells that something is not carried out, why, and what a person does about it.
+func (b *Open) Message(what string) string {
+	message := fmt.Sprintf("%s is not carried out, because %s", what, b)
 	if of := b.mistaken; of != nil {
-		message += fmt.Sprintf("; the annotation %s of Approval %s/%s does not name the record of its failure, %s, and closes nothing", BreakerAcknowledged, of.Namespace, of.Name, lastRecord(of))
+		message += fmt.Sprintf("; the annotation %s of Approval %s/%s does not name the record of its failure, %s, and closes nothing", Acknowledged, of.Namespace, of.Name, lastRecord(of))
 	}
 	return message + fmt.Sprintf("; once the cause is understood, close the breaker, which takes the right to patch approvals.ops.srenix.io in namespace %s: %s", b.newest.Namespace, b.closeCommand())
 }
 
 // String tells what opened it.
-func (b *breaker) String() string {
+func (b *Open) String() string {
 	if len(b.namespaces) == 1 {
 		return fmt.Sprintf("it failed %d times in a row in namespace %s", b.failures, b.newest.Namespace)
 	}
@@ -49,41 +52,34 @@ func (b *breaker) String() string {
 }
 
 // closeCommand is what a person types to close the breaker.
-func (b *breaker) closeCommand() string {
+func (b *Open) closeCommand() string {
 	return fmt.Sprintf("kubectl annotate approvals.ops.srenix.io %s -n %s --overwrite %s=%s",
-		b.newest.Name, b.newest.Namespace, BreakerAcknowledged, lastRecord(b.newest))
+		b.newest.Name, b.newest.Namespace, Acknowledged, lastRecord(b.newest))
 }
 
-// openBreaker returns the breaker that keeps a kind from being carried out in a
-// namespace, by the approvals that are stored, or nil. It is the namespace's own,
-// or that of the cluster, which no namespace can open by itself.
-func (r *reconciler) openBreaker(stored []opsv1alpha1.Approval, kind srenix.ActionKind, namespace string) *breaker {
+// Of returns the open breakers of a kind by the approvals that are stored: that of the
+// cluster, which no namespace can open by itself, or nil; and those of namespaces, by
+// their names. A breaker opens by as many failures in a row as the threshold.
+func Of(stored []opsv1alpha1.Approval, kind srenix.ActionKind, threshold int) (cluster *Open, namespaces map[string]*Open) {
 	outcomes := outcomesOf(stored, kind)
 	within := map[string][]opsv1alpha1.Approval{}
 	for _, approval := range outcomes {
 		within[approval.Namespace] = append(within[approval.Namespace], approval)
 	}
-	threshold := int(*r.config.BreakerThreshold)
-	everywhere, here, anywhere := opened(outcomes, threshold, 2), (*breaker)(nil), false
+	namespaces = map[string]*Open{}
 	for name := range within {
-		open := opened(within[name], threshold, 1)
-		anywhere = anywhere || open != nil
-		if name == namespace {
-			here = open
+		if open := opened(within[name], threshold, 1); open != nil {
+			namespaces[name] = open
 		}
 	}
-	r.metrics.setBreaker(kind, everywhere != nil, anywhere)
-	if everywhere != nil {
-		return everywhere
-	}
-	return here
+	return opened(outcomes, threshold, 2), namespaces
 }
 
 // outcomesOf are the approvals of a kind whose action failed or helped, newest first.
 func outcomesOf(stored []opsv1alpha1.Approval, kind srenix.ActionKind) []opsv1alpha1.Approval {
 	var outcomes []opsv1alpha1.Approval
 	for _, approval := range stored {
-		if approval.Spec.Snapshot.ActionKind == kind && (failed(&approval) || helped(&approval)) {
+		if approval.Spec.Snapshot.ActionKind == kind && (Failed(&approval) || helped(&approval)) {
 			outcomes = append(outcomes, approval)
 		}
 	}
@@ -98,8 +94,8 @@ func outcomesOf(stored []opsv1alpha1.Approval, kind srenix.ActionKind) []opsv1al
 // looks after one namespace says nothing of what failed in others. A success ends
 // a row, and does not close what an earlier one has opened: it may be of an action
 // that was under way by then.
-func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *breaker {
-	var row *breaker
+func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *Open {
+	var row *Open
 	behind := map[string]bool{}
 	for i := range newestFirst {
 		approval := &newestFirst[i]
@@ -113,11 +109,11 @@ func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *brea
 			behind[approval.Namespace] = true
 			continue
 		case row == nil:
-			row = &breaker{newest: approval, namespaces: map[string]bool{}}
+			row = &Open{newest: approval, namespaces: map[string]bool{}}
 		}
 		row.failures++
 		row.namespaces[approval.Namespace] = true
-		if row.mistaken == nil && approval.Annotations[BreakerAcknowledged] != "" {
+		if row.mistaken == nil && approval.Annotations[Acknowledged] != "" {
 			row.mistaken = approval
 		}
 		if row.failures >= threshold && len(row.namespaces) >= namespaces {
@@ -127,15 +123,15 @@ func opened(newestFirst []opsv1alpha1.Approval, threshold, namespaces int) *brea
 	return nil
 }
 
-// failed is an approval whose action could not be carried out or did not help.
-func failed(approval *opsv1alpha1.Approval) bool {
+// Failed tells whether an approval's action could not be carried out or did not help.
+func Failed(approval *opsv1alpha1.Approval) bool {
 	return approval.Status.Phase == opsv1alpha1.PhaseFailed ||
 		meta.IsStatusConditionFalse(approval.Status.Conditions, opsv1alpha1.ConditionVerified)
 }
 
 // acknowledged tells whether somebody has looked at this very failure.
 func acknowledged(approval *opsv1alpha1.Approval) bool {
-	name := approval.Annotations[BreakerAcknowledged]
+	name := approval.Annotations[Acknowledged]
 	return name != "" && name == lastRecord(approval)
 }
 
