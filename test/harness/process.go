@@ -102,8 +102,11 @@ func (p *Process) signal(signal syscall.Signal) error {
 	if err := p.command.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("sending %s to %s: %w", signal, p.Name, err)
 	}
-	// One that was paused takes the signal only once it goes on.
-	_ = p.command.Process.Signal(syscall.SIGCONT)
+	// One that was paused takes any other signal only once it goes on; and one that is
+	// to be killed must not go on.
+	if signal != syscall.SIGKILL {
+		_ = p.command.Process.Signal(syscall.SIGCONT)
+	}
 	<-p.done
 	return nil
 }
