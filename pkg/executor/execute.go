@@ -87,6 +87,10 @@ func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, pa
 	if entry.Hashes, err = hashesOf(r.actions[kind], ruling.order, ruling.order.object); err != nil {
 		return ctrl.Result{}, err
 	}
+	readyBefore, err := r.readyBefore(ctx, kind, ruling.order.object)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	// Others of its kind may have failed since it was claimed, or its claim may have been
 	// given back. Whoever did that appends after this intent, and sees it, or before, and
 	// this is asked again.
@@ -127,7 +131,7 @@ func (r *reconciler) act(ctx context.Context, approval *opsv1alpha1.Approval, pa
 	}
 	err = r.update(ctx, approval, asHeld(approval), func(status *opsv1alpha1.ApprovalStatus) {
 		status.Execution.Intent = intent.Name
-		status.Execution.Controller = controllerOf(ruling.order.object)
+		status.Execution.Controller, status.Execution.ReadyBefore = controllerOf(ruling.order.object), readyBefore
 		status.Approver = approver
 		status.Message = fmt.Sprintf("%s is being carried out", kind)
 		for _, event := range past.events {

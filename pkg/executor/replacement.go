@@ -40,23 +40,53 @@ func (r *reconciler) unready(ctx context.Context, approval *opsv1alpha1.Approval
 	case snapshot.ActionKind != srenix.ActionDeletePod || record == nil || record.Controller == nil:
 		return "", nil
 	}
-	switch controller := *record.Controller; controller.APIVersion + " " + controller.Kind {
-	case "apps/v1 StatefulSet":
+	controller := *record.Controller
+	if isOf(controller, "StatefulSet") {
 		return r.ordinal(ctx, controller, snapshot.Target.Name)
-	case "apps/v1 ReplicaSet":
-		set := &appsv1.ReplicaSet{}
-		if exists, err := r.read(ctx, controller, set); err != nil || !exists {
-			return "", err
-		}
-		return lacking(controller, set.Status.ReadyReplicas, ptr.Deref(set.Spec.Replicas, 1)), nil
-	case "apps/v1 DaemonSet":
-		set := &appsv1.DaemonSet{}
-		if exists, err := r.read(ctx, controller, set); err != nil || !exists {
-			return "", err
-		}
-		return lacking(controller, set.Status.NumberReady, set.Status.DesiredNumberScheduled), nil
 	}
-	return "", nil
+	if record.ReadyBefore == nil {
+		return "", nil
+	}
+	ready, want, exists, err := r.count(ctx, controller)
+	if err != nil || !exists {
+		return "", err
+	}
+	// Others of its pods may not be Ready for reasons of their own, as on a dead node.
+	return lacking(controller, ready, min(want, *record.ReadyBefore+1)), nil
+}
+
+// readyBefore is how many pods of the controller of a target are Ready, where it counts
+// them and its pods have no names that stay; else nil.
+func (r *reconciler) readyBefore(ctx context.Context, kind srenix.ActionKind, target client.Object) (*int32, error) {
+	controller := controllerOf(target)
+	if kind != srenix.ActionDeletePod || controller == nil {
+		return nil, nil
+	}
+	ready, _, exists, err := r.count(ctx, *controller)
+	if err != nil || !exists {
+		return nil, err
+	}
+	return &ready, nil
+}
+
+// count tells how many pods of a ReplicaSet or a DaemonSet are Ready and how many it
+// wants, and whether it is one and is there.
+func (r *reconciler) count(ctx context.Context, controller srenix.ObjectReference) (ready, want int32, exists bool, err error) {
+	switch {
+	case isOf(controller, "ReplicaSet"):
+		set := &appsv1.ReplicaSet{}
+		exists, err = r.read(ctx, controller, set)
+		return set.Status.ReadyReplicas, ptr.Deref(set.Spec.Replicas, 1), exists, err
+	case isOf(controller, "DaemonSet"):
+		set := &appsv1.DaemonSet{}
+		exists, err = r.read(ctx, controller, set)
+		return set.Status.NumberReady, set.Status.DesiredNumberScheduled, exists, err
+	}
+	return 0, 0, false, nil
+}
+
+func isOf(controller srenix.ObjectReference, kind string) bool {
+	return controller.APIVersion == "apps/v1" && controller.Kind == kind
 }
 
 // rollingOut tells whether a Deployment is not through with its rollout, as kubectl

@@ -45,23 +45,27 @@ func TestWhatComesInThePlaceOfOldPodsIsWaitedFor(t *testing.T) {
 		controller string // kind of the pod's controller, which has the name and UID "owner"
 		// before and after are what there is beside the target, and then comes.
 		before, after client.Object
-		rollout       bool // of Deployment rolled
+		rollout       bool   // of Deployment rolled
+		ready         *int32 // before
 		waits         string
 	}{
-		"a bare pod":                               {},
-		"a controller of another project":          {controller: "CloneSet"},
-		"a Job's":                                  {controller: "Job"},
-		"a set that is gone":                       {controller: "StatefulSet"},
-		"pod zero, not made yet":                   {controller: "StatefulSet", before: set(0, 1), waits: "StatefulSet owner has not made another Pod web-0"},
-		"pod zero, not Ready":                      {controller: "StatefulSet", before: set(0, 1), after: ready(corev1.ConditionFalse), waits: "the new Pod web-0 is not Ready"},
-		"pod zero, Ready":                          {controller: "StatefulSet", before: set(0, 1), after: ready(corev1.ConditionTrue)},
-		"pod zero of a set that begins with three": {controller: "StatefulSet", before: set(3, 1)},
-		"pod zero of a set that wants none":        {controller: "StatefulSet", before: set(0, 0)},
-		"replicas that lack one":                   {controller: "ReplicaSet", before: replicas(1), waits: "1 of 2 pods of ReplicaSet owner are Ready"},
-		"all replicas":                             {controller: "ReplicaSet", before: replicas(2)},
-		"daemons that lack one":                    {controller: "DaemonSet", before: daemons(1), waits: "1 of 2 pods of DaemonSet owner are Ready"},
-		"all daemons":                              {controller: "DaemonSet", before: daemons(2)},
-		"another set of its name": {controller: "ReplicaSet", before: &appsv1.ReplicaSet{
+		"a bare pod":                                     {},
+		"a controller of another project":                {controller: "CloneSet"},
+		"a Job's":                                        {controller: "Job"},
+		"a set that is gone":                             {controller: "StatefulSet"},
+		"pod zero, not made yet":                         {controller: "StatefulSet", before: set(0, 1), waits: "StatefulSet owner has not made another Pod web-0"},
+		"pod zero, not Ready":                            {controller: "StatefulSet", before: set(0, 1), after: ready(corev1.ConditionFalse), waits: "the new Pod web-0 is not Ready"},
+		"pod zero, Ready":                                {controller: "StatefulSet", before: set(0, 1), after: ready(corev1.ConditionTrue)},
+		"pod zero of a set that begins with three":       {controller: "StatefulSet", before: set(3, 1)},
+		"pod zero of a set that wants none":              {controller: "StatefulSet", before: set(0, 0)},
+		"replicas that lack one":                         {controller: "ReplicaSet", ready: new(int32(1)), before: replicas(1), waits: "1 of 2 pods of ReplicaSet owner are Ready"},
+		"all replicas":                                   {controller: "ReplicaSet", ready: new(int32(2)), before: replicas(2)},
+		"daemons that lack one":                          {controller: "DaemonSet", ready: new(int32(1)), before: daemons(1), waits: "1 of 2 pods of DaemonSet owner are Ready"},
+		"all daemons":                                    {controller: "DaemonSet", ready: new(int32(1)), before: daemons(2)},
+		"replicas of which another was not Ready before": {controller: "ReplicaSet", ready: new(int32(0)), before: replicas(1)},
+		"daemons of which one is on a dead node":         {controller: "DaemonSet", ready: new(int32(0)), before: daemons(1)},
+		"what was Ready before is not known":             {controller: "ReplicaSet", before: replicas(0)},
+		"another set of its name": {controller: "ReplicaSet", ready: new(int32(1)), before: &appsv1.ReplicaSet{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "owner", UID: "another"}, Spec: appsv1.ReplicaSetSpec{Replicas: new(int32(2))},
 		}},
 		"a rollout that is through":                     {rollout: true, after: rollout(func(*appsv1.Deployment) {})},
@@ -85,6 +89,7 @@ func TestWhatComesInThePlaceOfOldPodsIsWaitedFor(t *testing.T) {
 			approval.Spec.Snapshot.ActionKind = srenix.ActionDeletePod
 			approval.Spec.Snapshot.Target = srenix.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "web-0", UID: targetUID}
 			if test.controller != "" {
+				approval.Status.Execution.ReadyBefore = test.ready
 				approval.Status.Execution.Controller = &srenix.ObjectReference{APIVersion: "apps/v1", Kind: test.controller, Namespace: "shop", Name: "owner", UID: "owner"}
 			}
 			if test.rollout {

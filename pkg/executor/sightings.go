@@ -45,3 +45,9 @@ func (s *sightings) age(what string, since, now time.Time) time.Duration {
 	}
 	return max(now.Sub(since), now.Sub(first.(time.Time)))
 }
+
+// forget has again begin anew.
+func (s *sightings) forget(what string) {
+	s.begin()
+	s.last.Remove(what)
+}

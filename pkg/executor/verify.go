@@ -55,6 +55,9 @@ func (r *reconciler) verify(ctx context.Context, approval *opsv1alpha1.Approval,
 	now, deadline, settle := r.clock.Now(), r.deadline(approval), r.config.SettleTime.Duration
 	cleared, wait := err == nil && !stands && waits == "", r.pollInterval()
 	watched := r.seen.again(string(approval.UID), pollsMissed*wait, now)
+	if !cleared {
+		r.seen.forget(string(approval.UID)) // whatever becomes of writing that down
+	}
 	if since := approval.Status.ClearedAt; cleared && since != nil && watched {
 		left := since.Add(settle).Sub(now)
 		if left <= 0 && !now.After(deadline) {

@@ -12,20 +12,20 @@ import (
 )
 
 func TestRunbooks(t *testing.T) {
-	known := regexp.MustCompile(`^(vault (status|kv (list|metadata get|patch|undelete|put))|kubectl (annotate|describe)) `)
+	known := regexp.MustCompile(`^(printf %s "[$][{]VALUE_KEY[}]" \| vault kv patch|vault (status|kv (list|metadata get|patch|undelete|put))|kubectl (annotate|describe)) `)
 	for golden, test := range map[string]struct {
 		title string
 		says  []string
 		not   string
 	}{
 		"found-path": {
-			"Write secret/shop/db", []string{"vault kv list -mount=secret shop\n", "vault kv put -mount=secret shop/db KEY=${VALUE_KEY}\n", "kubectl annotate externalsecrets.external-secrets.io db -n shop --overwrite"}, "undelete",
+			"Write secret/shop/db", []string{"vault kv list -mount=secret shop\n", "vault kv put -mount=secret shop/db KEY=\"${VALUE_KEY}\"\n", "kubectl annotate externalsecrets.external-secrets.io db -n shop --overwrite"}, "undelete",
 		},
 		"found-newest-version-deleted": {
 			"Bring back secret/shop/db", []string{"vault kv metadata get -mount=secret shop/db\n", "vault kv undelete -versions=${VALUE_VERSION} -mount=secret shop/db\n"}, "kv list",
 		},
-		"found-property":                     {"Add the missing keys to secret/shop/db", []string{"vault kv patch -mount=secret shop/db KEY=${VALUE_KEY}\n"}, "kv put"},
-		"found-path-in-a-namespace-of-vault": {"Write team/secret/shop/db", []string{"vault kv put -namespace=team -mount=secret shop/db KEY=${VALUE_KEY}\n"}, "undelete"},
+		"found-property":                     {"Add the missing keys to secret/shop/db", []string{"printf %s \"${VALUE_KEY}\" | vault kv patch -mount=secret shop/db KEY=-\n"}, "kv put"},
+		"found-path-in-a-namespace-of-vault": {"Write team/secret/shop/db", []string{"vault kv put -namespace=team -mount=secret shop/db KEY=\"${VALUE_KEY}\"\n"}, "undelete"},
 		"found-hidden":                       {},
 	} {
 		t.Run(golden, func(t *testing.T) {

@@ -99,6 +99,10 @@ type ExecutionRecord struct {
 	// action to be verified; absent where nobody does.
 	// +optional
 	Controller *srenix.ObjectReference `json:"controller,omitempty"`
+	// readyBefore is how many pods of the controller were Ready before; absent where it
+	// does not count.
+	// +optional
+	ReadyBefore *int32 `json:"readyBefore,omitempty"`
 	// actedAt is when the API server confirmed the action.
 	// +optional
 	ActedAt *metav1.MicroTime `json:"actedAt,omitempty"`

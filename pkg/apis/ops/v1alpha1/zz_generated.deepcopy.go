@@ -405,6 +405,11 @@ func (in *ExecutionRecord) DeepCopyInto(out *ExecutionRecord) {
 		*out = new(srenixv1alpha1.ObjectReference)
 		**out = **in
 	}
+	if in.ReadyBefore != nil {
+		in, out := &in.ReadyBefore, &out.ReadyBefore
+		*out = new(int32)
+		**out = **in
+	}
 	if in.ActedAt != nil {
 		in, out := &in.ActedAt, &out.ActedAt
 		*out = (*in).DeepCopy()
