@@ -28,14 +28,17 @@ type collection struct {
 	kind   *kind
 	engine *Engine
 
-	subjectOf  []*rule // fixed once the engine runs
-	readBy     []*rule // fixed once the engine runs
-	producers  []*rule // fixed once the engine runs
+	subjectOf []*rule // fixed once the engine runs
+	readBy    []*rule // fixed once the engine runs
+	producers []*rule // fixed once the engine runs
+	// first are the rules whose first evaluations make the first state of a derived kind;
+	// fixed once the engine runs.
+	first      []*rule
 	dependents dependents
 	input      *input // nil for a derived kind
 
 	// reached tells the first sync that there is a first state: of an input what it is
-	// while answered, of a derived kind the work of all its producers done once.
+	// while answered, of a derived kind the work of all of first done once.
 	reached atomic.Bool
 	// known tells whether a read says something about the cluster as it is.
 	known   atomic.Bool

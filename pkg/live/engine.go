@@ -374,6 +374,7 @@ func (e *Engine) begin() error {
 	if again {
 		return errors.New("the engine ran already")
 	}
+	e.orderSync()
 	for _, r := range e.rules {
 		r.refreshStatus()
 	}

@@ -14,9 +14,10 @@ import (
 // subjects are evaluated, once every kind it reads has reached a first state; it
 // is primed once each of them has been evaluated, with none of these kinds lost
 // meanwhile, whatever changes go on to come; and a derived kind is reached, and known,
-// once all rules that write it are primed. So no rule sees half of a derived
-// collection at the start, and no subject is evaluated in vain; but for a rule that
-// hangs, which is not waited for: what it has written by then is what others see.
+// once all rules that write it are primed; of the statuses that is every rule but those
+// that follow from them. So no rule sees half of a derived collection at the start, and
+// no subject is evaluated in vain; but for a rule that hangs, which is not waited for:
+// what it has written by then is what others see.
 func (e *Engine) advance() {
 	e.changing.begin()
 	defer e.changing.end()
@@ -25,7 +26,7 @@ func (e *Engine) advance() {
 	for moved := true; moved; {
 		moved = false
 		for _, c := range e.collections {
-			if c.kind.derived && !c.reached.Load() && allPrimed(c.producers) {
+			if c.kind.derived && !c.reached.Load() && allPrimed(c.first) {
 				c.reached.Store(true)
 				c.setKnown(true)
 				moved = true
@@ -66,6 +67,28 @@ func (e *Engine) reach(c *collection) {
 	}
 	e.progress.Unlock()
 	e.advance()
+}
+
+// orderSync settles whose work makes the first state of each derived kind.
+func (e *Engine) orderSync() {
+	late := map[*rule]bool{}
+	var follow func(c *collection)
+	follow = func(c *collection) {
+		for _, r := range c.readBy {
+			if late[r] {
+				continue
+			}
+			late[r] = true
+			for _, written := range r.outputs {
+				follow(written)
+			}
+		}
+	}
+	follow(e.statuses)
+	for _, c := range e.collections {
+		c.first = c.producers
+	}
+	e.statuses.first = slices.DeleteFunc(slices.Clone(e.rules), func(r *rule) bool { return late[r] })
 }
 
 func allPrimed(rules []*rule) bool {

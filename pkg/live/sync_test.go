@@ -175,3 +175,52 @@ func TestTheErrorOfWaitingNamesTheRulesThatAreAwaited(t *testing.T) {
 		t.Errorf("got %v, want an error that names the rule", err)
 	}
 }
+
+// reportsDegraded notes each rule that cannot say all, and why.
+func reportsDegraded() live.Rule {
+	return live.Rule{
+		Name: "degraded", Subject: live.Statuses().Ref(), Outputs: []live.KindRef{reports.Ref()},
+		Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+			status, exists := live.Statuses().Get(v, subject)
+			if !exists || status.State == live.Healthy {
+				return nil, nil
+			}
+			return []live.Output{live.Emit(reports, text("", status.Name, status.Reason))}, nil
+		},
+	}
+}
+
+// TestNothingIsReportedOfInputsThatAreStillAwaited: whoever waits for the first sync,
+// or watches from before, is not told of troubles that a start always has.
+func TestNothingIsReportedOfInputsThatAreStillAwaited(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"), reportsDegraded())
+	var reported atomic.Int32
+	if err := live.Subscribe(f.engine, reports, func(_, after *corev1.ConfigMap) { reported.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.cluster.Fail(configResource, errAway)
+	livetest.Start(t, f.engine, f.cluster)
+	f.eventuallyStatus("rule", live.ReasonInputFailing)
+	f.notSynced()
+	f.cluster.Serve(configResource)
+	if err := f.engine.WaitForSync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := reported.Load(); n != 0 {
+		t.Errorf("%d reports were made and withdrawn in the first sync", n)
+	}
+}
+
+// TestWhatCannotBeReadIsReportedOnceSynced: a sync that goes on without an input tells.
+func TestWhatCannotBeReadIsReportedOnceSynced(t *testing.T) {
+	f := newFixture(t, readsConfig("rule"), reportsDegraded())
+	f.cluster.Forbid(configResource)
+	livetest.Start(t, f.engine, f.cluster)
+	if err := f.engine.WaitForSync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"/rule": live.ReasonInputForbidden}, texts(f.engine, reports)); diff != "" {
+		t.Errorf("reported once synced (-want +got):\n%s", diff)
+	}
+}
