@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -412,4 +413,28 @@ func TestATypedInputHasOneVersion(t *testing.T) {
 		}
 	}()
 	live.NewInput(gadgetResource, live.InputOptions[*gadget]{Versions: []string{"v2"}})
+}
+
+// TestDefinitionsMayBeAnInputToo: a rule that reads all of them is told of each, and
+// heals like any other, beside the engine that reads their names.
+func TestDefinitionsMayBeAnInputToo(t *testing.T) {
+	resource := live.InstallationResource()
+	whole := live.NewInput(resource, live.InputOptions[*unstructured.Unstructured]{Optional: true})
+	f := newFixture(t, countsWidgets(widgets), live.Rule{
+		Name: "definitions", Subject: whole.Ref(), Outputs: []live.KindRef{reports.Ref()},
+		Evaluate: func(_ *live.View, subject live.Key) ([]live.Output, error) {
+			return []live.Output{live.Emit(reports, text("", subject.Name, "defined"))}, nil
+		},
+	})
+	f.cluster.NotInstalled(widgetResource)
+	f.run()
+	f.cluster.Serve(widgetResource)
+	want := map[string]string{"/" + widgetResource.GroupResource().String(): "defined"}
+	told := func() bool { return maps.Equal(want, texts(f.engine, reports)) }
+	livetest.Eventually(t, "the definition is told of", told)
+	f.cluster.Forbid(resource)
+	f.eventuallyStatus("definitions", live.ReasonInputForbidden)
+	f.cluster.Serve(resource)
+	f.eventuallyStatus("definitions", "")
+	livetest.Eventually(t, "the definition is told of again", told)
 }

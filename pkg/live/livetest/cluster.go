@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -274,12 +275,21 @@ func (r *served) sorted() []live.Object {
 	return objects
 }
 
-// as copies an object in the form in which the reader wants it.
+// as copies an object in the form in which the reader wants it. What is stored by its
+// metadata alone has nothing else for a reader of all of it either.
 func as(example, object live.Object) live.Object {
 	if _, metadataOnly := example.(*metav1.PartialObjectMetadata); metadataOnly {
 		return meta.AsPartialObjectMetadata(object).DeepCopy()
 	}
-	return object.DeepCopyObject().(live.Object)
+	stored, metadataOnly := object.(*metav1.PartialObjectMetadata)
+	if _, untyped := example.(*unstructured.Unstructured); !metadataOnly || !untyped {
+		return object.DeepCopyObject().(live.Object)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(stored)
+	if err != nil {
+		panic(err) // of a type that has nothing to fail with
+	}
+	return &unstructured.Unstructured{Object: content}
 }
 
 func keyOf(object metav1.Object) live.Key {
