@@ -51,7 +51,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	a := analyzer{grace: settings.Grace(standardGrace), managed: settings.ManagedBy}
 	critical, warning, info := v1alpha1.SeverityCritical, v1alpha1.SeverityWarning, v1alpha1.SeverityInfo
 	absent := []live.KindRef{inputs.Services.Ref(), inputs.Namespaces.Ref()}
-	leads := []live.KindRef{inputs.Ingresses.Ref(), inputs.ValidatingWebhookConfigurations.Ref(), inputs.MutatingWebhookConfigurations.Ref()}
+	leads := []live.KindRef{inputs.Ingresses.Ref(), inputs.ValidatingWebhookConfigurations.Ref(), inputs.MutatingWebhookConfigurations.Ref(), inputs.Definitions.Ref()}
 	var routes []analyzers.Rule
 	for _, kind := range slices.Sorted(maps.Keys(inputs.Routes)) {
 		leads = append(leads, inputs.Routes[kind].Ref())
@@ -60,8 +60,8 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
-			{Name: NoReadyEndpoint, Severities: []v1alpha1.Severity{critical, warning, info}, Summary: "A Service that an Ingress, a route or a webhook leads to has no ready endpoint."},
-			{Name: ServiceMissing, Severities: []v1alpha1.Severity{critical, warning}, Summary: "An Ingress, a route or a webhook leads to a Service that does not exist."},
+			{Name: NoReadyEndpoint, Severities: []v1alpha1.Severity{critical, warning, info}, Summary: "A Service that an Ingress, a route, a webhook or a conversion leads to has no ready endpoint."},
+			{Name: ServiceMissing, Severities: []v1alpha1.Severity{critical, warning}, Summary: "An Ingress, a route, a webhook or a conversion leads to a Service that does not exist."},
 		},
 		Rules: append([]analyzers.Rule{
 			{
@@ -75,6 +75,7 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Subject: inputs.Ingresses.Ref(), Reads: absent, Analyze: a.ingress},
 			{Subject: inputs.ValidatingWebhookConfigurations.Ref(), Reads: absent, Analyze: a.validating},
 			{Subject: inputs.MutatingWebhookConfigurations.Ref(), Reads: absent, Analyze: a.mutating},
+			{Subject: inputs.Definitions.Ref(), Reads: absent, Analyze: a.definition},
 		}, routes...),
 	}, nil
 }
@@ -108,7 +109,7 @@ func (a analyzer) service(view *live.View, subject live.Key) ([]v1alpha1.Finding
 	switch {
 	case leads[0].blocks:
 		finding.Severity = v1alpha1.SeverityCritical
-		finding.Message += refused
+		finding.Message += refusedBy(leads)
 	case behind.zero:
 		finding.Severity = v1alpha1.SeverityInfo
 	}
@@ -173,6 +174,17 @@ func after(view *live.View, at time.Time) bool {
 		return false
 	}
 	return true
+}
+
+// refusedBy says what the API server refuses because of leads that block, which are first.
+func refusedBy(leads []lead) string {
+	var said []string
+	for _, lead := range leads {
+		if sentence := refused(lead.Kind); lead.blocks && !slices.Contains(said, sentence) {
+			said = append(said, sentence)
+		}
+	}
+	return strings.Join(said, "")
 }
 
 func related(leads []lead) []v1alpha1.RelatedObject {

@@ -22,8 +22,15 @@ type lead struct {
 	blocks bool
 }
 
-// refused says what becomes of requests while nobody answers a webhook that blocks.
-const refused = " With failurePolicy Fail the API server refuses everything that it should ask about."
+const definitionKind = "CustomResourceDefinition"
+
+// refused says what the API server refuses while nobody answers, because of objects of a kind.
+func refused(kind string) string {
+	if kind == definitionKind {
+		return " Without it the API server can neither read nor write the custom resources whose stored version is another than the one asked for; namespaces that have some are not deleted."
+	}
+	return " With failurePolicy Fail the API server refuses everything that it should ask about."
+}
 
 // leadsTo returns what leads to a Service, sorted: webhooks that block first.
 func leadsTo(view *live.View, service live.Key) []lead {
@@ -45,6 +52,9 @@ func leadsTo(view *live.View, service live.Key) []lead {
 	}
 	for _, ingress := range inputs.Ingresses.ByIndex(view, inputs.ByBackend, service.String()) {
 		add(lead{reference("networking.k8s.io/v1", "Ingress", ingress), false}, ingress)
+	}
+	for _, definition := range inputs.Definitions.ByIndex(view, inputs.ByBackend, service.String()) {
+		add(lead{reference(definition.GetAPIVersion(), definitionKind, definition), true}, definition)
 	}
 	for _, kind := range slices.Sorted(maps.Keys(inputs.Routes)) {
 		for _, route := range inputs.Routes[kind].ByIndex(view, inputs.ByBackend, service.String()) {

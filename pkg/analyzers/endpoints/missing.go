@@ -61,6 +61,18 @@ func (a analyzer) route(kind string, routes live.Kind[*unstructured.Unstructured
 	}
 }
 
+func (a analyzer) definition(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
+	definition, exists := inputs.Definitions.Get(view, subject)
+	if !exists || definition.GetDeletionTimestamp() != nil {
+		return nil, nil
+	}
+	service, converts := inputs.Converter(definition)
+	if !converts {
+		return nil, nil
+	}
+	return a.missing(view, caller{of: reference(definition.GetAPIVersion(), definitionKind, definition), called: map[live.Key]bool{service: true}}), nil
+}
+
 func (a analyzer) validating(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	configuration, exists := inputs.ValidatingWebhookConfigurations.Get(view, subject)
 	if !exists || configuration.DeletionTimestamp != nil {
@@ -144,9 +156,11 @@ func (a analyzer) absent(c caller, service live.Key, since metav1.Time) v1alpha1
 	}
 	if c.called[service] {
 		spec.Severity = v1alpha1.SeverityCritical
-		spec.Message += refused
+		spec.Message += refused(of.Kind)
 	}
 	switch {
+	case of.Kind == definitionKind:
+		spec.Remediation.Text = "Bring back what converts between its versions. If that was uninstalled, its CustomResourceDefinitions were left behind; with one of them all its objects are deleted."
 	case c.configuration == nil:
 	case c.whole:
 		spec.Remediation.Text = "Bring what answered it back. If that was uninstalled, the configuration was left behind and can be deleted."
