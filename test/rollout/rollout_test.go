@@ -87,6 +87,11 @@ func install(t *testing.T) *rollout {
 
 func (r *rollout) eventually(what string, condition func(ctx context.Context) (ok bool, detail string)) {
 	r.Helper()
+	r.within(deadline, what, condition)
+}
+
+func (r *rollout) within(deadline time.Duration, what string, condition func(ctx context.Context) (ok bool, detail string)) {
+	r.Helper()
 	var detail string
 	err := wait.PollUntilContextTimeout(r.Context(), 50*time.Millisecond, deadline, true, func(ctx context.Context) (ok bool, err error) {
 		ok, detail = condition(ctx)
@@ -141,20 +146,32 @@ func (r *rollout) change(namespace string) (stop func()) {
 
 // load lists findings until it is stopped, and tells how often, and what failed.
 func (r *rollout) load(namespace string) (stop func() (requests int64, failures []string)) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	var requests atomic.Int64
-	var mu sync.Mutex
-	var failures []string
+	var requests []func(context.Context) error
 	for range 4 {
 		client := r.client(r.config).Resource(findings).Namespace(namespace)
+		requests = append(requests, func(ctx context.Context) error {
+			_, err := client.List(ctx, metav1.ListOptions{})
+			return err
+		})
+	}
+	return repeatedly(requests...)
+}
+
+// repeatedly makes requests until it is stopped, each again and again beside the others.
+func repeatedly(requests ...func(context.Context) error) (stop func() (made int64, failures []string)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	var made atomic.Int64
+	var mu sync.Mutex
+	var failures []string
+	for _, request := range requests {
 		running.Go(func() {
 			for ctx.Err() == nil {
-				_, err := client.List(ctx, metav1.ListOptions{})
+				err := request(ctx)
 				if ctx.Err() != nil {
 					return
 				}
-				requests.Add(1)
+				made.Add(1)
 				if err != nil {
 					mu.Lock()
 					failures = append(failures, err.Error())
@@ -166,7 +183,7 @@ func (r *rollout) load(namespace string) (stop func() (requests int64, failures 
 	return func() (int64, []string) {
 		cancel()
 		running.Wait()
-		return requests.Load(), failures
+		return made.Load(), failures
 	}
 }
 
