@@ -26,6 +26,7 @@ type Play struct {
 	Clock    *testingclock.FakeClock
 	Cluster  *livetest.Cluster
 	Engine   *live.Engine
+	stop     func()
 }
 
 // NewPlay begins at a time with some objects.
@@ -36,16 +37,20 @@ func NewPlay(t *testing.T, analyzer analyzers.Analyzer, now time.Time, objects .
 	return p
 }
 
-// Restart goes on with a new engine, and with what was observed.
+// Restart goes on with a new engine, and with what was observed. The one before has
+// stopped then: one that lags behind would begin anew what the new one has seen end.
 func (p *Play) Restart() {
 	p.t.Helper()
+	if p.stop != nil {
+		p.stop()
+	}
 	p.Engine = live.New(live.Options{Clock: p.Clock, Memory: p.memory})
 	for _, rule := range analyzers.LiveRules(p.analyzer) {
 		if err := p.Engine.AddRule(rule); err != nil {
 			p.t.Fatal(err)
 		}
 	}
-	livetest.Run(p.t, p.Engine, p.Cluster)
+	p.stop = livetest.Run(p.t, p.Engine, p.Cluster)
 	p.settle()
 }
 

@@ -6,6 +6,7 @@ package livetest
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,15 +18,16 @@ import (
 // patience is how long a condition may take; far more than any should.
 const patience = 20 * time.Second
 
-// Run runs an engine until the test ends, and waits for its first sync.
-func Run(t testing.TB, engine *live.Engine, source live.Source) {
+// Run runs an engine until it is stopped, or the test ends, and waits for its first sync.
+func Run(t testing.TB, engine *live.Engine, source live.Source) (stop func()) {
 	t.Helper()
-	Start(t, engine, source)
+	stop = Start(t, engine, source)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := engine.WaitForSync(ctx); err != nil {
 		t.Fatal(err)
 	}
+	return stop
 }
 
 // RunPast is Run where inputs of the cluster may fail from the start. Once no others are
@@ -44,18 +46,21 @@ func RunPast(t testing.TB, engine *live.Engine, cluster *Cluster, timeout func()
 	})
 }
 
-// Start runs an engine until the test ends.
-func Start(t testing.TB, engine *live.Engine, source live.Source) {
+// Start runs an engine until it is stopped, or the test ends. Once stop returns, the
+// engine does nothing more.
+func Start(t testing.TB, engine *live.Engine, source live.Source) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- engine.Run(ctx, source) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("running the engine: %v", err)
 		}
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // Eventually waits for a condition, and fails the test if it does not come true.
