@@ -4,7 +4,8 @@
 // Package failedmounts finds workloads with pods that have a node and cannot start
 // on it, because a volume of theirs cannot be attached or mounted, or because their
 // sandbox cannot be made once the volumes are there. Why is only in Events, so those
-// are read, as long as they are fresh.
+// are read, as long as they are fresh. A Secret, a ConfigMap or a key that is not there
+// is one trouble however many workloads wait for it.
 package failedmounts
 
 import (
@@ -88,7 +89,14 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: VolumeMountFailed, Severities: warning, Summary: "Pods cannot start, because a volume could not be mounted on their node."},
 			{Name: SandboxFailed, Severities: warning, Summary: "Pods cannot start, because their node cannot make their sandbox: its network or its runtime fails."},
 		},
-		Rules: workloads.Rules(a.workload, append(outdated.Reads(), inputs.Events.Ref(), inputs.ExternalSecrets.Ref())...),
+		Derivations: workloads.Derivations(a.unstarted, waiting.Ref(), append(outdated.Reads(), inputs.Events.Ref())...),
+		Rules: []analyzers.Rule{
+			{Subject: waiting.Ref(), Analyze: alone},
+			{
+				Subject: inputs.Namespaces.Ref(), Analyze: a.namespace,
+				Reads: append([]live.KindRef{waiting.Ref(), inputs.Pods.Ref(), inputs.ExternalSecrets.Ref()}, outdated.Reads()...),
+			},
+		},
 	}, nil
 }
 
@@ -99,26 +107,24 @@ type stuck struct {
 	since time.Time
 }
 
-func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.FindingSpec, error) {
+// unstarted is the workload, if pods of it cannot start.
+func (a analyzer) unstarted(view *live.View, w workloads.Workload) []live.Output {
 	pods := w.Troubled(view)
 	slices.SortFunc(pods, func(x, y *corev1.Pod) int { return strings.Compare(x.Name, y.Name) })
-	waiting := false
+	waits := false
 	var all []stuck
 	for _, pod := range pods {
-		since, waits := workloads.WaitsForVolumes(pod)
-		if !waits {
+		since, is := workloads.WaitsForVolumes(pod)
+		if !is || !analyzers.Past(view, since.Add(a.grace)) {
 			continue
 		}
-		if !analyzers.Past(view, since.Add(a.grace)) {
-			continue
-		}
-		waiting = true
+		waits = true
 		if why, is := told(view, pod, since); is {
 			all = append(all, stuck{pod, why, since})
 		}
 	}
-	if !waiting {
-		return nil, nil
+	if !waits {
+		return nil
 	}
 	var most cause
 	if len(all) > 0 {
@@ -129,9 +135,9 @@ func (a analyzer) workload(view *live.View, w workloads.Workload) ([]v1alpha1.Fi
 	// through at times. So what was told counts while pods wait.
 	reason := analyzers.Steady(view, "start", most.reason, reasons)
 	if len(all) == 0 {
-		return nil, nil
+		return nil
 	}
-	return []v1alpha1.FindingSpec{finding(view, w, all, reason)}, nil
+	return []live.Output{live.Emit(waiting, waitingOf(view, w, all, reason))}
 }
 
 // told is what events say of the pod since it is on its node, if one of them is fresh
@@ -181,8 +187,8 @@ var before = map[string]string{
 	SandboxFailed: "its sandbox cannot be made",
 }
 
-// finding is about pods that cannot start, of which the first tells most.
-func finding(view *live.View, w workloads.Workload, all []stuck, reason string) v1alpha1.FindingSpec {
+// waitingOf is about pods of a workload that cannot start, of which the first tells most.
+func waitingOf(view *live.View, w workloads.Workload, all []stuck, reason string) *Waiting {
 	one := all[0]
 	name := "Pod " + one.pod.Name
 	if w.Reference.Kind != "Pod" {
@@ -206,6 +212,7 @@ func finding(view *live.View, w workloads.Workload, all []stuck, reason string) 
 	if len(all) > 1 {
 		message += ". Other pods of it wait too"
 	}
+	reason = cmp.Or(reason, VolumeMountFailed)
 	since := one.since
 	var related []v1alpha1.RelatedObject
 	var pods []*corev1.Pod
@@ -217,33 +224,27 @@ func finding(view *live.View, w workloads.Workload, all []stuck, reason string) 
 		related = append(related, v1alpha1.RelatedObject{Relation: "pod that waits", ObjectReference: workloads.PodReference(s.pod)})
 	}
 	text, commands := advice(about, one.pod)
-	if missing := references.Parse(one.pod.Namespace, one.cause.text); about == VolumeContentMissing && missing.Name != "" {
-		origin := writerOf(view, missing)
-		if origin.Sentence != "" {
-			message += ". " + strings.TrimSuffix(origin.Sentence, ".")
-		}
-		related = slices.Concat([]v1alpha1.RelatedObject{{Relation: "is missing", ObjectReference: missing.Reference("")}}, origin.Related, related)
-		commands = append(commands, origin.Commands...)
+	missing := references.Parse(one.pod.Namespace, one.cause.text)
+	waits := &Waiting{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Reference.Namespace, Name: strings.ToLower(w.Reference.Kind) + "." + w.Reference.Name},
+		Finding: v1alpha1.FindingSpec{
+			Reason: reason, Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
+			Remediation: outdated.Advise(view, pods, HangsOn[reason], v1alpha1.Remediation{
+				Text:     text,
+				Commands: append([]string{fmt.Sprintf("kubectl describe pod %s -n %s", one.pod.Name, one.pod.Namespace)}, commands...),
+			}, missing),
+			Since: metav1.NewTime(since),
+		},
 	}
-	return v1alpha1.FindingSpec{
-		Reason: cmp.Or(reason, VolumeMountFailed), Severity: v1alpha1.SeverityWarning, Subject: w.Reference, Related: related, Message: message + ".",
-		Remediation: outdated.Advise(view, pods, HangsOn[cmp.Or(reason, VolumeMountFailed)], v1alpha1.Remediation{
-			Text:     text,
-			Commands: append([]string{fmt.Sprintf("kubectl describe pod %s -n %s", one.pod.Name, one.pod.Namespace)}, commands...),
-		}, references.Parse(one.pod.Namespace, one.cause.text)),
-		Since: metav1.NewTime(since),
-	}
-}
-
-// writerOf is what is known of the ExternalSecret that should write what is missing, whose
-// trouble that then is; nothing where there is none, or none may be looked at.
-func writerOf(view *live.View, missing references.Item) (origin references.Origin) {
-	view.Try(func() {
-		if writer := references.Targeting(view, missing); writer != nil {
-			origin = references.OriginOf(missing, writer)
+	if reason == VolumeContentMissing && about == reason {
+		if w.Template != nil {
+			missing = references.Resolve(missing, references.Mounted(w.Reference.Namespace, &w.Template.Spec))
 		}
-	})
-	return origin
+		if missing.Name != "" {
+			waits.Missing = missing
+		}
+	}
+	return waits
 }
 
 // advice is what to do, and where to look.
@@ -251,8 +252,7 @@ func advice(reason string, pod *corev1.Pod) (text string, commands []string) {
 	claims := []string{fmt.Sprintf("kubectl get persistentvolumeclaims -n %s", pod.Namespace), "kubectl get volumeattachments"}
 	switch reason {
 	case VolumeContentMissing:
-		return "Make what is missing, or mark it optional. The kubelet tries again by itself within two minutes.",
-			[]string{fmt.Sprintf("kubectl get secrets,configmaps -n %s", pod.Namespace)}
+		return missingAdvice(pod.Namespace)
 	case VolumeInUse:
 		return "See which pod or node has the volume. If that is a pod which is on its way out, wait; if its node is gone for good, delete the pod. Two replicas cannot share a volume that is ReadWriteOnce.", claims
 	case VolumeAttachFailed:

@@ -15,6 +15,8 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
+	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
 )
 
 func TestGoldens(t *testing.T) {
@@ -86,9 +88,44 @@ func TestTheReasonStaysWhenItsEventIsGone(t *testing.T) {
 	is(VolumeMountFailed, "they are not there in time.")
 }
 
-// Workloads that wait for one Secret are found each by itself, and every finding names the
-// Secret and who should write it, so that one cause shows as one.
-func TestWhatIsMissingIsRelated(t *testing.T) {
+// Who waits for one ConfigMap is one trouble, which names them all, until the last of them
+// waits no more.
+func TestWhatIsMissingIsFoundOnce(t *testing.T) {
+	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := analyzertest.Read(t, "testdata/found-config-map-that-several-wait-for.yaml")
+	play := analyzertest.NewPlay(t, analyzer, golden.Now, golden.Objects...)
+	is := func(related ...string) *v1alpha1.Finding {
+		t.Helper()
+		found := live.List(play.Engine, analyzers.DetectedFindings)
+		if len(found) != 1 {
+			t.Fatalf("found %+v, want one", found)
+		}
+		var have []string
+		for _, object := range found[0].Spec.Related {
+			have = append(have, object.Relation+": "+object.Kind+" "+object.Name)
+		}
+		if diff := cmp.Diff(related, have); diff != "" {
+			t.Errorf("related (-want +have):\n%s", diff)
+		}
+		return found[0]
+	}
+	first := is("waits for it: Deployment api", "waits for it: Deployment web", "waits for it: Pod shell")
+	for _, object := range golden.Objects {
+		if pod, is := object.(*corev1.Pod); is && pod.Name != "shell" {
+			pod.Status.Phase, pod.Status.ContainerStatuses = corev1.PodRunning, nil
+			play.Pod(pod)
+		}
+	}
+	if last := is("waits for it: Pod shell"); last.UID != first.UID || !last.Spec.Since.Equal(&first.Spec.Since) {
+		t.Errorf("with the last that waits it is %s since %s, want %s since %s", last.UID, last.Spec.Since, first.UID, first.Spec.Since)
+	}
+}
+
+// An ExternalSecret that should write what is missing is related first.
+func TestWhoShouldWriteWhatIsMissingIsRelated(t *testing.T) {
 	analyzer, err := New(analyzers.NewSettings(config.AnalyzerConfiguration{}))
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +139,7 @@ func TestWhatIsMissingIsRelated(t *testing.T) {
 	for _, object := range found[0].Related {
 		related = append(related, object.Relation+": "+object.Kind+" "+object.Name)
 	}
-	want := []string{"is missing: Secret web-tls", "writes it: ExternalSecret tls", "pod that waits: Pod web-1-a"}
+	want := []string{"writes it: ExternalSecret tls", "waits for it: Deployment web"}
 	if diff := cmp.Diff(want, related); diff != "" {
 		t.Errorf("related (-want +have):\n%s", diff)
 	}

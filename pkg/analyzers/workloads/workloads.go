@@ -118,26 +118,9 @@ type Judge func(view *live.View, workload Workload) ([]v1alpha1.FindingSpec, err
 // deleted. reads are what judge reads beside pods.
 func Rules(judge Judge, reads ...live.KindRef) []analyzers.Rule {
 	var rules []analyzers.Rule
-	for _, kind := range []struct {
-		subject live.KindRef
-		find    func(*live.View, live.Key) (Workload, bool)
-		reads   []live.KindRef
-	}{
-		{inputs.Deployments.Ref(), Deployment, []live.KindRef{inputs.ReplicaSets.Ref()}},
-		{inputs.StatefulSets.Ref(), statefulSet, nil},
-		{inputs.DaemonSets.Ref(), daemonSet, nil},
-		{inputs.CronJobs.Ref(), cronJob, []live.KindRef{inputs.Jobs.Ref()}},
-		{inputs.Jobs.Ref(), job, nil},
-		{inputs.ReplicaSets.Ref(), replicaSet, nil},
-		{inputs.Pods.Ref(), single, nil},
-	} {
-		all := slices.Concat(kind.reads, reads)
-		if kind.subject != inputs.Pods.Ref() {
-			all = append(all, inputs.Pods.Ref())
-		}
-		all = slices.DeleteFunc(all, func(ref live.KindRef) bool { return ref == kind.subject })
+	for _, kind := range kinds() {
 		rules = append(rules, analyzers.Rule{
-			Subject: kind.subject, Reads: unique(all),
+			Subject: kind.subject, Reads: kind.with(reads),
 			Analyze: func(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 				workload, exists := kind.find(view, subject)
 				if !exists || workload.Meta.DeletionTimestamp != nil {
@@ -148,6 +131,51 @@ func Rules(judge Judge, reads ...live.KindRef) []analyzers.Rule {
 		})
 	}
 	return rules
+}
+
+// Derivations are an analyzer's rules that derive something from every workload which
+// is not being deleted: for what is found in several workloads and told once. reads are
+// what derive reads beside pods.
+func Derivations(derive func(*live.View, Workload) []live.Output, output live.KindRef, reads ...live.KindRef) []live.Rule {
+	var rules []live.Rule
+	for _, kind := range kinds() {
+		rules = append(rules, live.Rule{
+			Subject: kind.subject, Reads: kind.with(reads), Outputs: []live.KindRef{output},
+			Evaluate: func(view *live.View, subject live.Key) ([]live.Output, error) {
+				workload, exists := kind.find(view, subject)
+				if !exists || workload.Meta.DeletionTimestamp != nil {
+					return nil, nil
+				}
+				return derive(view, workload), nil
+			},
+		})
+	}
+	return rules
+}
+
+// kind is one of those that run pods.
+type kind struct {
+	subject live.KindRef
+	find    func(*live.View, live.Key) (Workload, bool)
+	reads   []live.KindRef
+}
+
+func kinds() []kind {
+	return []kind{
+		{inputs.Deployments.Ref(), Deployment, []live.KindRef{inputs.ReplicaSets.Ref()}},
+		{inputs.StatefulSets.Ref(), statefulSet, nil},
+		{inputs.DaemonSets.Ref(), daemonSet, nil},
+		{inputs.CronJobs.Ref(), cronJob, []live.KindRef{inputs.Jobs.Ref()}},
+		{inputs.Jobs.Ref(), job, nil},
+		{inputs.ReplicaSets.Ref(), replicaSet, nil},
+		{inputs.Pods.Ref(), single, nil},
+	}
+}
+
+// with returns all that a rule reads which reads some kinds beside pods.
+func (k kind) with(reads []live.KindRef) []live.KindRef {
+	all := append(slices.Concat(k.reads, reads), inputs.Pods.Ref())
+	return unique(slices.DeleteFunc(all, func(ref live.KindRef) bool { return ref == k.subject }))
 }
 
 func unique(refs []live.KindRef) []live.KindRef {
