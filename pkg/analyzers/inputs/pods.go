@@ -28,9 +28,6 @@ const (
 	ByServiceAccount = "serviceaccount"
 	// ByClaim finds pods by "NAMESPACE/NAME" of a PersistentVolumeClaim that they mount.
 	ByClaim = "claim"
-	// ByTerminatingController finds pods that are being deleted by the UID of their
-	// controller.
-	ByTerminatingController = "terminatingcontroller"
 	// ByTerminatingNode finds pods that are being deleted by the name of their node.
 	ByTerminatingNode = "terminatingnode"
 )
@@ -74,12 +71,6 @@ var Pods = live.NewInput(corev1.SchemeGroupVersion.WithResource("pods"), live.In
 				}
 			}
 			return claims
-		},
-		ByTerminatingController: func(pod *corev1.Pod) []string {
-			if pod.DeletionTimestamp == nil {
-				return nil
-			}
-			return controller(pod)
 		},
 		ByTerminatingNode: func(pod *corev1.Pod) []string {
 			if pod.DeletionTimestamp == nil || pod.Spec.NodeName == "" {

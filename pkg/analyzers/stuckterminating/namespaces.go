@@ -24,16 +24,24 @@ var (
 	promised     = regexp.MustCompile(`([A-Za-z0-9._/-]+) in [0-9]+ resource instances`)
 )
 
-// namespace tells why a namespace cannot be emptied, in the order in which one
-// cause hides the next.
+// namespace tells what of a namespace does not go: pods, or itself.
 func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
 	namespace, exists := inputs.Namespaces.Get(view, subject)
-	if !exists || !a.past(view, namespace) {
+	if !exists {
 		return nil, nil
+	}
+	return append(leftIn(view, namespace.Name), a.terminating(view, namespace)...), nil
+}
+
+// terminating tells why a namespace cannot be emptied, in the order in which one
+// cause hides the next.
+func (a analyzer) terminating(view *live.View, namespace *corev1.Namespace) []v1alpha1.FindingSpec {
+	if !a.past(view, namespace) {
+		return nil
 	}
 	why, remediation := a.emptying(view, namespace)
 	if why == "" {
-		return nil, nil
+		return nil
 	}
 	remediation.Commands = append([]string{fmt.Sprintf("kubectl get namespace %s -o jsonpath='{.status.conditions}'", namespace.Name)}, remediation.Commands...)
 	return []v1alpha1.FindingSpec{{
@@ -41,7 +49,7 @@ func (a analyzer) namespace(view *live.View, subject live.Key) ([]v1alpha1.Findi
 		Subject:     v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: namespace.Name, UID: namespace.UID},
 		Message:     fmt.Sprintf("Namespace %s is being deleted and does not go: %s.", namespace.Name, why),
 		Remediation: remediation, Since: *namespace.DeletionTimestamp,
-	}}, nil
+	}}
 }
 
 func (a analyzer) emptying(view *live.View, namespace *corev1.Namespace) (why string, remediation v1alpha1.Remediation) {

@@ -9,10 +9,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
-	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
 )
@@ -52,56 +50,6 @@ func hold(view *live.View, pod *corev1.Pod) holder {
 	return kubelet
 }
 
-// pod speaks for all pods of the same controller that are held alike: the first
-// by name does.
-func (a analyzer) pod(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
-	pod, exists := inputs.Pods.Get(view, subject)
-	if !exists || !a.past(view, pod) {
-		return nil, nil
-	}
-	held := hold(view, pod)
-	if held == nobody || held == lostNode {
-		return nil, nil
-	}
-	names, since := []string{pod.Name}, *pod.DeletionTimestamp
-	for _, other := range siblings(view, pod) {
-		if !a.past(view, other) || hold(view, other) != held || !slices.Equal(other.Finalizers, pod.Finalizers) {
-			continue
-		}
-		if other.Name < pod.Name {
-			return nil, nil
-		}
-		names = append(names, other.Name)
-		if other.DeletionTimestamp.Before(&since) {
-			since = *other.DeletionTimestamp
-		}
-	}
-	why, remediation := explain(pod, held)
-	remediation.Commands = append([]string{
-		fmt.Sprintf("kubectl describe pod %s -n %s", pod.Name, pod.Namespace),
-	}, remediation.Commands...)
-	return []v1alpha1.FindingSpec{{
-		Reason: PodStuck, Severity: v1alpha1.SeverityWarning, Subject: workloads.PodReference(pod),
-		Message:     fmt.Sprintf("%s should have been gone: %s.", said(names), why),
-		Remediation: remediation, Since: since,
-	}}, nil
-}
-
-// siblings are the other pods of a pod's controller that are being deleted.
-func siblings(view *live.View, pod *corev1.Pod) []*corev1.Pod {
-	owner := metav1.GetControllerOfNoCopy(pod)
-	if owner == nil {
-		return nil
-	}
-	var others []*corev1.Pod
-	for _, other := range inputs.Pods.ByIndex(view, inputs.ByTerminatingController, inputs.Controls(owner.UID)) {
-		if other.Name != pod.Name && other.Namespace == pod.Namespace {
-			others = append(others, other)
-		}
-	}
-	return others
-}
-
 func said(names []string) string {
 	if len(names) == 1 {
 		return "Pod " + names[0]
@@ -109,11 +57,17 @@ func said(names []string) string {
 	return "Pods " + listed(names)
 }
 
-// explain tells why a pod does not go and what to do about it.
-func explain(pod *corev1.Pod, held holder) (string, v1alpha1.Remediation) {
-	switch held {
+// explain tells why pods do not go that are held alike, and what to do about the first.
+func explain(pods []*Held) (string, v1alpha1.Remediation) {
+	pod := pods[0]
+	nodes, several := nodesOf(pods)
+	switch pod.By {
 	case goneNode:
-		return fmt.Sprintf("there is no Node %s any more, and the pod garbage collector has not cleaned up after it", pod.Spec.NodeName), v1alpha1.Remediation{
+		why := fmt.Sprintf("there is no Node %s any more, and the pod garbage collector has not cleaned up after it", nodes)
+		if several {
+			why = fmt.Sprintf("there are no Nodes %s any more, and the pod garbage collector has not cleaned up after them", nodes)
+		}
+		return why, v1alpha1.Remediation{
 			Text: "See whether kube-controller-manager runs: it removes pods of nodes that are gone within minutes. With the node gone for certain, nothing runs any more, and the pod may be removed by force.",
 			Commands: []string{
 				"kubectl get lease kube-controller-manager -n kube-system -o yaml",
@@ -121,15 +75,22 @@ func explain(pod *corev1.Pod, held holder) (string, v1alpha1.Remediation) {
 			},
 		}
 	case kubelet:
-		why := fmt.Sprintf("Node %s is Ready, and its kubelet has not told that the containers ended", pod.Spec.NodeName)
-		if len(pod.Finalizers) > 0 {
-			why += fmt.Sprintf("; %s waits for that too", listed(pod.Finalizers))
+		why := fmt.Sprintf("Node %s is Ready, and its kubelet has not told that the containers ended", nodes)
+		if several {
+			why = fmt.Sprintf("Nodes %s are Ready, and their kubelets have not told that the containers ended", nodes)
+		}
+		var waiting []string
+		for _, pod := range pods {
+			waiting = append(waiting, pod.Finalizers...)
+		}
+		if len(waiting) > 0 {
+			why += fmt.Sprintf("; %s waits for that too", listed(waiting))
 		}
 		return why, v1alpha1.Remediation{
 			Text: "See what the kubelet says: a process that does not end even when killed (it waits for a disk or an NFS server), a volume that cannot be unmounted, or a container runtime that does not answer. Mend that, or drain and restart the node. To force the deletion only takes the pod out of the API: its processes go on, and a second one may then write the same volume.",
 			Commands: []string{
 				fmt.Sprintf("kubectl get events -n %s --field-selector involvedObject.kind=Pod,involvedObject.name=%s", pod.Namespace, pod.Name),
-				fmt.Sprintf("kubectl describe node %s", pod.Spec.NodeName),
+				fmt.Sprintf("kubectl describe node %s", pod.Node),
 			},
 		}
 	}

@@ -48,18 +48,19 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	return analyzers.Analyzer{
 		Name: Name,
 		Reasons: []analyzers.Reason{
-			{Name: PodStuck, Severities: warning, Summary: "A pod should have been gone for some time, and something holds it."},
+			{Name: PodStuck, Severities: warning, Summary: "Pods should have been gone for some time, and something holds them."},
 			{Name: PodsStuckOnNode, Severities: warning, Summary: "Pods cannot go, because their node does not answer."},
 			{Name: NamespaceStuck, Severities: warning, Summary: "A namespace cannot be emptied, and why."},
 			{Name: ClaimStuck, Severities: warning, Summary: "A PersistentVolumeClaim does not go, though no pod uses it."},
 			{Name: ClaimInUse, Severities: []v1alpha1.Severity{v1alpha1.SeverityInfo}, Summary: "A PersistentVolumeClaim goes as soon as the pods do that still use it."},
 		},
-		Rules: []analyzers.Rule{
-			{Subject: inputs.Pods.Ref(), Reads: []live.KindRef{inputs.Nodes.Ref()}, Analyze: a.pod},
-			{Subject: inputs.Nodes.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.node},
-			{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.namespace},
-			{Subject: inputs.PersistentVolumeClaims.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.claim},
-		},
+		Derivations: []live.Rule{a.heldRule(), leftRule()},
+		Rules: append(rules(),
+			analyzers.Rule{Subject: unclaimed.Ref(), Analyze: alone},
+			analyzers.Rule{Subject: inputs.Nodes.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.node},
+			analyzers.Rule{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{unclaimed.Ref(), inputs.Pods.Ref()}, Analyze: a.namespace},
+			analyzers.Rule{Subject: inputs.PersistentVolumeClaims.Ref(), Reads: []live.KindRef{inputs.Pods.Ref()}, Analyze: a.claim},
+		),
 	}, nil
 }
 
