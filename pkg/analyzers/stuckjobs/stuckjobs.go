@@ -84,27 +84,13 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 			{Name: NeverSucceeded, Severities: warning, Summary: "A CronJob has run since it was made, and never successfully."},
 			{Name: Overdue, Severities: warning, Summary: "A CronJob has not run when its schedule says."},
 		},
+		Derivations: []live.Rule{a.ailingRule()},
 		Rules: []analyzers.Rule{
-			{Subject: inputs.Jobs.Ref(), Reads: []live.KindRef{inputs.CronJobs.Ref(), inputs.Pods.Ref(), inputs.Events.Ref()}, Analyze: a.job},
+			{Subject: ailing.Ref(), Analyze: lone},
+			{Subject: inputs.Namespaces.Ref(), Reads: []live.KindRef{ailing.Ref()}, Analyze: owned},
 			{Subject: inputs.CronJobs.Ref(), Reads: []live.KindRef{inputs.Jobs.Ref(), inputs.Pods.Ref(), inputs.Events.Ref()}, Analyze: a.cronJob},
 		},
 	}, nil
-}
-
-// job is about a Job that no CronJob has made, or none that is there.
-func (a analyzer) job(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
-	job, exists := inputs.Jobs.Get(view, subject)
-	if !exists {
-		return nil, nil
-	}
-	if owner := metav1.GetControllerOfNoCopy(job); owner != nil && owner.Kind == "CronJob" {
-		cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: job.Namespace, Name: owner.Name})
-		if exists && cronJob.UID == owner.UID {
-			return nil, nil
-		}
-	}
-	of, own := reference("Job", job), []*batchv1.Job{job}
-	return append(indexes(view, of, own), a.uncreated(view, of, own)...), nil
 }
 
 // stuck is a Job that cannot start.

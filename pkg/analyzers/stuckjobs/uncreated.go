@@ -52,11 +52,16 @@ func (a analyzer) uncreated(view *live.View, of v1alpha1.ObjectReference, jobs [
 		spec.Message = fmt.Sprintf("Job %s of CronJob %s has begun, and no pod of it has been made", job.Name, of.Name)
 		spec.Related = []v1alpha1.RelatedObject{{Relation: "Job without pods", ObjectReference: reference("Job", job)}}
 	}
-	if refusal := workloads.Refusal(view, job.UID); refusal != "" {
-		spec.Message += ": " + refusal
-	}
-	spec.Message += "."
+	spec.Message += refused(view, job) + "."
 	return []v1alpha1.FindingSpec{spec}
+}
+
+// refused is what was said last of why pods of a Job are not made, after a colon.
+func refused(view *live.View, job *batchv1.Job) string {
+	if refusal := workloads.Refusal(view, job.UID); refusal != "" {
+		return ": " + refusal
+	}
+	return ""
 }
 
 // podless tells whether a Job is to have pods and has never had one. What another
