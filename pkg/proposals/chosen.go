@@ -5,6 +5,7 @@ package proposals
 
 import (
 	"slices"
+	"time"
 
 	"github.com/srenix/srenix/pkg/analyzers/outdated"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -15,25 +16,27 @@ import (
 // byFixer are the matchers behind the names that a model may choose. Each looks for
 // itself whether the cluster is as its rationale says, whatever the finding is about,
 // so that no choice can bring about what a rule would not stand for.
-var byFixer = map[string]matcher{
-	fixers.ReplaceOutdatedPod:       freshKept(outdated.Shown, anyPod),
-	fixers.ReplaceCrashingPod:       freshCrashed,
-	fixers.RestartDeployment:        restartDeployment,
-	fixers.RestartStuckRollout:      restartRollout,
-	fixers.RemoveFailedPod:          leftBare,
-	fixers.RemoveFailedPodOfJob:     leftOfJob,
-	fixers.RenewCertificateRequest:  freshRequest,
-	fixers.ServeCoveringCertificate: betterSecret,
+func byFixer(leftFor time.Duration) map[string]matcher {
+	return map[string]matcher{
+		fixers.ReplaceOutdatedPod:       freshKept(outdated.Shown, anyPod),
+		fixers.ReplaceCrashingPod:       freshCrashed,
+		fixers.RestartDeployment:        restartDeployment,
+		fixers.RestartStuckRollout:      restartRollout,
+		fixers.RemoveFailedPod:          leaving(leftBare, leftFor),
+		fixers.RemoveFailedPodOfJob:     leaving(leftOfJob, leftFor),
+		fixers.RenewCertificateRequest:  freshRequest,
+		fixers.ServeCoveringCertificate: betterSecret,
+	}
 }
 
 // withChosen adds the fix that a model chose for a finding to those of rules, if it fits
 // and is another. It takes nothing away: what rules propose is as without a model.
-func withChosen(view *live.View, finding *v1alpha1.Finding, fixes []fix) []fix {
+func withChosen(view *live.View, finding *v1alpha1.Finding, fixes []fix, leftFor time.Duration) []fix {
 	investigation, exists := investigationOf(view, finding)
 	if !exists || investigation.Status.Fix == nil || investigation.Status.Fix.Quarantined {
 		return fixes
 	}
-	match, known := byFixer[investigation.Status.Fix.Fixer]
+	match, known := byFixer(leftFor)[investigation.Status.Fix.Fixer]
 	if !known {
 		return fixes
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -26,12 +27,12 @@ import (
 func TestEveryFixerIsKnown(t *testing.T) {
 	all := fixers.All()
 	for _, fixer := range all {
-		if fixer.Description == "" || byFixer[fixer.Name] == nil {
+		if fixer.Description == "" || byFixer(time.Hour)[fixer.Name] == nil {
 			t.Errorf("%q does nothing, or does not say what", fixer.Name)
 		}
 	}
-	if len(all) != len(byFixer) {
-		t.Errorf("a model may choose %v, and there are %d", all, len(byFixer))
+	if len(all) != len(byFixer(time.Hour)) {
+		t.Errorf("a model may choose %v, and there are %d", all, len(byFixer(time.Hour)))
 	}
 }
 
@@ -87,7 +88,7 @@ func TestWhateverAModelChoosesWhatRulesProposeStays(t *testing.T) {
 					if !slices.Contains(added[name], of) {
 						added[name] = append(added[name], of)
 					}
-					if proposal.Spec.Source != v1alpha1.SourceLLM || !strings.HasPrefix(proposal.Spec.Rationale, "A model chose this") || byFixer[name] == nil {
+					if proposal.Spec.Source != v1alpha1.SourceLLM || !strings.HasPrefix(proposal.Spec.Rationale, "A model chose this") || byFixer(time.Hour)[name] == nil {
 						t.Errorf("%s adds %+v", name, proposal.Spec)
 					}
 					delete(have, key)

@@ -9,11 +9,13 @@ package proposals
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/failedpods"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -81,7 +83,11 @@ func findingKey(namespace, name string) string { return namespace + "/" + name }
 // Rules returns the rules that compute proposals and complete findings.
 // ownNamespace is where srenix runs.
 func Rules(configuration *config.SrenixConfiguration, ownNamespace string) []live.Rule {
-	p := &proposer{policy: &configuration.Policy, ownNamespace: ownNamespace}
+	leftFor, err := failedpods.LeftFor(analyzers.NewSettings(configuration.Analyzers[failedpods.Name]))
+	if err != nil {
+		leftFor = math.MaxInt64 // no server starts with that (catalog.Build)
+	}
+	p := &proposer{policy: &configuration.Policy, ownNamespace: ownNamespace, leftFor: leftFor}
 	return []live.Rule{
 		{
 			Name: "proposals", Group: analyzers.Proposing, Subject: analyzers.DetectedFindings.Ref(),

@@ -11,6 +11,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
@@ -19,19 +20,16 @@ import (
 	"github.com/srenix/srenix/pkg/live"
 )
 
-// leftFor is how long a failed pod is left to those who want to read what it wrote.
-const leftFor = time.Hour
-
 // leftBare deletes what is left of a failed pod without a controller. Nobody makes
-// another.
-func leftBare(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+// another. It is left for a time to those who want to read what it wrote.
+func leftBare(view *live.View, finding *v1alpha1.Finding, leftFor time.Duration) (fix, bool) {
 	pod, exists := leftPod(view, finding.Spec.Subject)
-	if !exists || !inputs.BarePod(pod) || !leftForLong(view, finding.Spec.Since.Time) {
+	if !exists || !inputs.BarePod(pod) || !analyzers.Past(view, finding.Spec.Since.Add(leftFor)) {
 		return fix{}, false
 	}
 	return fix{
 		action: v1alpha1.ActionDeletePod, target: finding.Spec.Subject,
-		rationale: fmt.Sprintf("Pod %s failed more than an hour ago and has no controller, so it does not run again and nobody makes another. Deleting it only clears away what is left; what it wrote and what it is made of go with it: keep its manifest, unless you have that elsewhere.", pod.Name),
+		rationale: fmt.Sprintf("Pod %s failed more than %s ago and has no controller, so it does not run again and nobody makes another. Deleting it only clears away what is left; what it wrote and what it is made of go with it: keep its manifest, unless you have that elsewhere.", pod.Name, span(leftFor)),
 	}, true
 }
 
@@ -39,7 +37,7 @@ func leftBare(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 // and of a Job that is found without any, the finding would stay. The Job's count of failures is kept in its status, and has
 // this pod already once the pod has lost the finalizer by which the Job counts
 // (KEP-2307); and a Job that failed makes no more pods.
-func leftOfJob(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
+func leftOfJob(view *live.View, finding *v1alpha1.Finding, leftFor time.Duration) (fix, bool) {
 	if len(finding.Spec.Related) != 1 {
 		return fix{}, false
 	}
@@ -58,13 +56,13 @@ func leftOfJob(view *live.View, finding *v1alpha1.Finding) (fix, bool) {
 	}
 	// The finding of a CronJob is since its first failure.
 	at, gaveUp := workloads.Ended(job, batchv1.JobFailed)
-	if !gaveUp || !leftForLong(view, at) {
+	if !gaveUp || !analyzers.Past(view, at.Add(leftFor)) {
 		return fix{}, false
 	}
 	return fix{
 		action: v1alpha1.ActionDeletePod, target: target,
-		rationale: fmt.Sprintf("Pod %s is the last failed pod of Job %s, which has failed for good more than an hour ago, has counted it, and makes no other. Deleting it only clears away what is left; what it wrote goes with it.",
-			pod.Name, job.Name),
+		rationale: fmt.Sprintf("Pod %s is the last failed pod of Job %s, which has failed for good more than %s ago, has counted it, and makes no other. Deleting it only clears away what is left; what it wrote goes with it.",
+			pod.Name, job.Name, span(leftFor)),
 	}, true
 }
 
@@ -77,7 +75,10 @@ func leftPod(view *live.View, of v1alpha1.ObjectReference) (*corev1.Pod, bool) {
 	return pod, true
 }
 
-// leftForLong tells whether what failed at a time has been left for long.
-func leftForLong(view *live.View, failed time.Time) bool {
-	return analyzers.Past(view, failed.Add(leftFor))
+// span is how kubectl writes a duration, as "60m".
+func span(of time.Duration) string { return duration.HumanDuration(of) }
+
+// leaving is a matcher of what is left for a time.
+func leaving(match func(*live.View, *v1alpha1.Finding, time.Duration) (fix, bool), leftFor time.Duration) matcher {
+	return func(view *live.View, finding *v1alpha1.Finding) (fix, bool) { return match(view, finding, leftFor) }
 }

@@ -6,6 +6,7 @@ package proposals
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -47,8 +48,8 @@ type fix struct {
 type matcher func(view *live.View, finding *v1alpha1.Finding) (fix, bool)
 
 // matchers are by analyzer and reason. What is not here has no proposal: the
-// remediation text of the finding stands.
-func matchers() map[[2]string]matcher {
+// remediation text of the finding stands. leftFor is failedpods.LeftFor.
+func matchers(leftFor time.Duration) map[[2]string]matcher {
 	chosen := map[[2]string]matcher{
 		{workloadstatedrift.Name, workloadstatedrift.OrdinalZeroNotReady}: first(freshPod, freshKept(outdated.Shown, stoppedPod)),
 		{configdrift.Name, configdrift.ConfigurationChangedAfterStart}:    restartDeployment,
@@ -57,8 +58,8 @@ func matchers() map[[2]string]matcher {
 		{stuckrollout.Name, stuckrollout.DeadlineExceeded}:                restartRollout,
 		{stuckrollout.Name, stuckrollout.Stuck}:                           first(restartRollout, freshKept(outdated.Shown, anyPod)),
 		{crashloop.Name, crashloop.Crashing}:                              first(freshKept(always(crashloop.HangsOn[crashloop.Crashing]), stoppedPod), freshCrashed),
-		{failedpods.Name, failedpods.PodFailed}:                           leftBare,
-		{failedpods.Name, failedpods.JobPodsFailed}:                       leftOfJob,
+		{failedpods.Name, failedpods.PodFailed}:                           leaving(leftBare, leftFor),
+		{failedpods.Name, failedpods.JobPodsFailed}:                       leaving(leftOfJob, leftFor),
 		{certexpiry.Name, certexpiry.RequestFailed}:                       freshRequest,
 		{tlssecretmismatch.Name, tlssecretmismatch.BetterSecret}:          betterSecret,
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +32,7 @@ func TestGoldens(t *testing.T) {
 		t.Fatalf("finding goldens: %v", err)
 	}
 	proposed, reasons := map[string]bool{}, map[string]bool{}
-	for key := range matchers() {
+	for key := range matchers(time.Hour) {
 		reasons[key[1]] = true
 	}
 	for _, file := range files {
@@ -48,7 +49,7 @@ func TestGoldens(t *testing.T) {
 			}
 			have := []string{}
 			for _, finding := range live.List(engine, Findings) {
-				if _, matched := matchers()[[2]string{finding.Spec.Analyzer, finding.Spec.Reason}]; !matched {
+				if _, matched := matchers(time.Hour)[[2]string{finding.Spec.Analyzer, finding.Spec.Reason}]; !matched {
 					continue // nothing is ever proposed for it
 				}
 				line := fmt.Sprintf("%s %s/%s", finding.Spec.Reason, finding.Spec.Subject.Kind, finding.Spec.Subject.Name)
@@ -71,7 +72,7 @@ func TestGoldens(t *testing.T) {
 			}
 		})
 	}
-	for key := range matchers() {
+	for key := range matchers(time.Hour) {
 		if len(files) > 0 && !proposed[key[1]] && !elsewhere[key[1]] && outdatedPods[key[1]] == nil {
 			t.Errorf("no golden has a proposal for %s", key[1])
 		}

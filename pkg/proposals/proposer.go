@@ -6,6 +6,7 @@ package proposals
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,6 +26,7 @@ import (
 type proposer struct {
 	policy       *config.PolicyConfiguration
 	ownNamespace string
+	leftFor      time.Duration // failedpods.LeftFor
 }
 
 // reads are all kinds that a proposal can depend on.
@@ -47,12 +49,12 @@ func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, e
 	if err != nil {
 		return nil, err
 	}
-	if match, known := matchers()[[2]string{finding.Spec.Analyzer, finding.Spec.Reason}]; known {
+	if match, known := matchers(p.leftFor)[[2]string{finding.Spec.Analyzer, finding.Spec.Reason}]; known {
 		if chosen, offered := match(view, finding); offered {
 			fixes = append(fixes, chosen)
 		}
 	}
-	fixes = withChosen(view, finding, fixes)
+	fixes = withChosen(view, finding, fixes, p.leftFor)
 	var outputs []live.Output
 	for _, chosen := range fixes {
 		proposal, err := propose(finding, chosen)

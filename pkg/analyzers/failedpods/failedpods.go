@@ -35,14 +35,33 @@ const (
 	// EvictedPods means that pods which their nodes ended, and others replaced, pile up.
 	EvictedPods = "EvictedPods"
 
-	standardGrace = 5 * time.Minute
-	standardPile  = 5
+	standardGrace   = 5 * time.Minute
+	standardPile    = 5
+	standardLeftFor = time.Hour
 )
 
 // Options of the analyzer.
 type Options struct {
 	// Pile is how many replaced pods of one namespace make a finding; 5 by default.
 	Pile *int `json:"pile,omitempty"`
+	// LeftFor is how long a failed pod is left to those who want to read what it wrote,
+	// before it is proposed to delete it; 1h by default.
+	LeftFor *metav1.Duration `json:"leftFor,omitempty"`
+}
+
+// LeftFor returns how long a failed pod is left before it is proposed to delete it.
+func LeftFor(settings analyzers.Settings) (time.Duration, error) {
+	options := Options{}
+	if err := settings.Options(&options); err != nil {
+		return 0, err
+	}
+	if options.LeftFor == nil {
+		return standardLeftFor, nil
+	}
+	if options.LeftFor.Duration <= 0 {
+		return 0, errors.New("options: leftFor must be more than 0s")
+	}
+	return options.LeftFor.Duration, nil
 }
 
 type analyzer struct {
@@ -63,6 +82,9 @@ func New(settings analyzers.Settings) (analyzers.Analyzer, error) {
 	}
 	if a.pile < 1 {
 		return analyzers.Analyzer{}, errors.New("options: pile must be at least 1")
+	}
+	if _, err := LeftFor(settings); err != nil {
+		return analyzers.Analyzer{}, err
 	}
 	rules := workloads.Rules(a.workload, inputs.Jobs.Ref())
 	rules = slices.DeleteFunc(rules, func(rule analyzers.Rule) bool {

@@ -14,6 +14,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/jsonpath"
 
@@ -336,5 +337,14 @@ func TestRelatedArePodsOfTheLastAndThenTheFirstJob(t *testing.T) {
 	want := []string{"failed pod import-3-a", "Job that failed first import-1"}
 	if diff := cmp.Diff(want, related); diff != "" {
 		t.Errorf("related (-want +have):\n%s", diff)
+	}
+}
+
+func TestWrongOptionsAreNamed(t *testing.T) {
+	for options, word := range map[string]string{`{"leftFor":"0s"}`: "leftFor", `{"leftFor":"-1h"}`: "leftFor", `{"leftFor":"soon"}`: "leftFor", `{"pile":0}`: "pile", `{"left":"1h"}`: "left"} {
+		settings := analyzers.NewSettings(config.AnalyzerConfiguration{Options: &runtime.RawExtension{Raw: []byte(options)}})
+		if _, err := New(settings); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v", options, err)
+		}
 	}
 }
