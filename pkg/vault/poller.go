@@ -30,7 +30,8 @@ type Looker interface {
 // Poller lists and watches a Vault as if it were an API server, for the reflectors of
 // the live view, which keep its state: not known until the first round, and failing
 // while a round fails. A list is a round; a watch makes another one every interval, and
-// a smaller one for paths that have come to be of interest.
+// a smaller one for paths that have come to be of interest, or that somebody wants
+// something else of: what they have may be newer than the last round.
 type Poller struct {
 	looker   Looker
 	wanted   func(context.Context) ([]Path, error)
@@ -41,6 +42,7 @@ type Poller struct {
 	mu      sync.Mutex
 	version uint64
 	seen    map[Path]Seen
+	again   map[Path]bool
 }
 
 // NewPoller makes a poller that asks every interval for the paths that are wanted.
@@ -48,8 +50,16 @@ func NewPoller(looker Looker, wanted func(context.Context) ([]Path, error), inte
 	return &Poller{looker: looker, wanted: wanted, interval: interval, clock: clock, changed: make(chan struct{}, 1)}
 }
 
-// Changed says that other paths may be wanted. It does not wait.
-func (p *Poller) Changed() {
+// Changed says that other paths may be wanted, and other keys of some. It does not wait.
+func (p *Poller) Changed(of ...Path) {
+	p.mu.Lock()
+	for _, path := range of {
+		if p.again == nil {
+			p.again = map[Path]bool{}
+		}
+		p.again[path] = true
+	}
+	p.mu.Unlock()
 	select {
 	case p.changed <- struct{}{}:
 	default:
@@ -153,19 +163,20 @@ func (p *Poller) follow(ctx context.Context, w *watcher) {
 	}
 }
 
-// round looks at all that is wanted, or at what was not before, and returns what is
-// other than it was.
+// round looks at all that is wanted, or at what was not before and what is wanted
+// otherwise now, and returns what is other than it was.
 func (p *Poller) round(ctx context.Context, all bool) ([]watch.Event, error) {
 	wanted, err := p.wanted(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
-	before := maps.Clone(p.seen)
+	before, again := maps.Clone(p.seen), p.again
+	p.again = nil
 	p.mu.Unlock()
 	ask := wanted
 	if !all {
-		ask = slices.DeleteFunc(slices.Clone(wanted), func(path Path) bool { _, known := before[path]; return known })
+		ask = slices.DeleteFunc(slices.Clone(wanted), func(path Path) bool { _, known := before[path]; return known && !again[path] })
 	}
 	seen, err := p.looker.Look(ctx, ask)
 	if err != nil {

@@ -27,12 +27,29 @@ func Connect(engine *live.Engine, source live.Source, options Options, clock clo
 	}
 	poller := vault.NewPoller(client, func(ctx context.Context) ([]vault.Path, error) { return options.wanted(ctx, engine) }, options.RefreshInterval.Duration, clock)
 	// What the operator notes in a status changes no generation.
-	changed := func(before, after *unstructured.Unstructured) {
-		if before == nil || after == nil || before.GetGeneration() != after.GetGeneration() || before.GetUID() != after.GetUID() {
+	changes := func(before, after *unstructured.Unstructured) bool {
+		return before == nil || after == nil || before.GetGeneration() != after.GetGeneration() || before.GetUID() != after.GetUID()
+	}
+	wants := func(before, after *unstructured.Unstructured) {
+		if !changes(before, after) {
+			return
+		}
+		var paths []vault.Path
+		if after != nil {
+			for _, want := range options.wants(engine.Snapshot(), after) {
+				paths = append(paths, want.path)
+			}
+		}
+		poller.Changed(paths...)
+	}
+	stores := func(before, after *unstructured.Unstructured) {
+		if changes(before, after) {
 			poller.Changed()
 		}
 	}
-	for _, kind := range []live.Kind[*unstructured.Unstructured]{inputs.ExternalSecrets, inputs.SecretStores, inputs.ClusterSecretStores} {
+	for kind, changed := range map[live.Kind[*unstructured.Unstructured]]func(before, after *unstructured.Unstructured){
+		inputs.ExternalSecrets: wants, inputs.SecretStores: stores, inputs.ClusterSecretStores: stores,
+	} {
 		if err := live.Subscribe(engine, kind, changed); err != nil {
 			return nil, fmt.Errorf("following what is wanted of Vault: %w", err)
 		}

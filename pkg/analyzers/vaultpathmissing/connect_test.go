@@ -14,14 +14,17 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
+	"github.com/srenix/srenix/pkg/vault"
 	"github.com/srenix/srenix/pkg/vault/vaulttest"
 )
 
@@ -39,13 +42,19 @@ type connected struct {
 // connect starts an engine over a golden's objects, whose Vault is the fake one.
 func connect(t *testing.T, prepare func(*connected)) *connected {
 	t.Helper()
+	return connectWith(t, "", prepare)
+}
+
+// connectWith has more options, in JSON after a comma.
+func connectWith(t *testing.T, more string, prepare func(*connected)) *connected {
+	t.Helper()
 	golden := analyzertest.Read(t, "testdata/found-property.yaml")
 	c := &connected{T: t, vault: vaulttest.New(t), cluster: analyzertest.Cluster(t, golden.Objects), clock: testingclock.NewFakeClock(golden.Now)}
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("root"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	settings := with(fmt.Sprintf(`{"address": %q, "tokenFile": %q, "alsoKnownAs": ["https://vault.example.com:8200"]}`, c.vault.URL, token))
+	settings := with(fmt.Sprintf(`{"address": %q, "tokenFile": %q, "alsoKnownAs": ["https://vault.example.com:8200"]%s}`, c.vault.URL, token, more))
 	analyzer, err := New(settings)
 	if err != nil {
 		t.Fatal(err)
@@ -230,4 +239,44 @@ func TestAnOutageIsOneFindingAndLeavesTheOthers(t *testing.T) {
 		c.vault.Change(func() { c.vault.Broken = nil })
 		c.eventually("VaultPathMissing db")
 	})
+}
+
+// Whoever adds a property writes it to Vault, and then refers to it: what was seen of the
+// path before says nothing of that.
+func TestAPropertyThatIsReferredToAnewIsAskedFor(t *testing.T) {
+	c := connectWith(t, `, "refreshInterval": "1000h"`, func(c *connected) {
+		c.vault.Change(func() { c.vault.Secrets["secret/shop/db"] = map[string]any{"token": nil} })
+	})
+	c.eventually("")
+	c.vault.Change(func() { c.vault.Secrets["secret/shop/db"] = map[string]any{"token": nil, "user": nil} })
+	for _, object := range analyzertest.Read(t, "testdata/found-property.yaml").Objects {
+		secret, is := object.(*unstructured.Unstructured)
+		if !is || secret.GetKind() != "ExternalSecret" {
+			continue
+		}
+		data, _, err := unstructured.NestedSlice(secret.Object, "spec", "data")
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := runtime.DeepCopyJSON(data[0].(map[string]any))
+		more["remoteRef"].(map[string]any)["property"] = "user"
+		if err := unstructured.SetNestedSlice(secret.Object, append(data, more), "spec", "data"); err != nil {
+			t.Fatal(err)
+		}
+		secret.SetGeneration(secret.GetGeneration() + 1)
+		c.cluster.Set(externalSecrets, secret)
+	}
+	livetest.Eventually(t, "it is asked for long before the next round", func() bool {
+		for _, path := range live.List(c.engine, inputs.VaultPaths) {
+			if _, has := vault.SeenOf(path).Keys["user"]; has {
+				return c.engine.Settled()
+			}
+		}
+		return false
+	})
+	c.clock.Step(standardGrace)
+	livetest.Eventually(t, "the grace is over", c.engine.Settled)
+	if found := c.reasons(); found != "" {
+		t.Errorf("found %s", found)
+	}
 }
