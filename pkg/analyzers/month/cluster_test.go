@@ -26,6 +26,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/live/livetest"
+	"github.com/srenix/srenix/pkg/vault"
 )
 
 // cluster is what kube-apiserver keeps, and what is to happen to it: each thing at its
@@ -43,6 +44,8 @@ type cluster struct {
 	bound     map[types.UID]string        // pods of DaemonSets, to nodes
 	revisions map[types.UID]int64
 	controllers
+	vault  inVault
+	poller *vault.Poller // of the newest engine
 	// done counts what happened, by what it was.
 	done map[string]int
 }

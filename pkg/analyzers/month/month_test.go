@@ -31,7 +31,10 @@ import (
 
 	"github.com/srenix/srenix/pkg/analyzers"
 	"github.com/srenix/srenix/pkg/analyzers/catalog"
+	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
+	"github.com/srenix/srenix/pkg/analyzers/vaultpathmissing"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -63,6 +66,24 @@ func shipped(t *testing.T) *config.SrenixConfiguration {
 		t.Fatal(err)
 	}
 	config.Default(configuration)
+	return configuration
+}
+
+// asking is that, with options by which more is looked at.
+func asking(t *testing.T) *config.SrenixConfiguration {
+	t.Helper()
+	configuration := shipped(t)
+	for name, options := range map[string]string{
+		certexpiry.Name: `{"tlsSecrets": true}`, tlssecretmismatch.Name: `{"tlsSecrets": true}`,
+		vaultpathmissing.Name: fmt.Sprintf(`{"address": %q, "kubernetesRole": "srenix"}`, vaultAddress),
+	} {
+		of := configuration.Analyzers[name]
+		of.Options = &runtime.RawExtension{Raw: []byte(options)}
+		if configuration.Analyzers == nil {
+			configuration.Analyzers = map[string]config.AnalyzerConfiguration{}
+		}
+		configuration.Analyzers[name] = of
+	}
 	return configuration
 }
 
@@ -144,7 +165,7 @@ func play(t *testing.T, configuration *config.SrenixConfiguration, after func(*c
 	p := c.prepare()
 	memory := &livetest.Memory{}
 	engine := newEngine(t, memory, configuration)
-	livetest.Run(t, engine, c.served)
+	livetest.Run(t, engine, c.source())
 	synctest.Wait() // what tells that inputs are being read goes a moment after they are
 	l := listen(t, engine)
 	c.plan(p)
@@ -187,6 +208,8 @@ func (c *cluster) prepare() *projects {
 	}
 	c.apply(p.Namespace, p.fill("ordinary.yaml"))
 	c.apply(p.Namespace, p.fill("calendar.yaml"))
+	p.lobby()
+	p.keep()
 	const cnpg = "cnpg-%s-webhook-configuration"
 	c.bundle(60*day, lifetime, fmt.Sprintf(cnpg, "validating"), fmt.Sprintf(cnpg, "mutating"))
 	c.bundle(40*day, lifetime, "rules")
@@ -288,7 +311,21 @@ func (c *cluster) plan(p *projects) {
 		p.renew()
 		c.in(58*time.Second, func() { c.secrets(p.Namespace, map[string][]string{"api-tls": {"tls.crt", "tls.key", "ca.crt"}}) })
 	})
-	p.renewDaily()
+	p.renewOften("mesh", day, 16*time.Hour, func() {})
+	p.renewOften("lobby", hourly, fresh, func() {
+		secret := get[*corev1.Secret](c, schema.GroupKind{Kind: "Secret"}, p.Namespace, "lobby-tls")
+		secret.Data = p.pair()
+		c.store(secret)
+	})
+	c.every(15*time.Minute, p.rotate)
+	c.daily(9*time.Hour, func(day int) {
+		if day%3 == 1 {
+			p.refer(day / 3)
+		}
+		if day%5 == 2 {
+			p.shards(day)
+		}
+	})
 	c.every(10*time.Minute, p.reconcile)
 	c.every(time.Hour, p.refresh)
 }
@@ -330,10 +367,10 @@ func said(t *testing.T, engine *live.Engine) map[string]string {
 // just started.
 func TestAHealthyMonthIsQuiet(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		l := play(t, shipped(t), func(c *cluster, engine *live.Engine, memory live.Memory) {
+		l := play(t, asking(t), func(c *cluster, engine *live.Engine, memory live.Memory) {
 			c.check()
-			fresh := newEngine(t, memory.(*livetest.Memory).Copy(), shipped(t))
-			livetest.Run(t, fresh, c.served)
+			fresh := newEngine(t, memory.(*livetest.Memory).Copy(), asking(t))
+			livetest.Run(t, fresh, c.source())
 			synctest.Wait()
 			if diff := cmp.Diff(said(t, fresh), said(t, engine)); diff != "" {
 				t.Errorf("afresh and after the month (-want +got):\n%s", diff)
@@ -365,7 +402,8 @@ var least = map[string]int{
 	"Job that succeeded": 500, "Job that failed": 20, "pod of a Job that failed": 30,
 	"pod that waits for room": 20, "volume that is attached elsewhere": 20, "image that is pulled at the second attempt": 10,
 	"wait for a Secret": 30, "container that is restarted at its start": 20, "OOM kill": 50,
-	"certificate of 90 days that was renewed": 1, "certificate of a day that was renewed": 50,
+	"certificate of 90 days that was renewed": 1, "certificate of 24h0m0s that was renewed": 50, "certificate of 1h0m0s that was renewed": 800,
+	"refresh from Vault": 3000, "property in Vault": 10, "Indexed Job, of which an index was tried again": 6,
 	"deployment by Git": 5, "switchover": 5, "outage": 5, "preview": days,
 }
 
@@ -417,6 +455,7 @@ var withoutGraces = []string{
 	"StuckJobs CronJobOverdue", "StuckJobs JobPodsNotCreated",
 	"StuckRollout GenerationUnobserved", "StuckRollout RolloutStuck",
 	"StuckTerminating NamespaceStuckTerminating",
+	"VaultPathMissing VaultPropertyMissing",
 	"WorkloadStateDrift OrdinalZeroMissing",
 	"WorkloadStateDrift PostgresClusterNotHealthy", "WorkloadStateDrift PostgresSwitchoverStuck",
 }
@@ -424,7 +463,7 @@ var withoutGraces = []string{
 // Without graces the month is not quiet: each of these has something in it to wait for.
 func TestAMonthHoldsGraces(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		configuration := shipped(t)
+		configuration := asking(t)
 		for _, entry := range catalog.All() {
 			of := configuration.Analyzers[entry.Name]
 			of.Grace = &metav1.Duration{}

@@ -172,10 +172,10 @@ func (p *projects) request(of *unstructured.Unstructured) (issue func()) {
 	}
 }
 
-// renewDaily is what cert-manager does with a certificate for a day, each time that two
-// thirds of it are over.
-func (p *projects) renewDaily() {
-	mesh := p.custom(certManager, "Certificate", "mesh")
+// renewOften is what cert-manager does with a certificate that lives for a day or less,
+// each time that it has some age, but for what it writes into the Secret.
+func (p *projects) renewOften(name string, lives, age time.Duration, write func()) {
+	mesh := p.custom(certManager, "Certificate", name)
 	status := mesh.Object["status"].(map[string]any)
 	due, err := time.Parse(time.RFC3339, status["renewalTime"].(string))
 	if err != nil {
@@ -188,16 +188,17 @@ func (p *projects) renewDaily() {
 			"lastTransitionTime": stamp.Format(time.RFC3339), "observedGeneration": mesh.GetGeneration(),
 		})
 		p.store(mesh)
-		p.done["certificate of a day that was renewed"]++
+		p.done[fmt.Sprintf("certificate of %s that was renewed", lives)]++
 		issue := p.request(mesh)
 		p.in(3*time.Second, issue)
 		p.in(4*time.Second, func() {
+			write()
 			status["conditions"] = conditions
 			status["revision"] = status["revision"].(int64) + 1
-			status["notBefore"], status["notAfter"] = stamp.Format(time.RFC3339), stamp.Add(day).Format(time.RFC3339)
-			status["renewalTime"] = stamp.Add(16 * time.Hour).Format(time.RFC3339)
+			status["notBefore"], status["notAfter"] = stamp.Format(time.RFC3339), stamp.Add(lives).Format(time.RFC3339)
+			status["renewalTime"] = stamp.Add(age).Format(time.RFC3339)
 			p.store(mesh)
-			p.renewDaily()
+			p.renewOften(name, lives, age, write)
 		})
 	})
 }
