@@ -31,12 +31,16 @@ func Run(t testing.TB, engine *live.Engine, source live.Source) (stop func()) {
 }
 
 // RunPast is Run where inputs of the cluster may fail from the start. Once no others are
-// awaited, timeout is to step the engine's clock past its SyncTimeout.
+// awaited, but for those that wait for definitions that fail, timeout is to step the
+// engine's clock past its SyncTimeout.
 func RunPast(t testing.TB, engine *live.Engine, cluster *Cluster, timeout func()) {
 	t.Helper()
 	Start(t, engine, cluster)
 	Eventually(t, "the first sync awaits nothing but what fails", func() bool {
-		return !slices.ContainsFunc(engine.Awaited(), func(kind live.KindRef) bool { return !cluster.fails(kind.Resource()) })
+		undefined := cluster.fails(live.InstallationResource())
+		return !slices.ContainsFunc(engine.Awaited(), func(kind live.KindRef) bool {
+			return !cluster.fails(kind.Resource()) && !(undefined && kind.Optional())
+		})
 	})
 	Eventually(t, "the first sync to be over", func() bool {
 		if !engine.Synced() && len(engine.Awaited()) > 0 {
