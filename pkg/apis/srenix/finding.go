@@ -78,11 +78,15 @@ type FindingStatus struct {
 	Narrative string
 	// lookAt are objects that the model would look at, as KIND/NAME, in its order.
 	LookAt []string
-	// investigation is the name of the investigation in ops.srenix.io.
+	// investigation is the name of the investigation in ops.srenix.io: in the namespace of
+	// the finding, or, of a clusterfinding, in that in which srenix runs.
 	Investigation string
 	// rootCause says in a line what is behind the finding, as the investigation found
 	// without any model, or that the data are insufficient and which are lacking.
 	RootCause string
+	// modelRootCause says in a line what a model takes for the cause that was let look
+	// further, or that the data are insufficient. It decides nothing.
+	ModelRootCause string
 	// evidence is what the investigation read, and what that said, each in a line.
 	Evidence []string
 	// silencedBy is the name of the silence that matches.
@@ -137,8 +141,9 @@ type ClusterFindingList struct {
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
-// FindingInvestigation is posted to findings/NAME/investigate, which has the advisor
-// look into the finding. What comes out is shown in the status of the finding.
+// FindingInvestigation is posted to findings/NAME/investigate or to
+// clusterfindings/NAME/investigate, which has the advisor look into the finding. What
+// comes out is shown in the status of the finding.
 type FindingInvestigation struct {
 	metav1.TypeMeta
 	metav1.ObjectMeta

@@ -328,7 +328,7 @@ func schema_pkg_apis_srenix_v1alpha1_FindingInvestigation(ref common.ReferenceCa
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "FindingInvestigation is posted to findings/NAME/investigate, which has the advisor look into the finding. What comes out is shown in the status of the finding.",
+				Description: "FindingInvestigation is posted to findings/NAME/investigate or to clusterfindings/NAME/investigate, which has the advisor look into the finding. What comes out is shown in the status of the finding.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"kind": {
@@ -617,6 +617,13 @@ func schema_pkg_apis_srenix_v1alpha1_FindingStatus(ref common.ReferenceCallback)
 					"rootCause": {
 						SchemaProps: spec.SchemaProps{
 							Description: "rootCause says in a line what is behind the finding, as the investigation found without any model, or that the data are insufficient and which are lacking.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"modelRootCause": {
+						SchemaProps: spec.SchemaProps{
+							Description: "modelRootCause says in a line what a model takes for the cause that was let look further, or that the data are insufficient. It decides nothing.",
 							Type:        []string{"string"},
 							Format:      "",
 						},

@@ -14,9 +14,17 @@ import (
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 )
 
-// InvestigatedFinding names the finding that is looked into, in the namespace of
-// the investigation.
+// KindClusterFinding is the kind of clusterfindings.
+const KindClusterFinding = "ClusterFinding"
+
+// InvestigatedFinding names the finding that is looked into: one in the namespace of
+// the investigation, or a clusterfinding, whose investigation is in the namespace that
+// srenix runs in.
 type InvestigatedFinding struct {
+	// kind is Finding, or ClusterFinding; empty is Finding.
+	// +optional
+	// +kubebuilder:validation:Enum=Finding;ClusterFinding
+	Kind string `json:"kind,omitempty"`
 	// name of the finding.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -89,7 +97,9 @@ const (
 	MaximumEvidenceText = 1024
 	MaximumRootCause    = 512
 	// MaximumCalls is how many calls of a model there are at most within an hour.
-	MaximumCalls = 16
+	MaximumCalls = 32
+	// MaximumModelEvidence is how often a model may have something read.
+	MaximumModelEvidence = 6
 )
 
 // OutcomeInterrupted is that of a call whose program ended first. What it used is not
@@ -222,6 +232,24 @@ type ChosenFix struct {
 	Hash string `json:"hash"`
 }
 
+// ModelInvestigation is what came of letting a model look into a finding itself.
+type ModelInvestigation struct {
+	// rootCause says in a line what the model takes for the cause, or that the data are
+	// insufficient. It is empty if its answers were of no use.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	RootCause string `json:"rootCause,omitempty"`
+	// evidence is what it had read, in that order.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=6
+	Evidence []Evidence `json:"evidence,omitempty"`
+	// hash is the SHA-256, in hexadecimal, of what it began with. It does not look into
+	// the same again.
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	Hash string `json:"hash"`
+}
+
 // InvestigationStatus is what came out.
 type InvestigationStatus struct {
 	// conditions: Completed and FindingStands.
@@ -281,6 +309,10 @@ type InvestigationStatus struct {
 	// +optional
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
 	NarratedHash string `json:"narratedHash,omitempty"`
+	// modelInvestigation is what a model found that was let look further. It stands beside
+	// what rules found, and decides nothing.
+	// +optional
+	ModelInvestigation *ModelInvestigation `json:"modelInvestigation,omitempty"`
 	// fix is which fixer a model would have mend the finding.
 	// +optional
 	Fix *ChosenFix `json:"fix,omitempty"`
@@ -289,7 +321,7 @@ type InvestigationStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=id
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=32
 	Calls []ModelCall `json:"calls,omitempty"`
 	// runbook is a draft that two people have to approve before it is released.
 	// Whoever may read investigations reads it; srenix gives that right to nobody

@@ -104,6 +104,10 @@ type FindingStatus struct {
 	// without any model, or that the data are insufficient and which are lacking.
 	// +optional
 	RootCause string `json:"rootCause,omitempty"`
+	// modelRootCause says in a line what a model takes for the cause that was let look
+	// further, or that the data are insufficient. It decides nothing.
+	// +optional
+	ModelRootCause string `json:"modelRootCause,omitempty"`
 	// evidence is what the investigation read, and what that said, each in a line.
 	// +optional
 	// +listType=atomic
@@ -177,8 +181,9 @@ type ClusterFindingList struct {
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 // +kubebuilder:object:root=true
 
-// FindingInvestigation is posted to findings/NAME/investigate, which has the advisor
-// look into the finding. What comes out is shown in the status of the finding.
+// FindingInvestigation is posted to findings/NAME/investigate or to
+// clusterfindings/NAME/investigate, which has the advisor look into the finding. What
+// comes out is shown in the status of the finding.
 type FindingInvestigation struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
