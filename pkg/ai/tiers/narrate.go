@@ -115,15 +115,15 @@ var (
 	hosts = regexp.MustCompile(`(?i)[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.[a-z]{2,24}\b`)
 )
 
-// acceptable tells what is wrong with a narrative before names are put back.
+// acceptable tells what is wrong with a text for people before names are put back.
 func acceptable(text, facts string, redactor *redaction.Redactor) error {
 	switch {
 	case links.MatchString(text):
-		return errors.New("the narrative holds a link")
+		return errors.New("it holds a link")
 	case commands.MatchString(text):
-		return errors.New("the narrative holds a command")
+		return errors.New("it holds a command")
 	case slices.ContainsFunc(hosts.FindAllString(text, -1), func(host string) bool { return !strings.Contains(facts, host) && !inside(host, redactor) }):
-		return errors.New("the narrative holds a host that the facts do not name")
+		return errors.New("it holds a host that the facts do not name")
 	}
 	return nil
 }
