@@ -19,6 +19,7 @@ import (
 	"github.com/srenix/srenix/pkg/analyzers/crashloop"
 	"github.com/srenix/srenix/pkg/analyzers/failingexternalsecrets"
 	"github.com/srenix/srenix/pkg/analyzers/imagepull"
+	"github.com/srenix/srenix/pkg/analyzers/nodes"
 	"github.com/srenix/srenix/pkg/analyzers/pendingpods"
 	config "github.com/srenix/srenix/pkg/apis/config/v1alpha1"
 )
@@ -50,9 +51,6 @@ func TestWhatAnalyzersFindIsLookedInto(t *testing.T) {
 				}
 				i := New(Options{Reader: g.reader(t), Logs: g.logs, Clock: testingclock.NewFakePassiveClock(now)})
 				for _, spec := range analyzertest.Analyze(t, analyzer, given.Now, given.After, append(given.Objects, given.Vault...)) {
-					if spec.Subject.Namespace == "" {
-						continue // a clusterfinding, which nobody looks into
-					}
 					finding := analyzers.NewFinding(entry.Name, spec)
 					result := i.Investigate(t.Context(), finding)
 					bounded(t, &result)
@@ -64,7 +62,7 @@ func TestWhatAnalyzersFindIsLookedInto(t *testing.T) {
 			})
 		}
 	}
-	for _, name := range []string{crashloop.Name, imagepull.Name, pendingpods.Name, certexpiry.Name, failingexternalsecrets.Name} {
+	for _, name := range []string{crashloop.Name, imagepull.Name, pendingpods.Name, certexpiry.Name, failingexternalsecrets.Name, nodes.Name} {
 		if served[name] == 0 {
 			t.Errorf("of what %s finds, nothing has a root cause", name)
 		}

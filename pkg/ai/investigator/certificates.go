@@ -62,19 +62,9 @@ func (q *inquiry) certificate(ref v1alpha1.ObjectReference) verdict {
 
 // issuer goes by how the issuer stands that a Certificate or a request names.
 func (q *inquiry) issuer(object *unstructured.Unstructured) verdict {
-	ref := v1alpha1.ObjectReference{
-		APIVersion: certManagerV1, Kind: cmp.Or(inputs.TextAt(object, "spec", "issuerRef", "kind"), "Issuer"),
-		Namespace: object.GetNamespace(), Name: inputs.TextAt(object, "spec", "issuerRef", "name"),
-	}
-	if group := cmp.Or(inputs.TextAt(object, "spec", "issuerRef", "group"), "cert-manager.io"); group != "cert-manager.io" || ref.Name == "" {
+	ref, known := issuerOf(object)
+	if !known {
 		return verdict{} // of another project, whose states are not known
-	}
-	switch ref.Kind {
-	case "Issuer":
-	case "ClusterIssuer":
-		ref.Namespace = ""
-	default:
-		return verdict{}
 	}
 	issuer, is := q.custom(ref)
 	switch is {
@@ -90,6 +80,21 @@ func (q *inquiry) issuer(object *unstructured.Unstructured) verdict {
 		return verdict{signIn(said, "IssuerNotReady"), fmt.Sprintf("%s %s is not Ready: %s", ref.Kind, ref.Name, sentence(said))}
 	}
 	return verdict{}
+}
+
+// issuerOf is the issuer of cert-manager that a Certificate or a request names.
+func issuerOf(object *unstructured.Unstructured) (ref v1alpha1.ObjectReference, known bool) {
+	ref = v1alpha1.ObjectReference{
+		APIVersion: certManagerV1, Kind: cmp.Or(inputs.TextAt(object, "spec", "issuerRef", "kind"), "Issuer"),
+		Namespace: object.GetNamespace(), Name: inputs.TextAt(object, "spec", "issuerRef", "name"),
+	}
+	if group := cmp.Or(inputs.TextAt(object, "spec", "issuerRef", "group"), "cert-manager.io"); group != "cert-manager.io" || ref.Name == "" {
+		return ref, false
+	}
+	if ref.Kind == "ClusterIssuer" {
+		ref.Namespace = ""
+	}
+	return ref, ref.Kind == "Issuer" || ref.Kind == "ClusterIssuer"
 }
 
 // order goes by the ACME order of a request, and its challenges.

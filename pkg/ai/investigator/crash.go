@@ -107,13 +107,8 @@ func (q *inquiry) behind(pod *corev1.Pod, found told) string {
 	if !slices.Contains([]string{"HostNotFound", "ConnectionRefused", "TimedOut"}, found.cause) {
 		return ""
 	}
-	match := hostIn.FindStringSubmatch(found.line)
-	if match == nil {
-		return ""
-	}
-	service, rest, qualified := strings.Cut(strings.ToLower(match[1]), ".")
-	namespace, domain, _ := strings.Cut(rest, ".")
-	if service == "localhost" || qualified && (namespace != pod.Namespace || domain != "" && domain != "svc" && !strings.HasPrefix(domain, "svc.")) {
+	service, names := serviceIn(found.line, pod.Namespace)
+	if !names {
 		return ""
 	}
 	ref := v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: pod.Namespace, Name: service}
@@ -139,6 +134,20 @@ func (q *inquiry) behind(pod *corev1.Pod, found told) string {
 	}
 	q.note(opsv1alpha1.ToolObject, name(ref), "has ready endpoints")
 	return ""
+}
+
+// serviceIn returns the Service of a namespace that a line is about, if it is about one.
+func serviceIn(text, of string) (service string, names bool) {
+	match := hostIn.FindStringSubmatch(text)
+	if match == nil {
+		return "", false
+	}
+	service, rest, qualified := strings.Cut(strings.ToLower(match[1]), ".")
+	namespace, domain, _ := strings.Cut(rest, ".")
+	if service == "localhost" || qualified && (namespace != of || domain != "" && domain != "svc" && !strings.HasPrefix(domain, "svc.")) {
+		return "", false
+	}
+	return service, true
 }
 
 // endpoints counts the ready endpoints of a Service.

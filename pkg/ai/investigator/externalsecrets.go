@@ -28,7 +28,7 @@ func (q *inquiry) externalSecret(ref v1alpha1.ObjectReference) verdict {
 	}
 	ref.UID = object.GetUID()
 	q.note(opsv1alpha1.ToolObject, name(ref), conditions(object))
-	for _, store := range inputs.StoresOf(object) {
+	for _, store := range storesOf(object) {
 		if found := q.store(object, store); found.cause != "" {
 			return found
 		}
@@ -67,13 +67,22 @@ func asked(text string) string {
 	return ""
 }
 
-// store goes by how a store stands, named as inputs.StoreRef does.
-func (q *inquiry) store(of *unstructured.Unstructured, named string) verdict {
-	parts := strings.SplitN(named, "/", 3)
-	ref := v1alpha1.ObjectReference{APIVersion: of.GetAPIVersion(), Kind: parts[0], Namespace: parts[1], Name: parts[2]}
-	if of.GetKind() == "PushSecret" { // is of another version than stores are
-		ref.APIVersion = inputs.ExternalSecretsGroup + "/v1"
+// storesOf are the stores that an object names.
+func storesOf(of *unstructured.Unstructured) []v1alpha1.ObjectReference {
+	var all []v1alpha1.ObjectReference
+	for _, named := range inputs.StoresOf(of) { // as inputs.StoreRef has it
+		parts := strings.SplitN(named, "/", 3)
+		ref := v1alpha1.ObjectReference{APIVersion: of.GetAPIVersion(), Kind: parts[0], Namespace: parts[1], Name: parts[2]}
+		if of.GetKind() == "PushSecret" { // is of another version than stores are
+			ref.APIVersion = inputs.ExternalSecretsGroup + "/v1"
+		}
+		all = append(all, ref)
 	}
+	return all
+}
+
+// store goes by how a store stands that an object names.
+func (q *inquiry) store(of *unstructured.Unstructured, ref v1alpha1.ObjectReference) verdict {
 	store, is := q.custom(ref)
 	switch is {
 	case absent:

@@ -162,10 +162,12 @@ func (q *inquiry) look() verdict {
 	switch groupKind(subject) {
 	case "Certificate.cert-manager.io", "CertificateRequest.cert-manager.io":
 		return q.certificate(subject)
-	case "ExternalSecret.external-secrets.io", "SecretStore.external-secrets.io", "PushSecret.external-secrets.io":
+	case "ExternalSecret.external-secrets.io", "SecretStore.external-secrets.io", "PushSecret.external-secrets.io", "ClusterSecretStore.external-secrets.io":
 		return q.externalSecret(subject)
 	case "Pod":
 		return q.pod(subject)
+	case "Node":
+		return q.node(subject)
 	}
 	for _, related := range q.finding.Spec.Related {
 		if groupKind(related.ObjectReference) == "Pod" {

@@ -4,6 +4,7 @@
 package investigator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -225,16 +226,17 @@ var repeating = []string{"BackOff"}
 const mostEvents = 4
 
 // events returns the warnings about an object, the newest first, one of each reason
-// and message.
+// and message. Those about one that is in no namespace are in that called default
+// (client-go, tools/record), and kubelets give them the name of their node as its UID.
 func (q *inquiry) events(ref v1alpha1.ObjectReference) []corev1.Event {
 	list := &corev1.EventList{}
 	selector := fields.Set{"involvedObject.kind": ref.Kind, "involvedObject.name": ref.Name}
-	if ref.UID != "" {
+	if ref.Namespace != "" && ref.UID != "" {
 		selector["involvedObject.uid"] = string(ref.UID)
 	}
 	source := name(ref)
 	err := q.read("what Events say of "+source, func(ctx context.Context) error {
-		return q.Reader.List(ctx, list, client.InNamespace(ref.Namespace), client.MatchingFieldsSelector{Selector: selector.AsSelector()}, client.Limit(mostListed))
+		return q.Reader.List(ctx, list, client.InNamespace(cmp.Or(ref.Namespace, metav1.NamespaceDefault)), client.MatchingFieldsSelector{Selector: selector.AsSelector()}, client.Limit(mostListed))
 	})
 	if err != nil {
 		q.failed(opsv1alpha1.ToolEvents, source, err)
