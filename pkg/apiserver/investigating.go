@@ -39,14 +39,16 @@ const (
 // may let one more pass each, when asked in the same moment.
 type requester struct {
 	client client.Client
-	clock  clock.PassiveClock
+	// own is the namespace that srenix runs in, where those of clusterfindings are.
+	own   string
+	clock clock.PassiveClock
 	// limit counts what this process let through, of which Investigations may be deleted.
 	limit *audit.Limiter
 	turn  sync.Mutex
 }
 
-func newRequester(client client.Client, clock clock.PassiveClock) *requester {
-	return &requester{client: client, clock: clock, limit: audit.NewLimiter(requestsPerHour, clock)}
+func newRequester(client client.Client, own string, clock clock.PassiveClock) *requester {
+	return &requester{client: client, own: own, clock: clock, limit: audit.NewLimiter(requestsPerHour, clock)}
 }
 
 var _ finding.Requester = &requester{}
@@ -106,12 +108,16 @@ func tooMany(now, since time.Time, what string) error {
 
 func (r *requester) store(ctx context.Context, name string, of *v1alpha1.Finding, request opsv1alpha1.InvestigationRequest) error {
 	investigation := &opsv1alpha1.Investigation{}
-	err := r.client.Get(ctx, client.ObjectKey{Namespace: of.Namespace, Name: name}, investigation)
+	namespace, kind := of.Namespace, ""
+	if namespace == "" {
+		namespace, kind = r.own, opsv1alpha1.KindClusterFinding
+	}
+	err := r.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, investigation)
 	if apierrors.IsNotFound(err) {
 		err := r.client.Create(ctx, &opsv1alpha1.Investigation{
-			ObjectMeta: metav1.ObjectMeta{Namespace: of.Namespace, Name: name, Labels: map[string]string{analyzers.AnalyzerLabel: of.Spec.Analyzer}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{analyzers.AnalyzerLabel: of.Spec.Analyzer}},
 			Spec: opsv1alpha1.InvestigationSpec{
-				Finding:  opsv1alpha1.InvestigatedFinding{Name: of.Name, UID: of.UID},
+				Finding:  opsv1alpha1.InvestigatedFinding{Kind: kind, Name: of.Name, UID: of.UID},
 				Requests: []opsv1alpha1.InvestigationRequest{request},
 			},
 		})

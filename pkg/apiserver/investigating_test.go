@@ -40,7 +40,7 @@ func newAskers(t *testing.T, funcs interceptor.Funcs) *askers {
 	}
 	a := &askers{T: t, clock: testingclock.NewFakePassiveClock(time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC))}
 	a.client = fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(funcs).Build()
-	a.r = newRequester(a.client, a.clock)
+	a.r = newRequester(a.client, "srenix-system", a.clock)
 	return a
 }
 
@@ -107,7 +107,7 @@ func TestRequestsOfAPersonAreLimitedInEachClass(t *testing.T) {
 		}
 	}
 	// Neither another finding nor another process has a budget of its own.
-	a.r = newRequester(a.client, a.clock)
+	a.r = newRequester(a.client, "srenix-system", a.clock)
 	next := askedAbout("shop", "other", "ImagePull")
 	err := a.ask("anna", next)
 	if !apierrors.IsTooManyRequests(err) || !strings.Contains(err.Error(), "ask again in 51m0s") {
@@ -217,5 +217,24 @@ func TestDeletingInvestigationsGivesNothingBack(t *testing.T) {
 	}
 	if err := a.ask("ben", of); err != nil {
 		t.Error(err)
+	}
+}
+
+// A finding without a namespace is a clusterfinding, and counts in the same budget.
+func TestARequestAboutAClusterFindingIsStoredWhereSrenixRuns(t *testing.T) {
+	a := newAskers(t, interceptor.Funcs{})
+	of := askedAbout("", "lost", "Nodes")
+	for range requestsPerHour {
+		if err := a.ask("anna", of); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.ask("anna", of); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("have %v", err)
+	}
+	stored := askedAbout("", "lost", "Nodes")
+	stored.Namespace = "srenix-system"
+	if have := a.stored(stored); have.Spec.Finding.Kind != opsv1alpha1.KindClusterFinding || have.Spec.Finding.UID != of.UID || len(have.Spec.Requests) != requestsPerHour {
+		t.Errorf("have %+v", have.Spec)
 	}
 }

@@ -188,7 +188,7 @@ func (s *Server) install(ctx context.Context) error {
 			return err
 		}
 	}
-	requester := newRequester(kube, s.extra.clock())
+	requester := newRequester(kube, s.extra.Namespace, s.extra.clock())
 	if err := s.installStorage(requester, minter{
 		signer: token.NewSigner(signing, cluster, s.extra.clock()), chain: chain,
 		longest: s.extra.Configuration.Policy.MaxTokenLifetime.Duration,
@@ -261,13 +261,14 @@ func (s *Server) installStorage(requester finding.Requester, minter proposal.Min
 	group.NegotiatedSerializer = withoutProtobuf{s.extra.Codecs}
 	group.PrioritizedVersions = []schema.GroupVersion{v1alpha1.SchemeGroupVersion}
 	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = map[string]rest.Storage{
-		"findings":             findings,
-		"findings/investigate": finding.NewInvestigateREST(findings, requester),
-		"clusterfindings":      clusterFindings,
-		"proposals":            proposalREST,
-		"proposals/token":      proposal.NewTokenREST(proposalREST, minter),
-		"proposals/approve":    proposal.NewApproveREST(proposalREST, recorder),
-		"proposals/runbook":    proposal.NewRunbookREST(proposalREST, runbooks{s.engine}, s.generic.Authorizer),
+		"findings":                    findings,
+		"findings/investigate":        finding.NewInvestigateREST(findings, requester),
+		"clusterfindings":             clusterFindings,
+		"clusterfindings/investigate": finding.NewClusterInvestigateREST(clusterFindings, requester),
+		"proposals":                   proposalREST,
+		"proposals/token":             proposal.NewTokenREST(proposalREST, minter),
+		"proposals/approve":           proposal.NewApproveREST(proposalREST, recorder),
+		"proposals/runbook":           proposal.NewRunbookREST(proposalREST, runbooks{s.engine}, s.generic.Authorizer),
 	}
 	if err := s.generic.InstallAPIGroup(&group); err != nil {
 		return fmt.Errorf("installing %s: %w", v1alpha1.SchemeGroupVersion, err)

@@ -103,7 +103,7 @@ func Rules(configuration *config.SrenixConfiguration, ownNamespace string) []liv
 		},
 		{
 			Name: "clusterfindings", Group: analyzers.Proposing, Subject: analyzers.DetectedClusterFindings.Ref(),
-			Outputs: []live.KindRef{ClusterFindings.Ref()}, Evaluate: completeClusterFinding,
+			Reads: []live.KindRef{Investigations.Ref()}, Outputs: []live.KindRef{ClusterFindings.Ref()}, Evaluate: p.completeClusterFinding,
 		},
 	}
 }
@@ -117,7 +117,7 @@ func completeFinding(view *live.View, subject live.Key) ([]live.Output, error) {
 	for _, proposal := range Proposals.ByIndex(view, byFinding, findingKey(subject.Namespace, subject.Name)) {
 		finding.Status.Proposals = append(finding.Status.Proposals, proposal.Name)
 	}
-	investigated(view, finding)
+	investigated(view, finding.Namespace, finding)
 	if finding.Status.SilencedBy = silences.By(view, detected); finding.Status.SilencedBy != "" {
 		finding.Labels[analyzers.SilencedLabel] = "true"
 	}
@@ -133,12 +133,17 @@ func completeReport(view *live.View, subject live.Key) ([]live.Output, error) {
 	return []live.Output{live.Emit(Findings, report.DeepCopy())}, nil
 }
 
-func completeClusterFinding(view *live.View, subject live.Key) ([]live.Output, error) {
+// completeClusterFinding adds what its investigation found, which is where srenix runs.
+func (p *proposer) completeClusterFinding(view *live.View, subject live.Key) ([]live.Output, error) {
 	detected, exists := analyzers.DetectedClusterFindings.Get(view, subject)
 	if !exists {
 		return nil, nil
 	}
-	return []live.Output{live.Emit(ClusterFindings, detected.DeepCopy())}, nil
+	finding := detected.DeepCopy()
+	as := v1alpha1.Finding{ObjectMeta: finding.ObjectMeta, Status: finding.Status}
+	investigated(view, p.ownNamespace, &as)
+	finding.Status = as.Status
+	return []live.Output{live.Emit(ClusterFindings, finding)}, nil
 }
 
 // kebabKind is how an action kind begins the name of a proposal.

@@ -4,6 +4,8 @@
 package proposals
 
 import (
+	"slices"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -27,7 +29,7 @@ func trimInvestigation(in *opsv1alpha1.Investigation) *opsv1alpha1.Investigation
 		ObjectMeta: metav1.ObjectMeta{Namespace: in.Namespace, Name: in.Name, UID: in.UID, ResourceVersion: in.ResourceVersion, Labels: in.Labels, DeletionTimestamp: in.DeletionTimestamp},
 		Spec:       opsv1alpha1.InvestigationSpec{Finding: in.Spec.Finding},
 		Status: opsv1alpha1.InvestigationStatus{
-			RootCause: in.Status.RootCause, Narrative: in.Status.Narrative, LookAt: in.Status.LookAt,
+			RootCause: in.Status.RootCause, Narrative: in.Status.Narrative, LookAt: in.Status.LookAt, ModelInvestigation: in.Status.ModelInvestigation,
 			Fix: in.Status.Fix, Runbook: in.Status.Runbook, Calls: in.Status.Calls,
 		},
 	}
@@ -37,10 +39,10 @@ func trimInvestigation(in *opsv1alpha1.Investigation) *opsv1alpha1.Investigation
 	return out
 }
 
-// investigationOf returns the investigation of a finding: that of its name, for others
-// may store some for the sake of a runbook.
-func investigationOf(view *live.View, finding *v1alpha1.Finding) (*opsv1alpha1.Investigation, bool) {
-	key := live.Key{Namespace: finding.Namespace, Name: opsv1alpha1.InvestigationName(finding.Name, finding.UID)}
+// investigationOf returns the investigation of a finding, in the namespace of its
+// investigations: that of its name, for others may store some for the sake of a runbook.
+func investigationOf(view *live.View, namespace string, finding *v1alpha1.Finding) (*opsv1alpha1.Investigation, bool) {
+	key := live.Key{Namespace: namespace, Name: opsv1alpha1.InvestigationName(finding.Name, finding.UID)}
 	investigation, exists := Investigations.Get(view, key)
 	if !exists || investigation.DeletionTimestamp != nil || investigation.Spec.Finding.UID != finding.UID {
 		return nil, false
@@ -48,10 +50,11 @@ func investigationOf(view *live.View, finding *v1alpha1.Finding) (*opsv1alpha1.I
 	return investigation, true
 }
 
-// investigated adds to a finding what its investigation found. What logs say is left
-// out beside the line that the root cause quotes: who reads findings need not read logs.
-func investigated(view *live.View, finding *v1alpha1.Finding) {
-	investigation, exists := investigationOf(view, finding)
+// investigated adds to a finding what its investigation found, which is in a namespace.
+// What logs say is left out beside the line that the root cause quotes: who reads
+// findings need not read logs.
+func investigated(view *live.View, namespace string, finding *v1alpha1.Finding) {
+	investigation, exists := investigationOf(view, namespace, finding)
 	if !exists {
 		return
 	}
@@ -60,7 +63,12 @@ func investigated(view *live.View, finding *v1alpha1.Finding) {
 	for _, object := range investigation.Status.LookAt {
 		finding.Status.LookAt = append(finding.Status.LookAt, object.Kind+"/"+object.Name)
 	}
-	for _, evidence := range investigation.Status.Evidence {
+	read := investigation.Status.Evidence
+	if of := investigation.Status.ModelInvestigation; of != nil {
+		finding.Status.ModelRootCause = of.RootCause
+		read = slices.Concat(read, of.Evidence)
+	}
+	for _, evidence := range read {
 		said := evidence.Said
 		if evidence.Tool == opsv1alpha1.ToolLog {
 			said = "its log was read"

@@ -6,12 +6,17 @@ package proposals
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/nodes"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/live"
 )
 
 func TestAFindingShowsWhatItsInvestigationFound(t *testing.T) {
@@ -26,6 +31,9 @@ func TestAFindingShowsWhatItsInvestigationFound(t *testing.T) {
 				Evidence: []opsv1alpha1.Evidence{
 					{Tool: opsv1alpha1.ToolObject, Source: "Pod/db-0", Said: "phase Running"},
 					{Tool: opsv1alpha1.ToolLog, Source: "Pod/db-0 container app", Said: "a line of the log"},
+				},
+				ModelInvestigation: &opsv1alpha1.ModelInvestigation{
+					RootCause: "It waits for another.", Evidence: []opsv1alpha1.Evidence{{Tool: opsv1alpha1.ToolLog, Source: "Pod/db-1 container app", Said: "another line"}},
 				},
 			},
 		}
@@ -46,13 +54,56 @@ func TestAFindingShowsWhatItsInvestigationFound(t *testing.T) {
 			if test == "its own" {
 				want = v1alpha1.FindingStatus{
 					Investigation: name, RootCause: "It is refused.",
-					Evidence: []string{"Pod/db-0: phase Running", "Pod/db-0 container app: its log was read"},
+					ModelRootCause: "It waits for another.",
+					Evidence:       []string{"Pod/db-0: phase Running", "Pod/db-0 container app: its log was read", "Pod/db-1 container app: its log was read"},
 				}
 			}
 			if diff := cmp.Diff(want, have.Status); diff != "" {
 				t.Errorf("status (-want +have):\n%s", diff)
 			}
 		})
+	}
+}
+
+// That of a clusterfinding is where srenix runs, and nowhere else.
+func TestAClusterFindingShowsWhatItsInvestigationFound(t *testing.T) {
+	broken := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "worker-1", UID: "n1", CreationTimestamp: metav1.NewTime(now.Add(-24 * time.Hour))},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(now.Add(-time.Hour))}}},
+	}
+	of := func(t *testing.T, w *world) *v1alpha1.ClusterFinding {
+		t.Helper()
+		w.cluster.Set(inputs.Nodes.Ref().Resource(), broken)
+		for _, finding := range live.List(w.start(t), ClusterFindings) {
+			if finding.Spec.Analyzer == nodes.Name {
+				return finding
+			}
+		}
+		t.Fatal("there is no clusterfinding")
+		return nil
+	}
+	before := of(t, newWorld())
+	name := opsv1alpha1.InvestigationName(before.Name, before.UID)
+	for namespace, want := range map[string]v1alpha1.FindingStatus{
+		"srenix-system": {Investigation: name, RootCause: "Its disk is full.", ModelRootCause: "It logs too much.", Evidence: []string{"Node/worker-1: DiskPressure=True"}},
+		"shop":          {},
+	} {
+		w := newWorld()
+		w.cluster.Set(Investigations.Ref().Resource(), &opsv1alpha1.Investigation{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+			Spec:       opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Kind: opsv1alpha1.KindClusterFinding, Name: before.Name, UID: before.UID}},
+			Status: opsv1alpha1.InvestigationStatus{
+				RootCause: "Its disk is full.", ModelInvestigation: &opsv1alpha1.ModelInvestigation{RootCause: "It logs too much."},
+				Evidence: []opsv1alpha1.Evidence{{Tool: opsv1alpha1.ToolObject, Source: "Node/worker-1", Said: "DiskPressure=True"}},
+			},
+		})
+		have := of(t, w)
+		if diff := cmp.Diff(want, have.Status); diff != "" {
+			t.Errorf("of one in %s (-want +have):\n%s", namespace, diff)
+		}
+		if diff := cmp.Diff(before.Spec, have.Spec); diff != "" {
+			t.Errorf("it is another (-before +after):\n%s", diff)
+		}
 	}
 }
 

@@ -219,6 +219,18 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 					}},
 				})
 			}
+			for _, finding := range live.List(h.engine, ClusterFindings) {
+				key := live.Key{Namespace: "srenix-system", Name: opsv1alpha1.InvestigationName(finding.Name, finding.UID)}
+				if cause == "" {
+					h.cluster.Delete(Investigations.Ref().Resource(), key)
+					continue
+				}
+				h.cluster.Set(Investigations.Ref().Resource(), &opsv1alpha1.Investigation{
+					ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
+					Spec:       opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Kind: opsv1alpha1.KindClusterFinding, Name: finding.Name, UID: finding.UID}},
+					Status:     opsv1alpha1.InvestigationStatus{RootCause: cause},
+				})
+			}
 		}}
 	},
 	// All runbooks are released.

@@ -30,7 +30,9 @@ import (
 )
 
 const (
-	resource = "findings"
+	// findings and clusterfindings are what can be asked about.
+	findings        = "findings"
+	clusterfindings = "clusterfindings"
 	// standardTimeout is longer than an investigation by rules takes at most.
 	standardTimeout = 40 * time.Second
 	// look is how often it is looked for what came of it.
@@ -47,25 +49,32 @@ type Options struct {
 	// Wait is how long to wait for what comes of it; 0 does not wait.
 	Wait time.Duration
 
-	name, namespace string
-	client          *cli.Client
+	// resource is one of those that can be asked about.
+	resource, name string
+	// namespace is empty of clusterfindings.
+	namespace string
+	client    *cli.Client
 }
 
 // NewCommand returns `investigate`.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	options := &Options{ConfigFlags: genericclioptions.NewConfigFlags(true), IOStreams: streams, Wait: standardTimeout}
 	command := &cobra.Command{
-		Use:   "investigate NAME [-n NAMESPACE]",
+		Use:   "investigate (NAME [-n NAMESPACE] | clusterfinding/NAME)",
 		Short: "Ask for a finding to be looked into, and tell what comes of it",
 		Long: `Ask for a finding to be looked into, and tell what comes of it.
 
 The advisor reads what a person on call would, and stores a root cause, or what is
 lacking to tell one. Ask for what is not looked into by itself, or when the cluster
-has changed. It takes create on findings/investigate (ClusterRoles
-srenix-investigator, srenix-approver and srenix-runbook-approver), and ten may be
-asked for within an hour for what each analyzer finds.`,
+has changed. It takes create on findings/investigate or clusterfindings/investigate
+(ClusterRoles srenix-investigator, srenix-approver and srenix-runbook-approver; of
+clusterfindings bound for the whole cluster), and ten may be asked for within an hour
+for what each analyzer finds.`,
 		Example: `  # Have a finding looked into
-  kubectl srenix investigate image-pull-failing-web-1234567890 -n shop`,
+  kubectl srenix investigate image-pull-failing-web-1234567890 -n shop
+
+  # Have a clusterfinding looked into
+  kubectl srenix investigate clusterfinding/node-not-ready-worker-1-1234567890`,
 		DisableFlagsInUseLine: true,
 		Args:                  cli.OneArgument("name the finding; these are there: kubectl get findings.srenix.io -A"),
 		ValidArgsFunction:     options.completeNames,
@@ -86,9 +95,18 @@ func (o *Options) Complete(arguments []string) error {
 	if o.Wait < 0 {
 		return fmt.Errorf("--wait %s: want 0 or more", o.Wait)
 	}
-	o.name = strings.TrimPrefix(strings.TrimPrefix(arguments[0], "finding."+v1alpha1.GroupName+"/"), "finding/") // as kubectl -o name prints it
-	if o.name == "" || strings.Contains(o.name, "/") {
-		return fmt.Errorf("%q is not the name of a finding: want NAME or finding/NAME", arguments[0])
+	kind, name, named := strings.Cut(arguments[0], "/") // as kubectl -o name prints it
+	if !named {
+		kind, name = "finding", arguments[0]
+	}
+	switch strings.TrimSuffix(kind, "."+v1alpha1.GroupName) {
+	case "finding", "fnd", findings:
+		o.resource = findings
+	case "clusterfinding", "cfnd", clusterfindings:
+		o.resource = clusterfindings
+	}
+	if o.name = name; name == "" || strings.Contains(name, "/") || o.resource == "" {
+		return fmt.Errorf("%q is not the name of a finding: want NAME, finding/NAME or clusterfinding/NAME", arguments[0])
 	}
 	return o.connect()
 }
@@ -96,6 +114,9 @@ func (o *Options) Complete(arguments []string) error {
 func (o *Options) connect() (err error) {
 	if o.namespace, _, err = o.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return fmt.Errorf("reading the namespace from the kubeconfig: %w", err)
+	}
+	if o.resource == clusterfindings {
+		o.namespace = ""
 	}
 	o.client, err = cli.NewClient(o, v1alpha1.SchemeGroupVersion, v1alpha1.AddToScheme, o.ErrOut)
 	return err
@@ -105,12 +126,12 @@ func (o *Options) connect() (err error) {
 func (o *Options) Run(ctx context.Context) error {
 	before, err := o.read(ctx)
 	if err != nil {
-		return o.explain(fmt.Errorf("reading finding %q in namespace %q: %w", o.name, o.namespace, err))
+		return o.explain(fmt.Errorf("reading %s: %w", o.what(), err))
 	}
 	asked := &v1alpha1.FindingInvestigation{}
-	err = o.client.Post().Namespace(o.namespace).Resource(resource).Name(o.name).SubResource("investigate").Body(&v1alpha1.FindingInvestigation{}).Do(ctx).Into(asked)
+	err = o.client.Post().NamespaceIfScoped(o.namespace, o.namespace != "").Resource(o.resource).Name(o.name).SubResource("investigate").Body(&v1alpha1.FindingInvestigation{}).Do(ctx).Into(asked)
 	if err != nil {
-		return o.explain(fmt.Errorf("asking for finding %q in namespace %q to be looked into: %w", o.name, o.namespace, err))
+		return o.explain(fmt.Errorf("asking for %s to be looked into: %w", o.what(), err))
 	}
 	if _, err := fmt.Fprintf(o.Out, "Asked for, as Investigation %s.\n", cli.Plain(asked.Status.Investigation)); err != nil || o.Wait == 0 {
 		return err
@@ -124,9 +145,24 @@ func (o *Options) Run(ctx context.Context) error {
 	return o.tell(before, after)
 }
 
+// what is asked about, as a sentence has it.
+func (o *Options) what() string {
+	if o.resource == clusterfindings {
+		return fmt.Sprintf("clusterfinding %q", o.name)
+	}
+	return fmt.Sprintf("finding %q in namespace %q", o.name, o.namespace)
+}
+
+// read reads the finding. A clusterfinding says the same of another subject.
 func (o *Options) read(ctx context.Context) (*v1alpha1.Finding, error) {
+	get := o.client.Get().NamespaceIfScoped(o.namespace, o.namespace != "").Resource(o.resource).Name(o.name).Do(ctx)
+	if o.resource == clusterfindings {
+		of := &v1alpha1.ClusterFinding{}
+		err := get.Into(of)
+		return &v1alpha1.Finding{ObjectMeta: of.ObjectMeta, Spec: of.Spec, Status: of.Status}, err
+	}
 	finding := &v1alpha1.Finding{}
-	return finding, o.client.Get().Namespace(o.namespace).Resource(resource).Name(o.name).Do(ctx).Into(finding)
+	return finding, get.Into(finding)
 }
 
 // await reads the finding until it tells something else, or the time is over.
@@ -163,6 +199,9 @@ func (o *Options) tell(before, after *v1alpha1.Finding) error {
 		fmt.Fprintf(&text, "Nothing new has come of it within %s: the same may have been found again, or the advisor is off or busy. What was found before:\n", o.Wait)
 	}
 	fmt.Fprintln(&text, cli.Plain(after.Status.RootCause))
+	if model := after.Status.ModelRootCause; model != "" {
+		fmt.Fprintf(&text, "A model takes this for the cause: %s\n", cli.Plain(model))
+	}
 	for _, evidence := range after.Status.Evidence {
 		fmt.Fprintf(&text, "  %s\n", cli.Plain(evidence))
 	}
@@ -172,14 +211,22 @@ func (o *Options) tell(before, after *v1alpha1.Finding) error {
 }
 
 func (o *Options) why() string {
+	if o.resource == clusterfindings {
+		return "kubectl srenix why clusterfinding/" + o.name
+	}
 	return fmt.Sprintf("kubectl srenix why %s -n %s", o.name, o.namespace)
 }
 
 // explain adds what to do next.
 func (o *Options) explain(err error) error {
+	cluster := o.resource == clusterfindings
 	switch {
+	case apierrors.IsNotFound(err) && cluster:
+		return cli.WithHint(err, "It has probably cleared. See what there is: kubectl get clusterfindings.srenix.io")
 	case apierrors.IsNotFound(err):
-		return cli.WithHint(err, "It has probably cleared, or it is in another namespace; clusterfindings are not looked into. See what there is: kubectl get findings.srenix.io -n "+o.namespace)
+		return cli.WithHint(err, "It has probably cleared, or it is in another namespace, or a clusterfinding, which is named clusterfinding/NAME. See what there is: kubectl get findings.srenix.io -n "+o.namespace)
+	case apierrors.IsForbidden(err) && cluster:
+		return cli.WithHint(err, "An administrator gives the right to it with: kubectl create clusterrolebinding NAME --clusterrole=srenix-investigator --user=USER")
 	case apierrors.IsForbidden(err):
 		return cli.WithHint(err, "An administrator gives the right to it with: kubectl create rolebinding NAME -n "+o.namespace+" --clusterrole=srenix-investigator --user=USER")
 	}
@@ -199,7 +246,7 @@ func (o *Options) completeNames(command *cobra.Command, arguments []string, _ st
 	var names []cobra.Completion
 	err := cli.Each(ctx, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		page := &v1alpha1.FindingList{}
-		return page, o.client.Get().Namespace(o.namespace).Resource(resource).VersionedParams(&options, o.client.Parameters).Do(ctx).Into(page)
+		return page, o.client.Get().Namespace(o.namespace).Resource(findings).VersionedParams(&options, o.client.Parameters).Do(ctx).Into(page)
 	}, func(f *v1alpha1.Finding) {
 		names = append(names, cobra.CompletionWithDesc(f.Name, cli.Plain(fmt.Sprintf("%s %s of %s/%s", f.Spec.Severity, f.Spec.Reason, f.Spec.Subject.Kind, f.Spec.Subject.Name))))
 	})

@@ -19,7 +19,10 @@ import (
 	"github.com/srenix/srenix/pkg/cli"
 )
 
-const findings = "/apis/srenix.io/v1alpha1/namespaces/shop/findings"
+const (
+	inShop  = "/apis/srenix.io/v1alpha1/namespaces/shop/findings"
+	ofWhole = "/apis/srenix.io/v1alpha1/clusterfindings"
+)
 
 // server serves one finding, with one status after the other, and takes requests.
 type server struct {
@@ -53,7 +56,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	code := http.StatusOK
 	switch path := r.URL.Path; {
-	case r.Method == http.MethodPost && path == findings+"/pull-web/investigate":
+	case r.Method == http.MethodPost && path == inShop+"/pull-web/investigate":
 		if s.asked++; s.refuse != nil {
 			code, answer = int(s.refuse.ErrStatus.Code), s.refuse.ErrStatus
 			break
@@ -62,17 +65,28 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "FindingInvestigation"},
 			Status:   v1alpha1.FindingInvestigationStatus{Investigation: "pull-web-0123456789"},
 		}
-	case r.Method == http.MethodGet && path == findings+"/pull-web":
+	case r.Method == http.MethodGet && path == inShop+"/pull-web":
 		answer = s.finding()
 		if s.asked > 0 && len(s.statuses) > 1 {
 			s.statuses = s.statuses[1:]
 		}
-	case r.Method == http.MethodGet && path == findings:
+	case r.Method == http.MethodPost && path == ofWhole+"/lost/investigate":
+		s.asked++
+		code, answer = http.StatusCreated, v1alpha1.FindingInvestigation{
+			TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "FindingInvestigation"},
+			Status:   v1alpha1.FindingInvestigationStatus{Investigation: "lost-0123456789"},
+		}
+	case r.Method == http.MethodGet && path == ofWhole+"/lost":
+		of := v1alpha1.ClusterFinding{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "ClusterFinding"}, Status: s.statuses[0]}
+		if answer = of; s.asked > 0 && len(s.statuses) > 1 {
+			s.statuses = s.statuses[1:]
+		}
+	case r.Method == http.MethodGet && path == inShop:
 		answer = v1alpha1.FindingList{
 			TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "FindingList"}, Items: []v1alpha1.Finding{s.finding()},
 		}
 	default:
-		missing := apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.GroupName, Resource: resource}, "other")
+		missing := apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.GroupName, Resource: findings}, "other")
 		code, answer = http.StatusNotFound, missing.ErrStatus
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -94,6 +108,7 @@ func (s *server) run(argv ...string) (code int, stdout, stderr string) {
 func TestItTellsWhatComesOfIt(t *testing.T) {
 	nothing := v1alpha1.FindingStatus{}
 	cause := v1alpha1.FindingStatus{RootCause: "The registry has no such\x1b[31m image.", Evidence: []string{"Pod/web: no image"}}
+	modelled := v1alpha1.FindingStatus{RootCause: "It has no network.", ModelRootCause: "A cable was pulled."}
 	another := v1alpha1.FindingStatus{RootCause: "The registry is away."}
 	refused := apierrors.NewTooManyRequests("kim has asked too often: ask again in 3m", 180)
 	refused.ErrStatus.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
@@ -115,7 +130,9 @@ func TestItTellsWhatComesOfIt(t *testing.T) {
 		"too often":         {statuses: []v1alpha1.FindingStatus{nothing}, refuse: refused, argv: []string{"pull-web"}, code: 1, asked: 1, says: []string{"TooManyRequests", "ask again in 3m"}},
 		"no right":          {statuses: []v1alpha1.FindingStatus{nothing}, refuse: forbidden, argv: []string{"pull-web"}, code: 1, asked: 1, says: []string{"Forbidden", "--clusterrole=srenix-investigator"}},
 		"another finding":   {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"other"}, code: 1, says: []string{"NotFound", "kubectl get findings.srenix.io -n shop"}},
-		"something else":    {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"pod/web"}, code: 1, says: []string{"want NAME or finding/NAME", "--help"}},
+		"a clusterfinding":  {statuses: []v1alpha1.FindingStatus{nothing, nothing, modelled}, argv: []string{"clusterfinding.srenix.io/lost"}, asked: 1, says: []string{"Investigation lost-0123456789", "It has no network.", "A model takes this for the cause: A cable was pulled.", "kubectl srenix why clusterfinding/lost\n"}},
+		"no clusterfinding": {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"cfnd/other"}, code: 1, says: []string{"NotFound", "kubectl get clusterfindings.srenix.io"}},
+		"something else":    {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"pod/web"}, code: 1, says: []string{"want NAME, finding/NAME or clusterfinding/NAME", "--help"}},
 		"a time before now": {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"pull-web", "--wait=-1s"}, code: 1, says: []string{"--wait"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -76,6 +76,7 @@ func (k *known) text(now time.Time) string {
 	})
 	plain("Story", k.status.Narrative)
 	plain("Cause", k.status.RootCause)
+	plain("By model", k.status.ModelRootCause)
 	lines(n, "Evidence", k.status.Evidence, mostEvidence, plain)
 	if by := k.status.SilencedBy; by != "" {
 		silence := "silence " + by

@@ -21,15 +21,18 @@ import (
 // Requester stores that somebody asks for a finding to be looked into. It refuses
 // with an API error, as 429 where they have asked too often.
 type Requester interface {
-	// Request returns the name of the Investigation, and when the request was stored.
+	// Request returns the name of the Investigation, and when the request was stored. A
+	// finding without a namespace is a clusterfinding.
 	// A dry run stores nothing and returns no time.
 	Request(ctx context.Context, caller user.Info, finding *v1alpha1.Finding, dryRun bool) (investigation string, at metav1.Time, err error)
 }
 
-// InvestigateREST serves findings/investigate: POST has a finding looked into.
+// InvestigateREST serves findings/investigate and clusterfindings/investigate: POST has
+// a finding looked into.
 type InvestigateREST struct {
-	findings  rest.Getter
-	requester Requester
+	findings   rest.Getter
+	namespaced bool
+	requester  Requester
 }
 
 var (
@@ -40,6 +43,11 @@ var (
 
 // NewInvestigateREST returns the storage of findings/investigate.
 func NewInvestigateREST(findings rest.Getter, requester Requester) *InvestigateREST {
+	return &InvestigateREST{findings: findings, namespaced: true, requester: requester}
+}
+
+// NewClusterInvestigateREST returns the storage of clusterfindings/investigate.
+func NewClusterInvestigateREST(findings rest.Getter, requester Requester) *InvestigateREST {
 	return &InvestigateREST{findings: findings, requester: requester}
 }
 
@@ -50,7 +58,7 @@ func (r *InvestigateREST) New() runtime.Object { return &srenix.FindingInvestiga
 func (r *InvestigateREST) Destroy() {}
 
 // NamespaceScoped implements rest.Scoper.
-func (r *InvestigateREST) NamespaceScoped() bool { return true }
+func (r *InvestigateREST) NamespaceScoped() bool { return r.namespaced }
 
 // Create implements rest.NamedCreater.
 func (r *InvestigateREST) Create(ctx context.Context, name string, object runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
@@ -68,6 +76,9 @@ func (r *InvestigateREST) Create(ctx context.Context, name string, object runtim
 	found, err := r.findings.Get(ctx, name, &metav1.GetOptions{})
 	if err != nil {
 		return nil, err
+	}
+	if of, is := found.(*srenix.ClusterFinding); is { // which says the same of another subject
+		found = &srenix.Finding{ObjectMeta: of.ObjectMeta, Spec: of.Spec, Status: of.Status}
 	}
 	internal, ok := found.(*srenix.Finding)
 	if !ok {
