@@ -98,12 +98,13 @@ func interrupt(calls []opsv1alpha1.ModelCall) []opsv1alpha1.ModelCall {
 
 func underWay(call opsv1alpha1.ModelCall) bool { return call.Outcome == "" }
 
-// full is how long it takes until an Investigation may have another call.
-func full(calls []opsv1alpha1.ModelCall, now time.Time) time.Duration {
-	if len(calls) < opsv1alpha1.MaximumCalls {
+// full is how long it takes until an Investigation may have so many more calls.
+func full(calls []opsv1alpha1.ModelCall, more int, now time.Time) time.Duration {
+	gone := len(calls) + more - opsv1alpha1.MaximumCalls // those that must not count any more
+	if gone <= 0 {
 		return 0
 	}
-	return max(0, callsCount-now.Sub(calls[len(calls)-opsv1alpha1.MaximumCalls].At.Time))
+	return max(0, callsCount-now.Sub(calls[gone-1].At.Time))
 }
 
 // spent are the tokens of the calls that count, in the order of their times.

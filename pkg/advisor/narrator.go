@@ -52,6 +52,8 @@ type narrator struct {
 	questions []question
 	// texts are how many bytes of evidence a model is shown at most.
 	texts int
+	// own is the namespace that srenix runs in.
+	own   string
 	clock clock.PassiveClock
 	// buckets hold each person to so many investigations by a model.
 	buckets *buckets
@@ -104,11 +106,11 @@ func (a *asking) next(ctx context.Context) (time.Duration, error) {
 		if !question.open(&a.finding.Spec, &a.of.Status, hash) {
 			continue
 		}
-		if wait := a.pause(a.of.Status.Calls, question.prompt); wait > 0 {
+		if wait := a.pause(a.of.Status.Calls, &question); wait > 0 {
 			next = sooner(next, wait)
 			continue
 		}
-		by, about := onBehalf(a.of), a.about()
+		by, about := onBehalf(a.of), aboutOf(&a.of.Status)
 		from, inquiry := bucket{by: audit.Source(by), class: a.finding.Spec.Analyzer}, inquiry{of: client.ObjectKeyFromObject(a.of), about: about}
 		wait, err := a.buckets.take(ctx, from, inquiry)
 		if err != nil || wait > 0 {
@@ -126,6 +128,8 @@ func (a *asking) next(ctx context.Context) (time.Duration, error) {
 type question struct {
 	// prompt is its version.
 	prompt string
+	// calls are how many it takes at most, if they are many; 0 counts as 1.
+	calls int
 	// open tells whether it is to be asked about a finding, by the hash of what it would
 	// be asked with.
 	open func(finding *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool
@@ -172,8 +176,11 @@ func (n *narrator) findingOf(ctx context.Context, of *opsv1alpha1.Investigation)
 		!meta.IsStatusConditionTrue(of.Status.Conditions, opsv1alpha1.ConditionCompleted) {
 		return nil, nil
 	}
-	finding := &srenix.Finding{}
-	err := n.cached.Get(ctx, client.ObjectKey{Namespace: of.Namespace, Name: named.Name}, finding)
+	key, has := findingKey(of, n.own)
+	if !has {
+		return nil, nil
+	}
+	finding, err := readFinding(ctx, n.cached, key)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
@@ -191,18 +198,18 @@ func (n *narrator) hash(question question, status *opsv1alpha1.InvestigationStat
 	return hex.EncodeToString(sum[:])
 }
 
-// about is the SHA-256, in hexadecimal, of what is known of the finding.
-func (a *asking) about() string {
-	sum := sha256.Sum256([]byte(a.of.Status.FindingHash + "\x00" + a.of.Status.EvidenceHash))
+// aboutOf is the SHA-256, in hexadecimal, of what is known of a finding.
+func aboutOf(status *opsv1alpha1.InvestigationStatus) string {
+	sum := sha256.Sum256([]byte(status.FindingHash + "\x00" + status.EvidenceHash))
 	return hex.EncodeToString(sum[:])
 }
 
 // pause is how long to wait before a model is asked: where it gave no answer the last
 // time, or was asked as often as it may be.
-func (n *narrator) pause(calls []opsv1alpha1.ModelCall, prompt string) time.Duration {
+func (n *narrator) pause(calls []opsv1alpha1.ModelCall, question *question) time.Duration {
 	now := n.clock.Now()
-	wait := full(calls, now)
-	if last := lastCall(calls, prompt, n.name); last != nil && !answered(last) {
+	wait := full(calls, max(question.calls, 1), now)
+	if last := lastCall(calls, question.prompt, n.name); last != nil && !answered(last) {
 		wait = max(wait, again-now.Sub(last.At.Time))
 	}
 	return wait
@@ -259,6 +266,17 @@ var labels = map[opsv1alpha1.InvestigationTool]string{
 	opsv1alpha1.ToolObject: "object", opsv1alpha1.ToolEvents: "events", opsv1alpha1.ToolLog: "log", opsv1alpha1.ToolHost: "host",
 }
 
+// rulesLabel is that of what rules made of a finding.
+const rulesLabel = "rules"
+
+// textOf is what a model is told of a piece of evidence.
+func textOf(evidence *opsv1alpha1.Evidence) tiers.Text {
+	return tiers.Text{Label: cmp.Or(labels[evidence.Tool], "other"), Content: evidence.Source + ": " + evidence.Said}
+}
+
+// namesIn are the names that a text has, by their form.
+func namesIn(text string) []redaction.Name { return append(objectsIn(text), redaction.Spot(text)...) }
+
 // caseOf is what a model is told: the finding, what rules made of it, and what they read.
 func (n *narrator) caseOf(ctx context.Context, of *opsv1alpha1.Investigation, finding *srenix.Finding) (tiers.Case, error) {
 	about := tiers.Case{Finding: finding.Spec}
@@ -268,23 +286,24 @@ func (n *narrator) caseOf(ctx context.Context, of *opsv1alpha1.Investigation, fi
 			about.Texts = append(about.Texts, tiers.Text{Label: label, Content: content})
 		}
 	}
-	add("rules", of.Status.RootCause)
-	for _, evidence := range of.Status.Evidence {
-		add(cmp.Or(labels[evidence.Tool], "other"), evidence.Source+": "+evidence.Said)
+	add(rulesLabel, of.Status.RootCause)
+	for i := range of.Status.Evidence {
+		text := textOf(&of.Status.Evidence[i])
+		add(text.Label, text.Content)
 	}
 	names, err := n.namesAround(ctx, finding.Namespace)
 	if err != nil {
 		return tiers.Case{}, err
 	}
 	for _, text := range append([]tiers.Text{{Content: finding.Spec.Message}}, about.Texts...) {
-		names = append(names, objectsIn(text.Content)...)
-		names = append(names, redaction.Spot(text.Content)...)
+		names = append(names, namesIn(text.Content)...)
 	}
 	about.Names = names
 	return about, nil
 }
 
-// namesAround are the namespaces of all findings, and the objects of those in one.
+// namesAround are the namespaces of all findings, the objects of those in one, and those
+// of clusterfindings, which are of the whole cluster.
 func (n *narrator) namesAround(ctx context.Context, namespace string) ([]redaction.Name, error) {
 	all := &srenix.FindingList{}
 	if err := n.cached.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
@@ -301,6 +320,16 @@ func (n *narrator) namesAround(ctx context.Context, namespace string) ([]redacti
 		}
 		add(all.Items[i].Spec.Subject)
 		for _, related := range all.Items[i].Spec.Related {
+			add(related.ObjectReference)
+		}
+	}
+	whole := &srenix.ClusterFindingList{}
+	if err := n.cached.List(ctx, whole, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing clusterfindings for the names that they know: %w", err)
+	}
+	for i := range whole.Items {
+		add(whole.Items[i].Spec.Subject)
+		for _, related := range whole.Items[i].Spec.Related {
 			add(related.ObjectReference)
 		}
 	}

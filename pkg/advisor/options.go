@@ -63,6 +63,8 @@ type Options struct {
 	LookUpHosts bool
 	// Model is which model is asked, and how much; none if it has no BaseURL.
 	Model model.Options
+	// ModelInvestigates has the model look into findings itself, beside the rules.
+	ModelInvestigates bool
 	// ModelChoosesFixes has the model choose fixes, which are proposed beside those of rules.
 	ModelChoosesFixes bool
 	// ModelDraftsRunbooks has the model draft runbooks for trouble with Vault.
@@ -107,6 +109,7 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.Model.PromptTokens, "model-prompt-tokens", o.Model.PromptTokens, "How many tokens a prompt may have, by estimate.")
 	flags.IntVar(&o.Model.AnswerTokens, "model-answer-tokens", o.Model.AnswerTokens, "How many tokens an answer may have, with what the model thinks before.")
 	flags.IntVar(&o.Model.HourlyTokens, "model-hourly-tokens", o.Model.HourlyTokens, "How many tokens all calls within any hour may use.")
+	flags.BoolVar(&o.ModelInvestigates, "model-investigates", o.ModelInvestigates, "Have the model look further into each finding that was looked into, by choosing what is read next, six times at most. What it takes for the cause is shown beside what rules found.")
 	flags.BoolVar(&o.ModelChoosesFixes, "model-chooses-fixes", o.ModelChoosesFixes, "Have the model choose a fix for each finding that was looked into, out of those that srenix knows. It is proposed beside what rules propose, where it fits.")
 	flags.BoolVar(&o.ModelDraftsRunbooks, "model-drafts-runbooks", o.ModelDraftsRunbooks, "Have the model draft a runbook for people for each finding about Vault that was looked into. Two people have to approve it before it is released; nothing executes it.")
 	flags.StringVar(&o.PseudonymKeyFile, "pseudonym-key-file", o.PseudonymKeyFile, "File with 32 random bytes or more, from which the model's words for namespaces, objects, hosts and users are made.")
@@ -137,7 +140,7 @@ func (o *Options) Validate() error {
 		errs = append(errs, fmt.Errorf("--maximum-investigations %d: want 1 or more", o.MaximumInvestigations))
 	}
 	if o.Model.BaseURL == "" {
-		if o.Model.Model != "" || o.Model.KeyFile != "" || o.Model.CAFile != "" || o.PseudonymKeyFile != "" || o.ModelChoosesFixes || o.ModelDraftsRunbooks {
+		if o.Model.Model != "" || o.Model.KeyFile != "" || o.Model.CAFile != "" || o.PseudonymKeyFile != "" || o.ModelInvestigates || o.ModelChoosesFixes || o.ModelDraftsRunbooks {
 			errs = append(errs, errors.New("--model-base-url: name the endpoint of the model that the other flags are about, or leave them out"))
 		}
 	} else if o.PseudonymKeyFile == "" {
@@ -163,6 +166,8 @@ var ranks = map[string]int{string(srenix.SeverityInfo): 1, string(srenix.Severit
 // Config is what an advisor is made of.
 type Config struct {
 	Client *rest.Config
+	// Namespace is where srenix runs.
+	Namespace string
 
 	LeaderElect             bool
 	LeaderElectionNamespace string
@@ -171,6 +176,8 @@ type Config struct {
 	LookUpHosts             bool
 	// Model is nil if none is asked.
 	Model *model.Options
+	// ModelInvestigates has it look into findings itself.
+	ModelInvestigates bool
 	// ModelChoosesFixes has it choose fixes.
 	ModelChoosesFixes bool
 	// ModelDraftsRunbooks has it draft runbooks.
@@ -193,7 +200,7 @@ func (o *Options) Config() (*Config, error) {
 	client.QPS, client.Burst = clientQPS, clientBurst
 	client.UserAgent = "srenix-advisor/" + version.Get().GitVersion
 	config := &Config{
-		Client: client, LeaderElect: o.LeaderElect, LeaderElectionNamespace: o.LeaderElectionNamespace,
+		Client: client, Namespace: o.Namespace, LeaderElect: o.LeaderElect, LeaderElectionNamespace: o.LeaderElectionNamespace,
 		AutomaticSeverity: o.AutomaticSeverity, MaximumInvestigations: o.MaximumInvestigations, LookUpHosts: o.LookUpHosts,
 		MetricsBindAddress: o.MetricsBindAddress, HealthProbeBindAddress: o.HealthProbeBindAddress,
 		Clock: clock.RealClock{},
@@ -228,6 +235,7 @@ func (o *Options) model(config *Config) error {
 	if proxy != nil {
 		options.ProxyURL = proxy.String()
 	}
+	config.ModelInvestigates = o.ModelInvestigates
 	config.Model, config.ModelChoosesFixes, config.ModelDraftsRunbooks = &options, o.ModelChoosesFixes, o.ModelDraftsRunbooks
 	return nil
 }

@@ -4,6 +4,7 @@
 package advisor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -41,6 +42,8 @@ type reconciler struct {
 	cached      client.Reader
 	client      client.Client
 	investigate func(context.Context, *srenix.Finding) investigator.Result
+	// own is the namespace that srenix runs in.
+	own string
 	// automatic is the least rank of a severity that is looked into by itself.
 	automatic int
 	maximum   int
@@ -48,16 +51,16 @@ type reconciler struct {
 	metrics   *metrics
 }
 
-// Reconcile implements reconcile.Reconciler, for a finding by its name.
+// Reconcile implements reconcile.Reconciler, for a finding by its name, or, without a
+// namespace, a clusterfinding.
 func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	finding := &srenix.Finding{}
-	err := r.cached.Get(ctx, request.NamespacedName, finding)
+	finding, err := readFinding(ctx, r.cached, request.NamespacedName)
 	exists := err == nil
 	if err != nil && !apierrors.IsNotFound(err) {
 		return reconcile.Result{}, fmt.Errorf("reading the finding: %w", err)
 	}
 	all := &opsv1alpha1.InvestigationList{}
-	if err := r.cached.List(ctx, all, client.InNamespace(request.Namespace), client.MatchingFields{byFinding: request.Name}); err != nil {
+	if err := r.cached.List(ctx, all, investigationsOf(request.NamespacedName, r.own)...); err != nil {
 		return reconcile.Result{}, fmt.Errorf("listing Investigations of the finding: %w", err)
 	}
 	var next time.Duration
@@ -102,7 +105,7 @@ func (r *reconciler) look(ctx context.Context, finding *srenix.Finding, known bo
 	if !known && !automatic {
 		return 0, nil
 	}
-	key := client.ObjectKey{Namespace: finding.Namespace, Name: opsv1alpha1.InvestigationName(finding.Name, finding.UID)}
+	key := client.ObjectKey{Namespace: cmp.Or(finding.Namespace, r.own), Name: opsv1alpha1.InvestigationName(finding.Name, finding.UID)}
 	// The cache may not have what this program has just written.
 	current := &opsv1alpha1.Investigation{}
 	if err := r.client.Get(ctx, key, current); apierrors.IsNotFound(err) {
@@ -138,7 +141,7 @@ func (r *reconciler) look(ctx context.Context, finding *srenix.Finding, known bo
 			status.Evidence = result.Evidence
 		}
 		if hash != status.EvidenceHash || of != status.FindingHash {
-			status.Narrative, status.LookAt, status.Fix = "", nil, nil // which are about what was there before
+			status.Narrative, status.LookAt, status.Fix, status.ModelInvestigation = "", nil, nil, nil // which are about what was there before
 		}
 		status.EvidenceHash, status.FindingHash = hash, of
 		status.RootCause, status.Cause = result.RootCause, result.Cause
@@ -214,6 +217,9 @@ func (r *reconciler) create(ctx context.Context, finding *srenix.Finding, key cl
 			Labels: map[string]string{analyzers.AnalyzerLabel: finding.Spec.Analyzer},
 		},
 		Spec: opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Name: finding.Name, UID: finding.UID}},
+	}
+	if finding.Namespace == "" {
+		made.Spec.Finding.Kind = opsv1alpha1.KindClusterFinding
 	}
 	err := r.client.Create(ctx, made)
 	switch {

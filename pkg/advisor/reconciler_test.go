@@ -34,6 +34,9 @@ import (
 	scripted "github.com/srenix/srenix/test/model"
 )
 
+// own is where srenix runs.
+const own = "srenix-system"
+
 var begin = time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
 
 // world is an advisor beside a store.
@@ -64,7 +67,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	count := func(err error) error { w.writes++; return err }
 	w.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&opsv1alpha1.Investigation{}).
 		WithIndex(&opsv1alpha1.Investigation{}, byFinding, func(o client.Object) []string {
-			return []string{o.(*opsv1alpha1.Investigation).Spec.Finding.Name}
+			return []string{indexed(&o.(*opsv1alpha1.Investigation).Spec.Finding)}
 		}).
 		WithInterceptorFuncs(interceptor.Funcs{
 			Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
@@ -88,7 +91,7 @@ func (w *world) restart() {
 		w.Fatal(err)
 	}
 	w.r = &reconciler{
-		cached: w.client, client: w.client, clock: w.clock, metrics: metrics, automatic: ranks[string(srenix.SeverityCritical)], maximum: 3,
+		cached: w.client, client: w.client, own: own, clock: w.clock, metrics: metrics, automatic: ranks[string(srenix.SeverityCritical)], maximum: 3,
 		investigate: func(context.Context, *srenix.Finding) investigator.Result {
 			w.looked++
 			if w.before != nil {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/klog/v2"
@@ -26,7 +25,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/srenix/srenix/pkg/ai/investigator"
 	"github.com/srenix/srenix/pkg/ai/model"
@@ -88,48 +86,59 @@ func (c *Config) newManager(ctx context.Context) (manager.Manager, error) {
 		return nil, fmt.Errorf("setting the advisor up: %w", err)
 	}
 	err = mgr.GetFieldIndexer().IndexField(ctx, &opsv1alpha1.Investigation{}, byFinding, func(object client.Object) []string {
-		return []string{object.(*opsv1alpha1.Investigation).Spec.Finding.Name}
+		return []string{indexed(&object.(*opsv1alpha1.Investigation).Spec.Finding)}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("indexing Investigations: %w", err)
 	}
-	reconciler, err := c.newReconciler(mgr)
+	// What investigations read is read afresh and not cached, so that no more of the
+	// cluster is in memory than findings and Investigations.
+	direct, err := c.directClient(mgr)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := c.newInvestigator(mgr, direct)
+	if err != nil {
+		return nil, err
+	}
+	reconciler, err := c.newReconciler(mgr, direct, rules)
 	if err != nil {
 		return nil, err
 	}
 	err = ctrl.NewControllerManagedBy(mgr).
 		Named(controllerName).
 		For(&srenix.Finding{}).
-		Watches(&opsv1alpha1.Investigation{}, handler.EnqueueRequestsFromMapFunc(ofFinding)).
+		Watches(&srenix.ClusterFinding{}, &handler.EnqueueRequestForObject{}).
+		Watches(&opsv1alpha1.Investigation{}, handler.EnqueueRequestsFromMapFunc(ofFinding(c.Namespace))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, EnableWarmup: ptr.To(true)}).
 		Complete(reconciler)
 	if err != nil {
 		return nil, fmt.Errorf("setting the controller of findings up: %w", err)
 	}
 	if c.Model != nil {
-		if err := c.addNarrator(mgr, reconciler.metrics); err != nil {
+		if err := c.addNarrator(mgr, direct, rules, reconciler.metrics); err != nil {
 			return nil, err
 		}
 	}
-	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("findings", synced(mgr, &srenix.Finding{}))); err != nil {
+	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("findings", synced(mgr, &srenix.Finding{})),
+		mgr.AddReadyzCheck("clusterfindings", synced(mgr, &srenix.ClusterFinding{}))); err != nil {
 		return nil, fmt.Errorf("setting health probes up: %w", err)
 	}
 	return mgr, nil
 }
 
 // addNarrator adds the controller that has a model asked.
-func (c *Config) addNarrator(mgr manager.Manager, metrics *metrics) error {
+func (c *Config) addNarrator(mgr manager.Manager, direct client.Client, rules *investigator.Investigator, metrics *metrics) error {
 	options := *c.Model
 	options.Registerer = ctrlmetrics.Registry
 	asked, err := model.New(options)
 	if err != nil {
 		return err
 	}
-	direct, err := c.directClient(mgr)
-	if err != nil {
-		return err
-	}
 	questions := []question{narration}
+	if c.ModelInvestigates {
+		questions = append(questions, inquiring(rules.Explore, options.Model))
+	}
 	if c.ModelChoosesFixes {
 		questions = append(questions, choice)
 	}
@@ -142,7 +151,7 @@ func (c *Config) addNarrator(mgr manager.Manager, metrics *metrics) error {
 		WithOptions(controller.Options{MaxConcurrentReconciles: options.Concurrency, EnableWarmup: ptr.To(true)}).
 		Complete(&narrator{
 			cached: mgr.GetCache(), client: direct, model: asked, name: options.Model, key: c.PseudonymKey,
-			questions: questions, texts: options.PromptTokens, clock: c.Clock,
+			questions: questions, texts: options.PromptTokens, own: c.Namespace, clock: c.Clock,
 			buckets: newBuckets(direct, c.Clock, metrics),
 		})
 	if err != nil {
@@ -160,33 +169,25 @@ func (c *Config) directClient(mgr manager.Manager) (client.Client, error) {
 	return direct, nil
 }
 
-// ofFinding names the finding of an Investigation.
-func ofFinding(_ context.Context, object client.Object) []reconcile.Request {
-	name := object.(*opsv1alpha1.Investigation).Spec.Finding.Name
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}}
-}
-
-func (c *Config) newReconciler(mgr manager.Manager) (*reconciler, error) {
-	// What investigations read is read afresh and not cached, so that no more of the
-	// cluster is in memory than findings and Investigations.
-	direct, err := c.directClient(mgr)
-	if err != nil {
-		return nil, err
-	}
+func (c *Config) newInvestigator(mgr manager.Manager, direct client.Client) (*investigator.Investigator, error) {
 	kube, err := kubernetes.NewForConfigAndClient(c.Client, mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("making a client of logs: %w", err)
-	}
-	metrics, err := newMetrics(ctrlmetrics.Registry)
-	if err != nil {
-		return nil, err
 	}
 	options := investigator.Options{Reader: direct, Logs: investigator.KubernetesLogs{Client: kube}, Clock: c.Clock}
 	if c.LookUpHosts {
 		options.Hosts = investigator.NetworkHosts{Resolver: net.DefaultResolver, Dialer: &net.Dialer{}}
 	}
+	return investigator.New(options), nil
+}
+
+func (c *Config) newReconciler(mgr manager.Manager, direct client.Client, rules *investigator.Investigator) (*reconciler, error) {
+	metrics, err := newMetrics(ctrlmetrics.Registry)
+	if err != nil {
+		return nil, err
+	}
 	return &reconciler{
-		cached: mgr.GetCache(), client: direct, investigate: investigator.New(options).Investigate,
+		cached: mgr.GetCache(), client: direct, investigate: rules.Investigate, own: c.Namespace,
 		automatic: ranks[c.AutomaticSeverity], maximum: c.MaximumInvestigations, clock: c.Clock, metrics: metrics,
 	}, nil
 }
