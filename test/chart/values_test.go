@@ -90,6 +90,7 @@ var toggles = []toggle{
 	{path: "advisor.model.keyFile", to: `""`, with: modeled, loses: "--model-key-file=/etc/srenix/model/api-key"},
 	{path: "advisor.model.caFile", to: "/etc/srenix/model/ca.crt", with: modeled, gains: "--model-ca-file=/etc/srenix/model/ca.crt"},
 	{path: "advisor.model.chooseFixes", to: "true", with: modeled, gains: "--model-chooses-fixes"},
+	{path: "advisor.model.investigate", to: "true", with: modeled, gains: "--model-investigates"},
 	{path: "advisor.model.draftRunbooks", to: "true", with: modeled, gains: "--model-drafts-runbooks"},
 	{path: "advisor.model.timeout", to: "1m", with: modeled, gains: "--model-timeout=1m", loses: "--model-timeout=30s"},
 	{path: "advisor.model.concurrency", to: "4", with: modeled, gains: "--model-concurrency=4", loses: "--model-concurrency=2"},
