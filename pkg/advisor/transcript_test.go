@@ -10,10 +10,13 @@ import (
 	"testing"
 
 	"github.com/sashabaranov/go-openai"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/ai/investigator"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	scripted "github.com/srenix/srenix/test/model"
 )
 
 // docs/reasoning.md shows what a model is told and answers, as it is here.
@@ -105,3 +108,55 @@ func TestTheRunbookIsThatOfItsPage(t *testing.T) {
 
 // unwrapped is a text whatever its lines are wrapped at.
 func unwrapped(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// So it does for an investigation by the model, from what rules have read to its end.
+func TestTheInvestigationIsThatOfItsPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reasoning.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	finding := newFinding("crash", srenix.SeverityCritical)
+	finding.Spec.Subject = srenix.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "web"}
+	finding.Spec.Related = []srenix.RelatedObject{{ObjectReference: srenix.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "web-7d9c5-abcde"}, Relation: "pod that is in trouble"}}
+	finding.Spec.Message = "Container app of Deployment web ends again and again. Container app of pod web-7d9c5-abcde ended with exit code 2."
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"}}
+	n := newNarrated(t, nil, finding, service)
+	rules := investigator.New(investigator.Options{Reader: n.client, Logs: tails("starting\nlost postgres://db/shop: connect: connection refused"), Clock: n.clock})
+	n.questions = []question{inquiring(rules.Explore, scripted.Name)}
+	n.restartAll()
+	n.result.Evidence = []opsv1alpha1.Evidence{
+		{Tool: opsv1alpha1.ToolObject, Source: "Pod/web-7d9c5-abcde", Said: "phase Running; container app waits (CrashLoopBackOff), and before ended with exit code 2 (Error)", At: metav1.NewTime(begin)},
+		{Tool: opsv1alpha1.ToolLog, Source: "Pod/web-7d9c5-abcde container app before its last restart", Said: "does not exist", At: metav1.NewTime(begin)},
+	}
+	n.result.RootCause = "Insufficient data: there is no log of Pod/web-7d9c5-abcde container app before its last restart."
+	n.reconcile("crash")
+	answers := []string{`{"tool":"read-previous-log","target":3}`, `{"tool":"read-state","target":4}`, ""}
+	nth := 0
+	n.server.Reply(func(request openai.ChatCompletionRequest) string {
+		if nth++; nth <= 2 {
+			return answers[nth-1]
+		}
+		_, after, _ := strings.Cut(request.Messages[1].Content, "\n4. Service ")
+		service, _, _ := strings.Cut(after, " ")
+		answers[2] = `{"rootCause":"The program ends because ` + service + ` refuses its connections, and that Service has no ready endpoint."}`
+		return answers[2]
+	})
+	n.narrate(finding)
+	n.asked(3)
+	found := n.stored(finding).Status.ModelInvestigation
+	if found == nil || found.RootCause == "" {
+		t.Fatalf("have %+v", found)
+	}
+	told := func(nth int) string { return n.server.Requests()[nth].Chat.Messages[1].Content }
+	last := told(2)
+	shown := append([]string{told(0)[strings.Index(told(0), "tools:"):strings.Index(told(0), "data ")], found.RootCause}, answers...)
+	shown = append(shown, last[strings.Index(last, "targets:"):strings.Index(last, "data ")])
+	// What it chose stands after what it began with.
+	first := told(0)[strings.Index(told(0), "data "):]
+	shown = append(shown, last[strings.Index(last, first)+len(first):])
+	for _, text := range shown {
+		if !strings.Contains(unwrapped(string(page)), unwrapped(text)) {
+			t.Errorf("docs/reasoning.md does not show\n%s", text)
+		}
+	}
+}
