@@ -262,11 +262,8 @@ func (i *inquest) read(text, known string, redactor *redaction.Redactor) (answer
 		return answer{}, errors.New("it names no target of the list")
 	}
 	chosen := use{name, int(number) - 1}
-	if slices.Contains(i.done, chosen) {
-		return answer{}, errors.New("it would have the same read again")
-	}
 	if !slices.Contains(i.open(chosen.target), name) {
-		return answer{}, errors.New("it names no tool of its target")
+		return answer{}, errors.New("it names no tool of its target, or one that was used on it")
 	}
 	return answer{use: chosen}, nil
 }
