@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -64,6 +63,6 @@ func ofFinding(own string) handler.MapFunc {
 		if !has {
 			return nil
 		}
-		return []reconcile.Request{{NamespacedName: types.NamespacedName(key)}}
+		return []reconcile.Request{{NamespacedName: key}}
 	}
 }

@@ -154,7 +154,8 @@ func TestWhateverAModelDoesInAnyRoundInvestigationsAreAsWithoutOne(t *testing.T)
 				n.restartAll()
 				n.narrate(finding)
 				again := len(n.server.Requests()) > round
-				if answered := have.Calls[round-1].AnswerHash != "" || slices.Contains([]string{"Empty", "Refused"}, have.Calls[round-1].Outcome); again == (round > 1 || answered) {
+				said := round > 1 || have.Calls[round-1].AnswerHash != "" || slices.Contains([]string{"Empty", "Refused"}, have.Calls[round-1].Outcome)
+				if again == said || said != (have.ModelInvestigation != nil) {
 					t.Errorf("after %s it is begun again: %t", have.Calls[round-1].Outcome, again)
 				}
 			})

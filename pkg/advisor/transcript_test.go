@@ -152,8 +152,9 @@ func TestTheInvestigationIsThatOfItsPage(t *testing.T) {
 	shown := append([]string{told(0)[strings.Index(told(0), "tools:"):strings.Index(told(0), "data ")], found.RootCause}, answers...)
 	shown = append(shown, last[strings.Index(last, "targets:"):strings.Index(last, "data ")])
 	// What it chose stands after what it began with.
-	first := told(0)[strings.Index(told(0), "data "):]
-	shown = append(shown, last[strings.Index(last, first)+len(first):])
+	_, began, _ := strings.Cut(told(0), "\ndata ")
+	_, since, _ := strings.Cut(last, began)
+	shown = append(shown, since)
 	for _, text := range shown {
 		if !strings.Contains(unwrapped(string(page)), unwrapped(text)) {
 			t.Errorf("docs/reasoning.md does not show\n%s", text)

@@ -38,7 +38,7 @@ func TestNoPieceOfASecretIsLeft(t *testing.T) {
 		text := redactiontest.Around(t, secret, false)
 		redacted := r.Redact(text)
 		for _, piece := range redactiontest.Pieces(secret, 6) {
-			if strings.Contains(redacted, piece) && !strings.Contains(redactiontest.Harmless, piece) {
+			if strings.Contains(redacted, piece) && !redactiontest.Harmless(piece) {
 				t.Fatalf("%q of the secret %q is left: %q became %q", piece, secret, text, redacted)
 			}
 		}

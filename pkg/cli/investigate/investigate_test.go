@@ -108,7 +108,7 @@ func (s *server) run(argv ...string) (code int, stdout, stderr string) {
 func TestItTellsWhatComesOfIt(t *testing.T) {
 	nothing := v1alpha1.FindingStatus{}
 	cause := v1alpha1.FindingStatus{RootCause: "The registry has no such\x1b[31m image.", Evidence: []string{"Pod/web: no image"}}
-	modelled := v1alpha1.FindingStatus{RootCause: "It has no network.", ModelRootCause: "A cable was pulled."}
+	modeled := v1alpha1.FindingStatus{RootCause: "It has no network.", ModelRootCause: "A cable was pulled."}
 	another := v1alpha1.FindingStatus{RootCause: "The registry is away."}
 	refused := apierrors.NewTooManyRequests("kim has asked too often: ask again in 3m", 180)
 	refused.ErrStatus.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
@@ -130,7 +130,7 @@ func TestItTellsWhatComesOfIt(t *testing.T) {
 		"too often":         {statuses: []v1alpha1.FindingStatus{nothing}, refuse: refused, argv: []string{"pull-web"}, code: 1, asked: 1, says: []string{"TooManyRequests", "ask again in 3m"}},
 		"no right":          {statuses: []v1alpha1.FindingStatus{nothing}, refuse: forbidden, argv: []string{"pull-web"}, code: 1, asked: 1, says: []string{"Forbidden", "--clusterrole=srenix-investigator"}},
 		"another finding":   {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"other"}, code: 1, says: []string{"NotFound", "kubectl get findings.srenix.io -n shop"}},
-		"a clusterfinding":  {statuses: []v1alpha1.FindingStatus{nothing, nothing, modelled}, argv: []string{"clusterfinding.srenix.io/lost"}, asked: 1, says: []string{"Investigation lost-0123456789", "It has no network.", "A model takes this for the cause: A cable was pulled.", "kubectl srenix why clusterfinding/lost\n"}},
+		"a clusterfinding":  {statuses: []v1alpha1.FindingStatus{nothing, nothing, modeled}, argv: []string{"clusterfinding.srenix.io/lost"}, asked: 1, says: []string{"Investigation lost-0123456789", "It has no network.", "A model takes this for the cause: A cable was pulled.", "kubectl srenix why clusterfinding/lost\n"}},
 		"no clusterfinding": {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"cfnd/other"}, code: 1, says: []string{"NotFound", "kubectl get clusterfindings.srenix.io"}},
 		"something else":    {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"pod/web"}, code: 1, says: []string{"want NAME, finding/NAME or clusterfinding/NAME", "--help"}},
 		"a time before now": {statuses: []v1alpha1.FindingStatus{nothing}, argv: []string{"pull-web", "--wait=-1s"}, code: 1, says: []string{"--wait"}},
