@@ -113,7 +113,7 @@ func bound(spec *opsv1alpha1.AuditEventSpec) {
 	for _, field := range []*string{
 		&spec.Component, &spec.Actor,
 		&references.Namespace, &references.Proposal, &references.Digest, &references.Approval,
-		&references.Approver, &references.Applier, &references.JTI, &references.DiagnosticClass,
+		&references.Approver, &references.Applier, &references.JTI, &references.DiagnosticClass, &references.Plan,
 	} {
 		*field = cut(*field, maximumField)
 	}

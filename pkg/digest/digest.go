@@ -73,3 +73,32 @@ func Proposal(namespace, name string, uid types.UID, spec *v1alpha1.ProposalSpec
 		Patch: spec.Patch, Runbook: runbook, DiagnosticClass: spec.DiagnosticClass, Plan: spec.Plan,
 	})
 }
+
+// Plan computes the digest of a whole plan: what each step would do, in their order.
+func Plan(namespace, name string, steps []v1alpha1.PlannedAction) (string, error) {
+	return Of(struct {
+		Namespace string                   `json:"namespace"`
+		Name      string                   `json:"name"`
+		Steps     []v1alpha1.PlannedAction `json:"steps"`
+	}{namespace, name, steps})
+}
+
+// Step computes the digest that the proposal of a plan's step must have, from the plan
+// alone: a step that was carried out has no proposal any more. It counts from 1, and
+// must be one that the plan has.
+func Step(namespace string, plan *v1alpha1.PlanStep, step int32) (string, error) {
+	action := plan.Steps[step-1]
+	spec := StepSpec(plan, step)
+	return Proposal(namespace, action.Proposal, action.UID, &spec)
+}
+
+// StepSpec is what a plan says of the proposal of one of its steps, without the words
+// and the digest.
+func StepSpec(plan *v1alpha1.PlanStep, step int32) v1alpha1.ProposalSpec {
+	action := &plan.Steps[step-1]
+	return v1alpha1.ProposalSpec{
+		Finding: action.Finding, Tier: v1alpha1.TierPlan, ActionKind: action.ActionKind, Target: action.Target, Patch: action.Patch,
+		DiagnosticClass: action.DiagnosticClass,
+		Plan:            &v1alpha1.PlanStep{Name: plan.Name, Digest: plan.Digest, Step: step, DependsOn: step - 1, Steps: plan.Steps},
+	}
+}

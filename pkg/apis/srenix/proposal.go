@@ -77,7 +77,7 @@ type JSONPatchOperation struct {
 	Value string
 }
 
-// PlanStep places a proposal in a plan.
+// PlanStep places a proposal in a plan, and has all of the plan.
 type PlanStep struct {
 	// name is the plan's name.
 	Name string
@@ -87,6 +87,28 @@ type PlanStep struct {
 	Step int32
 	// dependsOn is the step that must be verified before; 0 for none.
 	DependsOn int32
+	// steps are all steps of the plan, in their order.
+	Steps []PlannedAction
+}
+
+// PlannedAction is what one step of a plan would do.
+type PlannedAction struct {
+	// proposal is the name of the step's proposal.
+	Proposal string
+	// uid is that proposal's UID.
+	UID types.UID
+	// finding is what the step would mend.
+	Finding FindingReference
+	// diagnosticClass is the finding's analyzer.
+	DiagnosticClass string
+	// fixer is the name under which the action was chosen.
+	Fixer string
+	// actionKind is what would be done.
+	ActionKind ActionKind
+	// target is the one object that it would be done to.
+	Target ObjectReference
+	// patch is what would be written; absent for deletes.
+	Patch *Patch
 }
 
 // RunbookReference pins the text that a Runbook releases.

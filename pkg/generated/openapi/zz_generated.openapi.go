@@ -33,6 +33,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.ObjectReference{}.OpenAPIModelName():            schema_pkg_apis_srenix_v1alpha1_ObjectReference(ref),
 		v1alpha1.Patch{}.OpenAPIModelName():                      schema_pkg_apis_srenix_v1alpha1_Patch(ref),
 		v1alpha1.PlanStep{}.OpenAPIModelName():                   schema_pkg_apis_srenix_v1alpha1_PlanStep(ref),
+		v1alpha1.PlannedAction{}.OpenAPIModelName():              schema_pkg_apis_srenix_v1alpha1_PlannedAction(ref),
 		v1alpha1.Proposal{}.OpenAPIModelName():                   schema_pkg_apis_srenix_v1alpha1_Proposal(ref),
 		v1alpha1.ProposalApproval{}.OpenAPIModelName():           schema_pkg_apis_srenix_v1alpha1_ProposalApproval(ref),
 		v1alpha1.ProposalApprovalSpec{}.OpenAPIModelName():       schema_pkg_apis_srenix_v1alpha1_ProposalApprovalSpec(ref),
@@ -812,7 +813,7 @@ func schema_pkg_apis_srenix_v1alpha1_PlanStep(ref common.ReferenceCallback) comm
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "PlanStep places a proposal in a plan.",
+				Description: "PlanStep places a proposal in a plan, and has all of the plan: whoever approves a step sees what the others are, and can check the digest of the whole.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"name": {
@@ -825,7 +826,7 @@ func schema_pkg_apis_srenix_v1alpha1_PlanStep(ref common.ReferenceCallback) comm
 					},
 					"digest": {
 						SchemaProps: spec.SchemaProps{
-							Description: "digest is the digest of the whole plan.",
+							Description: "digest is \"sha256:\" and the hex SHA-256 of the canonical JSON (RFC 8785) of the plan's namespace, name and steps. Whatever any step would do changes it.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
@@ -846,10 +847,107 @@ func schema_pkg_apis_srenix_v1alpha1_PlanStep(ref common.ReferenceCallback) comm
 							Format:      "int32",
 						},
 					},
+					"steps": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "steps are all steps of the plan, in their order.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.PlannedAction{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 				},
-				Required: []string{"name", "digest", "step"},
+				Required: []string{"name", "digest", "step", "steps"},
 			},
 		},
+		Dependencies: []string{
+			v1alpha1.PlannedAction{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_srenix_v1alpha1_PlannedAction(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PlannedAction is what one step of a plan would do.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"proposal": {
+						SchemaProps: spec.SchemaProps{
+							Description: "proposal is the name of the step's proposal, in the namespace of the plan.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"uid": {
+						SchemaProps: spec.SchemaProps{
+							Description: "uid is that proposal's UID.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"finding": {
+						SchemaProps: spec.SchemaProps{
+							Description: "finding is what the step would mend.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.FindingReference{}.OpenAPIModelName()),
+						},
+					},
+					"diagnosticClass": {
+						SchemaProps: spec.SchemaProps{
+							Description: "diagnosticClass is what the rate budget counts by: the finding's analyzer.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"fixer": {
+						SchemaProps: spec.SchemaProps{
+							Description: "fixer is the name under which the action was chosen.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"actionKind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "actionKind is what would be done.\n\nPossible enum values:\n - `\"DeleteCertificateRequest\"` deletes one failed CertificateRequest of cert-manager.\n - `\"DeleteJob\"` deletes one Job, so that its owner makes a fresh one.\n - `\"DeletePod\"` deletes one Pod, so that its controller makes a fresh one.\n - `\"PatchDeploymentAnnotation\"` restarts a Deployment as `kubectl rollout restart` does.\n - `\"PatchIngressTLS\"` points one TLS entry of an Ingress at another Secret.\n - `\"Runbook\"` releases a text to people. Nothing ever executes it.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"DeleteCertificateRequest", "DeleteJob", "DeletePod", "PatchDeploymentAnnotation", "PatchIngressTLS", "Runbook"},
+						},
+					},
+					"target": {
+						SchemaProps: spec.SchemaProps{
+							Description: "target is the one object that it would be done to.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.ObjectReference{}.OpenAPIModelName()),
+						},
+					},
+					"patch": {
+						SchemaProps: spec.SchemaProps{
+							Description: "patch is what would be written; absent for deletes.",
+							Ref:         ref(v1alpha1.Patch{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"proposal", "uid", "finding", "diagnosticClass", "fixer", "actionKind", "target"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.FindingReference{}.OpenAPIModelName(), v1alpha1.ObjectReference{}.OpenAPIModelName(), v1alpha1.Patch{}.OpenAPIModelName()},
 	}
 }
 

@@ -95,6 +95,9 @@ type AuditReferences struct {
 	// target is what it was to be done to.
 	// +optional
 	Target *srenix.ObjectReference `json:"target,omitempty"`
+	// plan is the name of the plan of which the proposal is a step.
+	// +optional
+	Plan string `json:"plan,omitempty"`
 }
 
 // AuditIntent is what whoever finds an intent needs in order to tell, by looking

@@ -250,6 +250,33 @@ type ModelInvestigation struct {
 	Hash string `json:"hash"`
 }
 
+// ChosenStep is one step of a plan: which fixer a model would have mend which finding.
+type ChosenStep struct {
+	// finding is one in the namespace of the investigation.
+	Finding InvestigatedFinding `json:"finding"`
+	// fixer is the name of the fixer.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z][a-z0-9-]*$`
+	Fixer string `json:"fixer"`
+}
+
+// ChosenPlan is in which order a model would have findings mended that belong together.
+type ChosenPlan struct {
+	// steps in their order; none if the model made no plan, or is not believed.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=5
+	Steps []ChosenStep `json:"steps,omitempty"`
+	// quarantined tells that the model chose something else when the texts from the
+	// cluster were scrambled. Nothing is proposed because of either.
+	// +optional
+	Quarantined bool `json:"quarantined,omitempty"`
+	// hash is the SHA-256, in hexadecimal, of what the model was asked. The same is not
+	// asked again.
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	Hash string `json:"hash"`
+}
+
 // InvestigationStatus is what came out.
 type InvestigationStatus struct {
 	// conditions: Completed and FindingStands.
@@ -316,6 +343,10 @@ type InvestigationStatus struct {
 	// fix is which fixer a model would have mend the finding.
 	// +optional
 	Fix *ChosenFix `json:"fix,omitempty"`
+	// plan is in which order a model would have the finding, and others that belong to
+	// it, mended.
+	// +optional
+	Plan *ChosenPlan `json:"plan,omitempty"`
 	// calls of a model are those of the last hour at least, in their order. The API
 	// server appends each to the audit chain once it is over.
 	// +optional

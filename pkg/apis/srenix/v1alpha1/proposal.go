@@ -83,17 +83,57 @@ type JSONPatchOperation struct {
 	Value string `json:"value"`
 }
 
-// PlanStep places a proposal in a plan.
+// MaximumPlanSteps is how many steps a plan has at most. One step alone is no plan.
+const MaximumPlanSteps = 5
+
+// PlanStep places a proposal in a plan, and has all of the plan: whoever approves a
+// step sees what the others are, and can check the digest of the whole.
 type PlanStep struct {
 	// name is the plan's name.
 	Name string `json:"name"`
-	// digest is the digest of the whole plan.
+	// digest is "sha256:" and the hex SHA-256 of the canonical JSON (RFC 8785) of the
+	// plan's namespace, name and steps. Whatever any step would do changes it.
 	Digest string `json:"digest"`
 	// step counts from 1.
 	Step int32 `json:"step"`
 	// dependsOn is the step that must be verified before; 0 for none.
 	// +optional
 	DependsOn int32 `json:"dependsOn,omitempty"`
+	// steps are all steps of the plan, in their order.
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=2
+	// +kubebuilder:validation:MaxItems=5
+	Steps []PlannedAction `json:"steps"`
+}
+
+// Of returns the plan's name; empty of a proposal that is no step of one.
+func (p *PlanStep) Of() string {
+	if p == nil {
+		return ""
+	}
+	return p.Name
+}
+
+// PlannedAction is what one step of a plan would do.
+type PlannedAction struct {
+	// proposal is the name of the step's proposal, in the namespace of the plan.
+	Proposal string `json:"proposal"`
+	// uid is that proposal's UID.
+	UID types.UID `json:"uid"`
+	// finding is what the step would mend.
+	Finding FindingReference `json:"finding"`
+	// diagnosticClass is what the rate budget counts by: the finding's analyzer.
+	DiagnosticClass string `json:"diagnosticClass"`
+	// fixer is the name under which the action was chosen.
+	Fixer string `json:"fixer"`
+	// actionKind is what would be done.
+	// +kubebuilder:validation:Enum=DeletePod;PatchDeploymentAnnotation;DeleteJob;DeleteCertificateRequest;PatchIngressTLS
+	ActionKind ActionKind `json:"actionKind"`
+	// target is the one object that it would be done to.
+	Target ObjectReference `json:"target"`
+	// patch is what would be written; absent for deletes.
+	// +optional
+	Patch *Patch `json:"patch,omitempty"`
 }
 
 // RunbookReference pins the text that a Runbook releases. The text itself is read

@@ -79,6 +79,11 @@ func (in PlanStep) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PlannedAction) OpenAPIModelName() string {
+	return "io.srenix.v1alpha1.PlannedAction"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Proposal) OpenAPIModelName() string {
 	return "io.srenix.v1alpha1.Proposal"
 }
