@@ -86,7 +86,7 @@ func (m minter) Mint(ctx context.Context, caller user.Info, p *v1alpha1.Proposal
 		References: opsv1alpha1.AuditReferences{
 			Namespace: p.Namespace, Proposal: p.Name, ProposalUID: p.UID, Digest: p.Spec.Digest,
 			Approver: caller.GetName(), JTI: claims.ID, DiagnosticClass: p.Spec.DiagnosticClass,
-			ActionKind: p.Spec.ActionKind, Target: &target,
+			ActionKind: p.Spec.ActionKind, Target: &target, Plan: p.Spec.Plan.Of(),
 		},
 		Message: fmt.Sprintf("token minted, valid until %s", claims.ExpiresAt.UTC().Format(time.RFC3339)),
 	}); err != nil {

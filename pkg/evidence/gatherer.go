@@ -125,7 +125,7 @@ func (g *Gatherer) Gather(ctx context.Context, request Request) policy.Input {
 	}
 	readings = append(readings, reading{facts.checkHead, []policy.Layer{policy.HashChainedAudit}})
 	if request.Stage == policy.StageStanding {
-		readings = append(readings, facts.decisionsBeside(""))
+		readings = append(readings, facts.decisionsBeside(""), facts.stepsBefore())
 	} else {
 		readings = append(readings, facts.aboutToken()...)
 	}
@@ -233,6 +233,7 @@ func (g *gathering) aboutToken() []reading {
 			[]policy.Layer{policy.SignedToken, policy.HashChainedAudit, policy.RateBudget},
 		},
 		g.decisionsBeside(claims.ID),
+		g.stepsBefore(),
 		access,
 	}
 }
@@ -240,6 +241,11 @@ func (g *gathering) aboutToken() []reading {
 // decisionsBeside reads the decisions of other tokens than the one with this ID.
 func (g *gathering) decisionsBeside(own string) reading {
 	return reading{func(ctx context.Context) { g.readDecisions(ctx, own) }, []policy.Layer{policy.DualApproval}}
+}
+
+// stepsBefore reads how far the steps of the plan have come that are before the proposal.
+func (g *gathering) stepsBefore() reading {
+	return reading{g.readSteps, []policy.Layer{policy.DualApproval}}
 }
 
 func (g *gathering) verify() (*token.Claims, error) {

@@ -153,6 +153,11 @@ func (w *world) list(ctx context.Context, c client.WithWatch, into client.Object
 		if err := w.faults[call+" "+asked.LabelSelector.String()].befall(ctx); err != nil {
 			return err
 		}
+		if proposal, exact := asked.LabelSelector.RequiresExactMatch(audit.LabelProposalUID); exact {
+			if err := w.faults[call+" about "+proposal].befall(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	return c.List(ctx, into, options...)
 }
@@ -192,11 +197,19 @@ func (w *world) mintFor(t *testing.T, who string, decision v1alpha1.Decision) (s
 	signed, claims, err := w.signer.Mint(who, token.Binding{
 		Namespace: w.proposal.Namespace, Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest, Decision: decision, Tier: spec.Tier,
 		ActionKind: spec.ActionKind, TargetUID: spec.Target.UID, DiagnosticClass: spec.DiagnosticClass, Groups: []string{"sre"},
+		PlanDigest: planDigest(spec),
 	}, 15*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return signed, claims
+}
+
+func planDigest(spec *v1alpha1.ProposalSpec) string {
+	if spec.Plan == nil {
+		return ""
+	}
+	return spec.Plan.Digest
 }
 
 func TestATokenForDryRunsIsRehearsedWithOnly(t *testing.T) {

@@ -228,6 +228,7 @@ func (r *reconciler) entry(approval *opsv1alpha1.Approval, kind opsv1alpha1.Audi
 			Namespace: approval.Namespace, Proposal: approval.Spec.Proposal.Name, ProposalUID: approval.Spec.Proposal.UID,
 			Digest: approval.Spec.Proposal.Digest, Approval: approval.Name, ApprovalUID: approval.UID, Approver: approver, JTI: jtiOf(approval),
 			DiagnosticClass: snapshot.DiagnosticClass, ActionKind: snapshot.ActionKind, Target: snapshot.Target.DeepCopy(),
+			Plan: snapshot.Plan.Of(),
 		},
 	}
 }

@@ -16,7 +16,8 @@ import (
 )
 
 // dualApproval is layer 6: enough distinct people, far enough apart in time, and
-// nobody who said no. Distinct means by the identity in the token.
+// nobody who said no. Distinct means by the identity in the token. Of a plan, no step
+// counts before those ahead of it are verified.
 func dualApproval(f *facts) v1alpha1.Verdict {
 	if f.actsOnNothing() {
 		return noAction()
@@ -30,6 +31,9 @@ func dualApproval(f *facts) v1alpha1.Verdict {
 			return denied(fmt.Sprintf("%s denied this proposal at %s (Approval %s)", record.Approver, instant(record.Time.Latest), record.Name),
 				"nobody can take that back: it holds until the finding clears, or what would be done changes, and comes back as a proposal with another digest; until then, mend it by hand as the finding says")
 		}
+	}
+	if verdict := outOfTurn(f); verdict.Result != "" {
+		return verdict
 	}
 	needed, interval := ApproversNeeded(f.Proposal.Spec.ActionKind, f.Config), ApprovalInterval(f.Config)
 	if f.Stage == StageStanding {

@@ -127,12 +127,12 @@ func TestEveryFieldOfAnInputIsNeeded(t *testing.T) {
 		}},
 		"a person's denial": {StageApproval, v1alpha1.DecisionDeny, map[string]string{
 			"Target": nothing, "Certificates": nothing, "DryRun": nothing, "Owners": nothing, "Namespace": nothing, "OwnNamespace": nothing,
-			"Approvals": nothing, "Spent": nothing,
+			"Approvals": nothing, "Before": nothing, "Spent": nothing,
 			"Caller": stored, "AcceptedAt": before, "Unknown": fine,
 		}},
 		"a person's denial that was accepted": {StageExecution, v1alpha1.DecisionDeny, map[string]string{
 			"Target": nothing, "Certificates": nothing, "DryRun": nothing, "Owners": nothing, "Namespace": nothing, "OwnNamespace": nothing,
-			"Approvals": nothing, "Spent": nothing, "AccessDenied": nothing,
+			"Approvals": nothing, "Before": nothing, "Spent": nothing, "AccessDenied": nothing,
 			"Caller": stored, "Unknown": fine,
 		}},
 	} {
@@ -166,10 +166,11 @@ func TestEveryFieldOfAnInputIsNeeded(t *testing.T) {
 }
 
 // complete is a good input with every field set, also those that its stage does
-// not need: a patch of an Ingress that has a controller, for a reason.
+// not need: a patch of an Ingress that has a controller, for a reason, as a step of a plan.
 func complete(t *testing.T, stage Stage, decision v1alpha1.Decision) Input {
 	t.Helper()
 	in := good(t, StageExecution, v1alpha1.ActionPatchIngressTLS)
+	asStep(t, &in, 2, 3)
 	for _, object := range []metav1.Object{in.Target.(metav1.Object), in.DryRun} {
 		object.SetOwnerReferences(controlledBy("ReplicaSet", "web-1", "rs"))
 	}

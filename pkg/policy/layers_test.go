@@ -87,7 +87,7 @@ func TestActionKindAllowlistDenies(t *testing.T) {
 			spoil: func(in *Input) {
 				in.Proposal.Spec.Plan = &v1alpha1.PlanStep{Name: "p", Digest: "sha256:" + strings.Repeat("0", 64), Step: 1}
 			},
-			words: "steps of a plan",
+			words: "steps of a plan", layers: []Layer{ActionKindAllowlist, SignedToken, DualApproval},
 		},
 	})
 }
@@ -233,7 +233,11 @@ func TestProposalChangedAfterSigningDenies(t *testing.T) {
 		"finding":    func(p *Proposal) { p.Spec.Finding.Since = metav1.NewTime(start) },
 		"annotation": func(p *Proposal) { p.Spec.Patch.SetAnnotation.Name = "other" },
 		"class":      func(p *Proposal) { p.Spec.DiagnosticClass = "other" },
-		"plan":       func(p *Proposal) { p.Spec.Plan = &v1alpha1.PlanStep{Name: "p"} },
+		"plan": func(p *Proposal) {
+			step, before := planned(t, StageApproval, 1, 2).Proposal, p.Spec.Digest
+			p.Name, p.UID, p.Spec = step.Name, step.UID, step.Spec
+			p.Spec.Digest = before
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := good(t, StageApproval, v1alpha1.ActionPatchDeploymentAnnotation)

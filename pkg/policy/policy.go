@@ -152,6 +152,9 @@ type Input struct {
 
 	// Approvals are the other stored approvals and denials of this digest, oldest first.
 	Approvals *[]ApprovalRecord
+	// Before are the steps of the plan that come before the proposal, in their order; not
+	// looked at for what is no step of a plan.
+	Before *[]StepRecord
 	// Spent are the times, at the latest, of accepted approvals of this (approver,
 	// diagnostic class) in the last hour, without this one, oldest first: of the hour before
 	// Now, and at StageExecution before AcceptedAt (and before this one in the

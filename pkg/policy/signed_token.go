@@ -119,7 +119,10 @@ func contentProblem(proposal *Proposal) error {
 	if err == nil && actual != proposal.Spec.Digest {
 		err = fmt.Errorf("%w: it names %s and has %s", errAltered, proposal.Spec.Digest, actual)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return planProblem(proposal)
 }
 
 // bindingProblem names the first thing that the token binds and that is another here.

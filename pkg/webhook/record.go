@@ -49,7 +49,7 @@ func (d *decision) entry(kind opsv1alpha1.AuditType, message string) audit.Entry
 			Namespace: proposal.Namespace, Proposal: proposal.Name, ProposalUID: proposal.UID, Digest: proposal.Spec.Digest,
 			Approval: d.in.ApprovalName, ApprovalUID: d.uid, DiagnosticClass: proposal.Spec.DiagnosticClass,
 			Approver: d.approver(), JTI: d.claims.ID,
-			ActionKind: proposal.Spec.ActionKind, Target: &target,
+			ActionKind: proposal.Spec.ActionKind, Target: &target, Plan: proposal.Spec.Plan.Of(),
 		},
 		Verdicts: append(d.outcome.Verdicts[:len(d.outcome.Verdicts):len(d.outcome.Verdicts)], d.outcome.Access),
 	}
