@@ -6,6 +6,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/audit"
+	"github.com/srenix/srenix/pkg/digest"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/proposals"
 	"github.com/srenix/srenix/pkg/token"
@@ -52,7 +54,11 @@ func (i inEffect) oldest(ctx context.Context) (oldest int64, any bool, err error
 			oldest, any = index, true
 		}
 	}
-	for one := range i.decidable() {
+	needed := i.decidable()
+	if err := i.addStepsBefore(needed); err != nil {
+		return 0, false, err
+	}
+	for one := range needed {
 		events, err := audit.AboutDigest(ctx, i.reader, one.proposal, one.digest)
 		if err != nil {
 			return 0, false, err
@@ -84,7 +90,7 @@ func counts(event opsv1alpha1.AuditEvent) bool {
 	switch event.Spec.Type {
 	case opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditDenialRecorded,
 		opsv1alpha1.AuditActionIntended, opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled,
-		opsv1alpha1.AuditRunbookReleased:
+		opsv1alpha1.AuditRunbookReleased, opsv1alpha1.AuditVerified, opsv1alpha1.AuditNotVerified:
 		return true
 	}
 	return false
@@ -105,6 +111,22 @@ func (i inEffect) decidable() map[decidable]bool {
 		}
 	}
 	return standing
+}
+
+// addStepsBefore adds the steps before those steps of plans that have proposals: these
+// depend on whether they were verified, and they have no proposals any more.
+func (i inEffect) addStepsBefore(needed map[decidable]bool) error {
+	for _, proposal := range live.List(i.engine, proposals.Proposals) {
+		plan := proposal.Spec.Plan
+		for step := int32(1); plan != nil && step < plan.Step; step++ {
+			sum, err := digest.Step(proposal.Namespace, plan, step)
+			if err != nil {
+				return fmt.Errorf("taking the digest of step %d of plan %s in namespace %s: %w", step, plan.Name, proposal.Namespace, err)
+			}
+			needed[decidable{plan.Steps[step-1].UID, sum}] = true
+		}
+	}
+	return nil
 }
 
 // findings are those that stand, by namespace, and the analyzers that cannot tell

@@ -33,6 +33,7 @@ const (
 const (
 	byFinding  = "finding"
 	byProposal = "proposal"
+	byPlanned  = "planned"
 )
 
 // What the server serves.
@@ -44,18 +45,29 @@ var (
 	ClusterFindings = live.NewDerived[*v1alpha1.ClusterFinding]("clusterfindings", nil)
 )
 
-// Approvals are the stored decisions, without their tokens and snapshots.
+// Approvals are the stored decisions, without their tokens, and of their snapshots with
+// nothing but the plan: of steps that were carried out, nothing else tells any more.
 var Approvals = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("approvals"), live.InputOptions[*opsv1alpha1.Approval]{
 	Optional: true,
 	Trim: func(in *opsv1alpha1.Approval) *opsv1alpha1.Approval {
 		in.ManagedFields = nil
 		in.Annotations = nil
 		in.Spec.Token = ""
-		in.Spec.Snapshot = v1alpha1.ProposalSpec{}
+		in.Spec.Snapshot = v1alpha1.ProposalSpec{Plan: in.Spec.Snapshot.Plan}
 		return in
 	},
 	Indexes: map[string]func(*opsv1alpha1.Approval) []string{
 		byProposal: func(a *opsv1alpha1.Approval) []string { return []string{string(a.Spec.Proposal.UID)} },
+		byPlanned: func(a *opsv1alpha1.Approval) []string {
+			if a.Spec.Snapshot.Plan == nil {
+				return nil
+			}
+			var findings []string
+			for i := range a.Spec.Snapshot.Plan.Steps {
+				findings = append(findings, string(a.Spec.Snapshot.Plan.Steps[i].Finding.UID))
+			}
+			return findings
+		},
 	},
 })
 

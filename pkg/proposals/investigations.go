@@ -20,6 +20,16 @@ var Investigations = live.NewInput(opsv1alpha1.SchemeGroupVersion.WithResource("
 	Trim: trimInvestigation,
 	Indexes: map[string]func(*opsv1alpha1.Investigation) []string{
 		byFinding: func(i *opsv1alpha1.Investigation) []string { return []string{string(i.Spec.Finding.UID)} },
+		byPlanned: func(i *opsv1alpha1.Investigation) []string {
+			if i.Status.Plan == nil {
+				return nil
+			}
+			var findings []string
+			for _, step := range i.Status.Plan.Steps {
+				findings = append(findings, string(step.Finding.UID))
+			}
+			return findings
+		},
 	},
 })
 
@@ -30,7 +40,7 @@ func trimInvestigation(in *opsv1alpha1.Investigation) *opsv1alpha1.Investigation
 		Spec:       opsv1alpha1.InvestigationSpec{Finding: in.Spec.Finding},
 		Status: opsv1alpha1.InvestigationStatus{
 			RootCause: in.Status.RootCause, Narrative: in.Status.Narrative, LookAt: in.Status.LookAt, ModelInvestigation: in.Status.ModelInvestigation,
-			Fix: in.Status.Fix, Runbook: in.Status.Runbook, Calls: in.Status.Calls,
+			Fix: in.Status.Fix, Plan: in.Status.Plan, Runbook: in.Status.Runbook, Calls: in.Status.Calls,
 		},
 	}
 	for _, evidence := range in.Status.Evidence {

@@ -42,6 +42,8 @@ type fix struct {
 	patch     *v1alpha1.Patch
 	runbook   *v1alpha1.RunbookReference
 	rationale string
+	// plan is that of which it is a step.
+	plan *v1alpha1.PlanStep
 }
 
 // matcher chooses a fix for a finding, or none where doing something cannot help.

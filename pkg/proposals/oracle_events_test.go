@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,11 +20,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
+	"github.com/srenix/srenix/pkg/analyzers/crashloop"
+	"github.com/srenix/srenix/pkg/analyzers/failedpods"
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
+	"github.com/srenix/srenix/pkg/analyzers/tlssecretmismatch"
 	"github.com/srenix/srenix/pkg/analyzers/workloadstatedrift"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/fixers"
 	"github.com/srenix/srenix/pkg/live"
 	"github.com/srenix/srenix/pkg/silences"
 )
@@ -59,6 +65,16 @@ func randomEvents(random *rand.Rand) []event {
 func controlledBy(kind, name string) []metav1.OwnerReference {
 	controller := true
 	return []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: name, UID: types.UID(kind + "-" + name), Controller: &controller}}
+}
+
+// plannedBy are the fixers that mostly fit what is found, by reason.
+var plannedBy = map[string]string{
+	configdrift.ConfigurationChangedAfterStart: fixers.RestartDeployment,
+	crashloop.Crashing:                         fixers.ReplaceCrashingPod,
+	certexpiry.RequestFailed:                   fixers.RenewCertificateRequest,
+	tlssecretmismatch.BetterSecret:             fixers.ServeCoveringCertificate,
+	failedpods.PodFailed:                       fixers.RemoveFailedPod,
+	workloadstatedrift.OrdinalZeroNotReady:     fixers.ReplaceOutdatedPod,
 }
 
 // happenings are the things that can happen in a namespace.
@@ -117,6 +133,7 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 					Spec: opsv1alpha1.ApprovalSpec{
 						Decision: decision,
 						Proposal: opsv1alpha1.ProposalReference{Name: proposal.Name, UID: proposal.UID, Digest: proposal.Spec.Digest},
+						Snapshot: proposal.Spec,
 					},
 					Status: opsv1alpha1.ApprovalStatus{Phase: phase, Approver: "alice"},
 				})
@@ -231,6 +248,32 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 					Status:     opsv1alpha1.InvestigationStatus{RootCause: cause},
 				})
 			}
+		}}
+	},
+	// A plan is made of all that fixers fit, beginning with either end.
+	func(random *rand.Rand, namespace string) event {
+		backwards := random.IntN(2) == 0
+		return event{fmt.Sprintf("plan for %s, backwards %t", namespace, backwards), func(_ testing.TB, h *history) {
+			var steps []opsv1alpha1.ChosenStep
+			for _, finding := range live.List(h.engine, Findings) {
+				fixer := plannedBy[finding.Spec.Reason]
+				if finding.Namespace == namespace && fixer != "" && len(steps) < v1alpha1.MaximumPlanSteps {
+					steps = append(steps, step(finding, fixer))
+				}
+			}
+			if len(steps) == 0 {
+				return
+			}
+			slices.SortFunc(steps, func(a, b opsv1alpha1.ChosenStep) int { return strings.Compare(a.Finding.Name, b.Finding.Name) })
+			if backwards {
+				slices.Reverse(steps)
+			}
+			of := steps[0].Finding
+			h.cluster.Set(Investigations.Ref().Resource(), &opsv1alpha1.Investigation{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: opsv1alpha1.InvestigationName(of.Name, of.UID)},
+				Spec:       opsv1alpha1.InvestigationSpec{Finding: of},
+				Status:     opsv1alpha1.InvestigationStatus{Plan: &opsv1alpha1.ChosenPlan{Steps: steps}},
+			})
 		}}
 	},
 	// All runbooks are released.

@@ -232,7 +232,7 @@ var actionsThatArise = []v1alpha1.ActionKind{
 // seen is what came about in all histories: those in which nothing happens would
 // prove nothing.
 type seen struct {
-	analyzers, reasons, actions, phases, decisions, silenced atomicSet
+	analyzers, reasons, actions, phases, decisions, silenced, tiers atomicSet
 }
 
 func (s *seen) note(engine *live.Engine) {
@@ -251,6 +251,7 @@ func (s *seen) note(engine *live.Engine) {
 	}
 	for _, p := range live.List(engine, Proposals) {
 		s.actions.add(string(p.Spec.ActionKind))
+		s.tiers.add(string(p.Spec.Tier))
 		s.phases.add(string(p.Spec.ActionKind) + " " + string(p.Status.Phase))
 		for _, a := range p.Status.Approvals {
 			s.decisions.add(a.Phase)
@@ -273,6 +274,9 @@ func (s *seen) check(t *testing.T) {
 		if !slices.Contains(s.analyzers.all(), analyzer) {
 			t.Errorf("%s never found anything", analyzer)
 		}
+	}
+	if !slices.Contains(s.tiers.all(), string(v1alpha1.TierPlan)) {
+		t.Errorf("nobody ever planned anything")
 	}
 	for _, action := range actionsThatArise {
 		if !slices.Contains(s.actions.all(), string(action)) {

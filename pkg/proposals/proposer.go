@@ -6,6 +6,7 @@ package proposals
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,7 +33,7 @@ type proposer struct {
 // reads are all kinds that a proposal can depend on.
 func reads() []live.KindRef {
 	return []live.KindRef{
-		Approvals.Ref(), Recorded.Ref(), Investigations.Ref(), silences.Silences.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
+		analyzers.DetectedFindings.Ref(), Approvals.Ref(), Recorded.Ref(), Investigations.Ref(), silences.Silences.Ref(), inputs.Pods.Ref(), inputs.Deployments.Ref(), inputs.StatefulSets.Ref(), inputs.DaemonSets.Ref(),
 		inputs.ReplicaSets.Ref(), inputs.Jobs.Ref(), inputs.CronJobs.Ref(), inputs.Namespaces.Ref(), inputs.Nodes.Ref(),
 		inputs.ConfigMaps.Ref(), inputs.Secrets.Ref(), inputs.ControllerRevisions.Ref(),
 		inputs.Ingresses.Ref(), inputs.Certificates.Ref(), inputs.CertificateRequests.Ref(), inputs.Issuers.Ref(), inputs.ClusterIssuers.Ref(),
@@ -55,6 +56,11 @@ func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, e
 		}
 	}
 	fixes = withChosen(view, finding, fixes, p.leftFor)
+	steps, err := p.planned(view, finding)
+	if err != nil {
+		return nil, err
+	}
+	fixes = append(fixes, steps...)
 	var outputs []live.Output
 	for _, chosen := range fixes {
 		proposal, err := propose(finding, chosen)
@@ -66,7 +72,9 @@ func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, e
 		if silenced && !underWay(view, proposal) {
 			continue
 		}
-		proposal.Status = p.status(view, finding, proposal)
+		if proposal.Status, err = p.status(view, finding, proposal); err != nil {
+			return nil, err
+		}
 		outputs = append(outputs, live.Emit(Proposals, proposal))
 	}
 	return outputs, nil
@@ -76,15 +84,18 @@ func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, e
 // every replica and after every restart.
 func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) {
 	target, tier, source := chosen.target, cmp.Or(chosen.tier, v1alpha1.TierFix), cmp.Or(chosen.source, v1alpha1.SourceRule)
-	identity := identityOf(finding, chosen.action, target)
-	if chosen.runbook != nil {
+	identity := identityOf(finding.Namespace, finding.Name, chosen.action, target)
+	switch {
+	case chosen.runbook != nil:
 		identity = append(identity, chosen.runbook.Investigation)
+	case chosen.plan != nil:
+		identity = append(identity, chosen.plan.Name)
 	}
 	proposal := &v1alpha1.Proposal{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:         finding.Namespace,
-			Name:              analyzers.Name([]string{kebabKind(chosen.action), target.Name}, identity...),
-			UID:               uidOf(identity, finding, target),
+			Name:              nameOf(identity, chosen.action, target),
+			UID:               uidOf(identity, finding.UID, target),
 			CreationTimestamp: finding.CreationTimestamp,
 			Labels: map[string]string{
 				analyzers.AnalyzerLabel: finding.Spec.Analyzer,
@@ -95,7 +106,7 @@ func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) 
 		Spec: v1alpha1.ProposalSpec{
 			Finding: v1alpha1.FindingReference{Name: finding.Name, UID: finding.UID, Since: finding.Spec.Since},
 			Tier:    tier, ActionKind: chosen.action, Target: target, Patch: chosen.patch, Runbook: chosen.runbook,
-			Rationale: chosen.rationale, Source: source, DiagnosticClass: finding.Spec.Analyzer,
+			Rationale: chosen.rationale, Source: source, DiagnosticClass: finding.Spec.Analyzer, Plan: chosen.plan,
 		},
 	}
 	var err error
@@ -103,13 +114,18 @@ func propose(finding *v1alpha1.Finding, chosen fix) (*v1alpha1.Proposal, error) 
 	return proposal, err
 }
 
-// identityOf is by what a finding's proposals differ, beside the investigations of runbooks.
-func identityOf(finding *v1alpha1.Finding, action v1alpha1.ActionKind, target v1alpha1.ObjectReference) []string {
-	return []string{finding.Namespace, finding.Name, string(action), target.APIVersion, target.Kind, target.Namespace, target.Name}
+// identityOf is by what the proposals of a finding differ, beside the investigations of
+// runbooks and the names of plans.
+func identityOf(namespace, finding string, action v1alpha1.ActionKind, target v1alpha1.ObjectReference) []string {
+	return []string{namespace, finding, string(action), target.APIVersion, target.Kind, target.Namespace, target.Name}
 }
 
-func uidOf(identity []string, finding *v1alpha1.Finding, target v1alpha1.ObjectReference) types.UID {
-	return analyzers.UID(append(identity, string(finding.UID), string(target.UID))...)
+func nameOf(identity []string, action v1alpha1.ActionKind, target v1alpha1.ObjectReference) string {
+	return analyzers.Name([]string{kebabKind(action), target.Name}, identity...)
+}
+
+func uidOf(identity []string, finding types.UID, target v1alpha1.ObjectReference) types.UID {
+	return analyzers.UID(append(slices.Clone(identity), string(finding), string(target.UID))...)
 }
 
 // MayOfferAgain tells whether an audit event is about a proposal of this finding,
@@ -124,18 +140,27 @@ func MayOfferAgain(finding *v1alpha1.Finding, about *opsv1alpha1.AuditReferences
 	if about.ActionKind == v1alpha1.ActionRunbook {
 		return *target == finding.Spec.Subject
 	}
-	return about.ProposalUID == uidOf(identityOf(finding, about.ActionKind, *target), finding, *target)
+	identity := identityOf(finding.Namespace, finding.Name, about.ActionKind, *target)
+	if about.Plan != "" {
+		identity = append(identity, about.Plan)
+	}
+	return about.ProposalUID == uidOf(identity, finding.UID, *target)
 }
 
 // status tells how the proposal stands: what each layer says, and what was decided.
-func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *v1alpha1.Proposal) v1alpha1.ProposalStatus {
+func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *v1alpha1.Proposal) (v1alpha1.ProposalStatus, error) {
 	decided, denied, released := decisions(view, proposal), denials(view, proposal), released(view, proposal)
 	counting := denied
 	if released {
 		// They came after it, and take back nothing that people may have read.
 		counting = nil
 	}
-	decision := policy.Evaluate(p.facts(view, proposal, decided, counting))
+	facts := p.facts(view, proposal, decided, counting)
+	var err error
+	if facts.Before, err = stepsBefore(view, proposal); err != nil {
+		return v1alpha1.ProposalStatus{}, err
+	}
+	decision := policy.Evaluate(facts)
 	status := v1alpha1.ProposalStatus{
 		Phase:     phase(proposal.Spec.ActionKind, decided, len(counting) > 0, released, decision),
 		Verdicts:  decision.Verdicts,
@@ -170,5 +195,5 @@ func (p *proposer) status(view *live.View, finding *v1alpha1.Finding, proposal *
 		}
 	}
 	status.Conditions = []metav1.Condition{condition}
-	return status
+	return status, nil
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
@@ -27,9 +28,15 @@ const maximumChain = 8
 
 // decisions are the stored approvals of the proposal's present digest, oldest first.
 func decisions(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.Approval {
+	return decisionsOn(view, proposal.Namespace, proposal.UID, proposal.Spec.Digest)
+}
+
+// decisionsOn are the stored approvals of one digest of a proposal, which need not be
+// there any more, oldest first.
+func decisionsOn(view *live.View, namespace string, proposal types.UID, digest string) []*opsv1alpha1.Approval {
 	var decided []*opsv1alpha1.Approval
-	for _, approval := range Approvals.ByIndex(view, byProposal, string(proposal.UID)) {
-		if approval.Spec.Proposal.Digest == proposal.Spec.Digest && approval.Namespace == proposal.Namespace {
+	for _, approval := range Approvals.ByIndex(view, byProposal, string(proposal)) {
+		if approval.Spec.Proposal.Digest == digest && approval.Namespace == namespace {
 			decided = append(decided, approval)
 		}
 	}
@@ -53,8 +60,12 @@ func underWay(view *live.View, proposal *v1alpha1.Proposal) bool {
 // recorded is what stands in the audit chain about the proposal's present digest,
 // oldest first: events are named by their order.
 func recorded(view *live.View, proposal *v1alpha1.Proposal) []*opsv1alpha1.AuditEvent {
-	return slices.DeleteFunc(Recorded.ByIndex(view, byProposal, string(proposal.UID)), func(event *opsv1alpha1.AuditEvent) bool {
-		return event.Spec.References.Digest != proposal.Spec.Digest
+	return recordedOn(view, proposal.UID, proposal.Spec.Digest)
+}
+
+func recordedOn(view *live.View, proposal types.UID, digest string) []*opsv1alpha1.AuditEvent {
+	return slices.DeleteFunc(Recorded.ByIndex(view, byProposal, string(proposal)), func(event *opsv1alpha1.AuditEvent) bool {
+		return event.Spec.References.Digest != digest
 	})
 }
 
