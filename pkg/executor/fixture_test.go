@@ -184,6 +184,7 @@ func (w *world) decideWith(signer *token.Signer, user string, decision srenix.De
 	signed, claims, err := signer.Mint(user, token.Binding{
 		Namespace: "shop", Proposal: w.proposal.Name, ProposalUID: w.proposal.UID, Digest: spec.Digest, Decision: decision,
 		Tier: spec.Tier, ActionKind: spec.ActionKind, TargetUID: spec.Target.UID, DiagnosticClass: spec.DiagnosticClass,
+		PlanDigest: planDigest(spec),
 	}, 15*time.Minute)
 	if err != nil {
 		w.t.Fatal(err)
@@ -202,6 +203,13 @@ func (w *world) decideWith(signer *token.Signer, user string, decision srenix.De
 		w.t.Fatal(err)
 	}
 	return approval
+}
+
+func planDigest(spec *srenix.ProposalSpec) string {
+	if spec.Plan == nil {
+		return ""
+	}
+	return spec.Plan.Digest
 }
 
 // approve stores an approval that has passed the webhook.
