@@ -41,11 +41,11 @@ func show(w io.Writer, proposal *v1alpha1.Proposal, runbook *v1alpha1.ProposalRu
 	p.line("  Why:      %s", spec.Rationale)
 	p.line("  Finding:  %s (%s), since %s", spec.Finding.Name, spec.DiagnosticClass, spec.Finding.Since.UTC().Format(time.RFC3339))
 	if plan := spec.Plan; plan != nil {
-		after := ""
-		if plan.DependsOn != 0 {
-			after = fmt.Sprintf(", after step %d", plan.DependsOn)
+		p.line("  Plan:     %s, this is step %d of %d, digest %s", plan.Name, plan.Step, len(plan.Steps), plan.Digest)
+		for i := range plan.Steps {
+			step := &plan.Steps[i]
+			p.line("            %d. %s %s/%s, for finding %s: proposal %s", i+1, step.ActionKind, step.Target.Kind, step.Target.Name, step.Finding.Name, step.Proposal)
 		}
-		p.line("  Plan:     %s, step %d%s, digest %s", plan.Name, plan.Step, after, plan.Digest)
 	}
 	p.line("  Digest:   %s", spec.Digest)
 	p.line("")

@@ -64,11 +64,20 @@ func columns() []virtual.Column[*srenix.Proposal] {
 			Cell: func(p *srenix.Proposal, now time.Time) any { return virtual.Age(p.CreationTimestamp, now) }},
 		{Name: "Tier", Type: "string", Wide: true, Description: "How it must be approved.",
 			Cell: func(p *srenix.Proposal, _ time.Time) any { return string(p.Spec.Tier) }},
+		{Name: "Step", Type: "string", Wide: true, Description: "Which step of a plan it is; each opens once the one before is verified.",
+			Cell: func(p *srenix.Proposal, _ time.Time) any { return stepOf(p) }},
 		{Name: "Refused by", Type: "string", Wide: true, Description: "Policy layers that would refuse an approval.",
 			Cell: func(p *srenix.Proposal, _ time.Time) any { return refusing(p) }},
 		{Name: "Finding", Type: "string", Wide: true, Description: "The finding that it would mend.",
 			Cell: func(p *srenix.Proposal, _ time.Time) any { return p.Spec.Finding.Name }},
 	}
+}
+
+func stepOf(p *srenix.Proposal) string {
+	if p.Spec.Plan == nil {
+		return "<none>"
+	}
+	return fmt.Sprintf("%d/%d", p.Spec.Plan.Step, len(p.Spec.Plan.Steps))
 }
 
 func refusing(p *srenix.Proposal) string {
