@@ -85,6 +85,11 @@ func (n *narrator) Reconcile(ctx context.Context, request reconcile.Request) (re
 		return reconcile.Result{}, err
 	}
 	about := &asking{narrator: n, of: investigation, finding: finding, change: change}
+	if slices.ContainsFunc(n.questions, func(question question) bool { return question.plans }) {
+		if about.all, err = n.beside(ctx, finding); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
 	wait, err := about.next(ctx)
 	return reconcile.Result{RequeueAfter: wait}, client.IgnoreNotFound(err)
 }
@@ -94,7 +99,9 @@ type asking struct {
 	*narrator
 	of      *opsv1alpha1.Investigation
 	finding *srenix.Finding
-	change  func(context.Context, func(*opsv1alpha1.InvestigationStatus)) error
+	// all are the finding and what else a plan can be made of, where one is asked for.
+	all    []srenix.Finding
+	change func(context.Context, func(*opsv1alpha1.InvestigationStatus)) error
 }
 
 // next asks the first question that has no answer yet and is due, and returns when to
@@ -103,7 +110,7 @@ func (a *asking) next(ctx context.Context) (time.Duration, error) {
 	var next time.Duration
 	for _, question := range a.questions {
 		hash := a.hash(question, &a.of.Status)
-		if !question.open(&a.finding.Spec, &a.of.Status, hash) {
+		if question.plans && len(a.all) < 2 || !question.open(&a.finding.Spec, &a.of.Status, hash) {
 			continue
 		}
 		if wait := a.pause(a.of.Status.Calls, &question); wait > 0 {
@@ -136,6 +143,9 @@ type question struct {
 	// ask asks it, and returns the record of its last call and how to note the answer,
 	// with an error if that is none that is of use.
 	ask func(context.Context, *tiers.Reasoner, tiers.Case) (model.Record, func(status *opsv1alpha1.InvestigationStatus, hash string), error)
+	// plans tells that it is about several findings, and askAll is asked instead.
+	plans  bool
+	askAll func(context.Context, *tiers.Reasoner, tiers.Case, []srenix.Finding) (model.Record, func(status *opsv1alpha1.InvestigationStatus, hash string), error)
 }
 
 // narration asks for a few sentences.
@@ -193,8 +203,12 @@ func (n *narrator) findingOf(ctx context.Context, of *opsv1alpha1.Investigation)
 }
 
 // hash is the SHA-256, in hexadecimal, of all that decides what a model is asked.
-func (n *narrator) hash(question question, status *opsv1alpha1.InvestigationStatus) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{question.prompt, n.name, status.FindingHash, status.EvidenceHash}, "\x00")))
+func (a *asking) hash(question question, status *opsv1alpha1.InvestigationStatus) string {
+	with := []string{question.prompt, a.name, status.FindingHash, status.EvidenceHash}
+	if question.plans {
+		with = append(with, identities(a.all))
+	}
+	sum := sha256.Sum256([]byte(strings.Join(with, "\x00")))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -231,7 +245,13 @@ func (a *asking) ask(ctx context.Context, question question, hash, by, about str
 	if err != nil {
 		return 0, err
 	}
-	record, note, err := question.ask(ctx, reasoner, told)
+	ask := question.ask
+	if question.plans {
+		ask = func(ctx context.Context, reasoner *tiers.Reasoner, told tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
+			return question.askAll(ctx, reasoner, told, a.all)
+		}
+	}
+	record, note, err := ask(ctx, reasoner, told)
 	var failed *model.Error
 	switch {
 	case ctx.Err() != nil:

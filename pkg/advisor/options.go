@@ -67,6 +67,8 @@ type Options struct {
 	ModelInvestigates bool
 	// ModelChoosesFixes has the model choose fixes, which are proposed beside those of rules.
 	ModelChoosesFixes bool
+	// ModelMakesPlans has the model put fixes of several findings in order.
+	ModelMakesPlans bool
 	// ModelDraftsRunbooks has the model draft runbooks for trouble with Vault.
 	ModelDraftsRunbooks bool
 	// PseudonymKeyFile holds the key by which names become pseudonyms for the model.
@@ -110,6 +112,7 @@ func (o *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.Model.AnswerTokens, "model-answer-tokens", o.Model.AnswerTokens, "How many tokens an answer may have, with what the model thinks before.")
 	flags.IntVar(&o.Model.HourlyTokens, "model-hourly-tokens", o.Model.HourlyTokens, "How many tokens all calls within any hour may use.")
 	flags.BoolVar(&o.ModelInvestigates, "model-investigates", o.ModelInvestigates, "Have the model look further into each finding that was looked into, by choosing what is read next, six times at most. What it takes for the cause is shown beside what rules found.")
+	flags.BoolVar(&o.ModelMakesPlans, "model-makes-plans", o.ModelMakesPlans, "Have the model put fixes of the findings of a namespace in order, for each finding that was looked into. Each step is proposed where all of them fit, and can be approved once the one before is verified.")
 	flags.BoolVar(&o.ModelChoosesFixes, "model-chooses-fixes", o.ModelChoosesFixes, "Have the model choose a fix for each finding that was looked into, out of those that srenix knows. It is proposed beside what rules propose, where it fits.")
 	flags.BoolVar(&o.ModelDraftsRunbooks, "model-drafts-runbooks", o.ModelDraftsRunbooks, "Have the model draft a runbook for people for each finding about Vault that was looked into. Two people have to approve it before it is released; nothing executes it.")
 	flags.StringVar(&o.PseudonymKeyFile, "pseudonym-key-file", o.PseudonymKeyFile, "File with 32 random bytes or more, from which the model's words for namespaces, objects, hosts and users are made.")
@@ -140,7 +143,7 @@ func (o *Options) Validate() error {
 		errs = append(errs, fmt.Errorf("--maximum-investigations %d: want 1 or more", o.MaximumInvestigations))
 	}
 	if o.Model.BaseURL == "" {
-		if o.Model.Model != "" || o.Model.KeyFile != "" || o.Model.CAFile != "" || o.PseudonymKeyFile != "" || o.ModelInvestigates || o.ModelChoosesFixes || o.ModelDraftsRunbooks {
+		if o.Model.Model != "" || o.Model.KeyFile != "" || o.Model.CAFile != "" || o.PseudonymKeyFile != "" || o.ModelInvestigates || o.ModelChoosesFixes || o.ModelMakesPlans || o.ModelDraftsRunbooks {
 			errs = append(errs, errors.New("--model-base-url: name the endpoint of the model that the other flags are about, or leave them out"))
 		}
 	} else if o.PseudonymKeyFile == "" {
@@ -180,6 +183,8 @@ type Config struct {
 	ModelInvestigates bool
 	// ModelChoosesFixes has it choose fixes.
 	ModelChoosesFixes bool
+	// ModelMakesPlans has it put fixes in order.
+	ModelMakesPlans bool
 	// ModelDraftsRunbooks has it draft runbooks.
 	ModelDraftsRunbooks bool
 	// PseudonymKey has 32 bytes or more if one is.
@@ -236,6 +241,6 @@ func (o *Options) model(config *Config) error {
 		options.ProxyURL = proxy.String()
 	}
 	config.ModelInvestigates = o.ModelInvestigates
-	config.Model, config.ModelChoosesFixes, config.ModelDraftsRunbooks = &options, o.ModelChoosesFixes, o.ModelDraftsRunbooks
+	config.Model, config.ModelChoosesFixes, config.ModelMakesPlans, config.ModelDraftsRunbooks = &options, o.ModelChoosesFixes, o.ModelMakesPlans, o.ModelDraftsRunbooks
 	return nil
 }

@@ -141,7 +141,8 @@ func (r *reconciler) look(ctx context.Context, finding *srenix.Finding, known bo
 			status.Evidence = result.Evidence
 		}
 		if hash != status.EvidenceHash || of != status.FindingHash {
-			status.Narrative, status.LookAt, status.Fix, status.ModelInvestigation = "", nil, nil, nil // which are about what was there before
+			// Which are about what was there before.
+			status.Narrative, status.LookAt, status.ModelInvestigation, status.Fix, status.Plan = "", nil, nil, nil, nil
 		}
 		status.EvidenceHash, status.FindingHash = hash, of
 		status.RootCause, status.Cause = result.RootCause, result.Cause

@@ -142,6 +142,9 @@ func (c *Config) addNarrator(mgr manager.Manager, direct client.Client, rules *i
 	if c.ModelChoosesFixes {
 		questions = append(questions, choice)
 	}
+	if c.ModelMakesPlans {
+		questions = append(questions, planning)
+	}
 	if c.ModelDraftsRunbooks {
 		questions = append(questions, drafting)
 	}

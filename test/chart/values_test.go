@@ -89,6 +89,7 @@ var toggles = []toggle{
 	{path: "advisor.model.secretName", to: "mine", with: modeled, gains: "secretName: mine", loses: "secretName: srenix-model"},
 	{path: "advisor.model.keyFile", to: `""`, with: modeled, loses: "--model-key-file=/etc/srenix/model/api-key"},
 	{path: "advisor.model.caFile", to: "/etc/srenix/model/ca.crt", with: modeled, gains: "--model-ca-file=/etc/srenix/model/ca.crt"},
+	{path: "advisor.model.makePlans", to: "true", with: modeled, gains: "--model-makes-plans"},
 	{path: "advisor.model.chooseFixes", to: "true", with: modeled, gains: "--model-chooses-fixes"},
 	{path: "advisor.model.investigate", to: "true", with: modeled, gains: "--model-investigates"},
 	{path: "advisor.model.draftRunbooks", to: "true", with: modeled, gains: "--model-drafts-runbooks"},

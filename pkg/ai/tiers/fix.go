@@ -64,7 +64,8 @@ func (r *Reasoner) Choose(ctx context.Context, c Case, fixers []Fixer) (Choice, 
 	}
 	known := facts(&c, redactor)
 	withhold := withholder(names)
-	return r.compare(ctx, names,
+	parse := func(answer string) (string, error) { return ParseChoice(answer, names) }
+	return r.compare(ctx, parse,
 		fixRequest(known, data(&c, redactor, withhold), fixers),
 		fixRequest(known, data(&c, redactor, func(text string) string { return scramble(withhold(text)) }), fixers))
 }
@@ -84,9 +85,12 @@ func namesOf(fixers []Fixer) ([]string, error) {
 	return names, nil
 }
 
+// parser reads an answer as one of those that may be given.
+type parser func(answer string) (string, error)
+
 // compare asks twice, and believes what is the same.
-func (r *Reasoner) compare(ctx context.Context, names []string, question, control model.Request) (Choice, error) {
-	answered, record, err := r.choice(ctx, names, question)
+func (r *Reasoner) compare(ctx context.Context, parse parser, question, control model.Request) (Choice, error) {
+	answered, record, err := r.choice(ctx, parse, question)
 	choice := Choice{Records: []model.Record{record}}
 	if err != nil {
 		return choice, err
@@ -94,7 +98,7 @@ func (r *Reasoner) compare(ctx context.Context, names []string, question, contro
 	if question.User == control.User {
 		return choice.of(answered), nil // nothing is tainted
 	}
-	controlled, record, err := r.choice(ctx, names, control)
+	controlled, record, err := r.choice(ctx, parse, control)
 	choice.Records = append(choice.Records, record)
 	switch outcome := model.OutcomeOf(err); {
 	case outcome == model.Malformed || outcome == model.WrongType:
@@ -118,10 +122,10 @@ func (c Choice) of(answered string) Choice {
 }
 
 // choice asks once.
-func (r *Reasoner) choice(ctx context.Context, names []string, request model.Request) (string, model.Record, error) {
+func (r *Reasoner) choice(ctx context.Context, parse parser, request model.Request) (string, model.Record, error) {
 	var chosen string
 	request.Check = func(answer string) (err error) {
-		chosen, err = ParseChoice(answer, names)
+		chosen, err = parse(answer)
 		return err
 	}
 	answer, err := r.asker.Ask(ctx, request)

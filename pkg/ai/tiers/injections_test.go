@@ -89,7 +89,8 @@ func TestTheTaintRuleAloneStopsInjections(t *testing.T) {
 			bare := func(text string) model.Request {
 				return fixRequest("facts:\n", "| "+strings.ReplaceAll(text, "\n", "\n| ")+"\n", fixers)
 			}
-			choice, err := b.compare(t.Context(), names(), bare(row.Text), bare(scramble(row.Text)))
+			parse := func(answer string) (string, error) { return ParseChoice(answer, names()) }
+			choice, err := b.compare(t.Context(), parse, bare(row.Text), bare(scramble(row.Text)))
 			if choice.Fixer != "" {
 				t.Fatalf("%q made it choose %s", row.Text, choice.Fixer)
 			}
