@@ -77,6 +77,24 @@ var plannedBy = map[string]string{
 	workloadstatedrift.OrdinalZeroNotReady:     fixers.ReplaceOutdatedPod,
 }
 
+// planOf is one of what is found in a namespace; nil if nothing of that can be mended.
+func planOf(h *history, namespace string, backwards bool) *opsv1alpha1.ChosenPlan {
+	var steps []opsv1alpha1.ChosenStep
+	for _, finding := range live.List(h.engine, Findings) {
+		if fixer := plannedBy[finding.Spec.Reason]; finding.Namespace == namespace && fixer != "" {
+			steps = append(steps, step(finding, fixer))
+		}
+	}
+	if len(steps) == 0 {
+		return nil
+	}
+	slices.SortFunc(steps, func(a, b opsv1alpha1.ChosenStep) int { return strings.Compare(a.Finding.Name, b.Finding.Name) })
+	if backwards {
+		slices.Reverse(steps)
+	}
+	return &opsv1alpha1.ChosenPlan{Steps: steps[:min(len(steps), v1alpha1.MaximumPlanSteps)]}
+}
+
 // happenings are the things that can happen in a namespace.
 var happenings = []func(random *rand.Rand, namespace string) event{
 	// A StatefulSet, now and then managed by Flux.
@@ -218,7 +236,8 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 			}
 		}}
 	},
-	// Whatever there is was looked into, or is once more, or that is forgotten.
+	// Whatever there is was looked into, or is once more, or that is forgotten. Of what
+	// fixers fit a plan is made, beginning with either end.
 	func(random *rand.Rand, _ string) event {
 		cause := []string{"", "It is refused.", "It ran out of memory."}[random.IntN(3)]
 		return event{fmt.Sprintf("root cause %q", cause), func(_ testing.TB, h *history) {
@@ -231,7 +250,7 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 				h.cluster.Set(Investigations.Ref().Resource(), &opsv1alpha1.Investigation{
 					ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
 					Spec:       opsv1alpha1.InvestigationSpec{Finding: opsv1alpha1.InvestigatedFinding{Name: finding.Name, UID: finding.UID}},
-					Status: opsv1alpha1.InvestigationStatus{RootCause: cause, Evidence: []opsv1alpha1.Evidence{
+					Status: opsv1alpha1.InvestigationStatus{RootCause: cause, Plan: planOf(h, key.Namespace, cause == "It is refused."), Evidence: []opsv1alpha1.Evidence{
 						{Tool: opsv1alpha1.ToolObject, Source: "Pod/web", Said: "phase Running"},
 					}},
 				})
@@ -248,32 +267,6 @@ var happenings = []func(random *rand.Rand, namespace string) event{
 					Status:     opsv1alpha1.InvestigationStatus{RootCause: cause},
 				})
 			}
-		}}
-	},
-	// A plan is made of all that fixers fit, beginning with either end.
-	func(random *rand.Rand, namespace string) event {
-		backwards := random.IntN(2) == 0
-		return event{fmt.Sprintf("plan for %s, backwards %t", namespace, backwards), func(_ testing.TB, h *history) {
-			var steps []opsv1alpha1.ChosenStep
-			for _, finding := range live.List(h.engine, Findings) {
-				fixer := plannedBy[finding.Spec.Reason]
-				if finding.Namespace == namespace && fixer != "" && len(steps) < v1alpha1.MaximumPlanSteps {
-					steps = append(steps, step(finding, fixer))
-				}
-			}
-			if len(steps) == 0 {
-				return
-			}
-			slices.SortFunc(steps, func(a, b opsv1alpha1.ChosenStep) int { return strings.Compare(a.Finding.Name, b.Finding.Name) })
-			if backwards {
-				slices.Reverse(steps)
-			}
-			of := steps[0].Finding
-			h.cluster.Set(Investigations.Ref().Resource(), &opsv1alpha1.Investigation{
-				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: opsv1alpha1.InvestigationName(of.Name, of.UID)},
-				Spec:       opsv1alpha1.InvestigationSpec{Finding: of},
-				Status:     opsv1alpha1.InvestigationStatus{Plan: &opsv1alpha1.ChosenPlan{Steps: steps}},
-			})
 		}}
 	},
 	// All runbooks are released.
