@@ -107,6 +107,16 @@ func TestAStepOutOfTurnIsDenied(t *testing.T) {
 	in := planned(t, StageApproval, 3, 3)
 	(*in.Before)[1].State = StepNotApproved
 	expectDenied(t, Evaluate(in), "step 2, proposal fix-ii, is not approved yet", DualApproval)
+	for state, want := range map[StepState]string{
+		StepNotDone:     "step 3 of 3 of plan plan-shop: step 1, proposal fix-i, was approved, and nothing was done",
+		StepNotVerified: "step 3 of 3 of plan plan-shop: step 1, proposal fix-i, is not verified",
+	} {
+		in := planned(t, StageApproval, 3, 3)
+		(*in.Before)[0] = StepRecord{State: state} // nobody knows why
+		if verdict := verdictOf(t, Evaluate(in), DualApproval); verdict.Message != want {
+			t.Errorf("the layer says %q, want %q", verdict.Message, want)
+		}
+	}
 }
 
 func TestAStepOfWhichNobodyAskedWhatIsBeforeIsDenied(t *testing.T) {
@@ -119,6 +129,7 @@ func TestAStepOfWhichNobodyAskedWhatIsBeforeIsDenied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := planned(t, StageApproval, 3, 3)
 			in.Before = before
+			expectDenied(t, Evaluate(in), "whether the steps before this one are verified", DualApproval)
 			expectDenied(t, Evaluate(in), "nobody asked", DualApproval)
 		})
 	}
@@ -183,4 +194,10 @@ func TestAPlanHasTwoToFiveSteps(t *testing.T) {
 		resign(t, &in)
 		expectDenied(t, Evaluate(in), "of a plan of", SignedToken, DualApproval)
 	}
+	// Nor is there one after the last, whatever was verified.
+	in := planned(t, StageApproval, 3, 3)
+	in.Proposal.Spec.Plan.Step = 4
+	*in.Before = append(*in.Before, StepRecord{State: StepVerified})
+	resign(t, &in)
+	expectDenied(t, Evaluate(in), "of a plan of", SignedToken, DualApproval)
 }
