@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/srenix/srenix/pkg/analyzers"
+	"github.com/srenix/srenix/pkg/analyzers/analyzertest"
 	"github.com/srenix/srenix/pkg/analyzers/certexpiry"
 	"github.com/srenix/srenix/pkg/analyzers/configdrift"
 	"github.com/srenix/srenix/pkg/analyzers/crashloop"
@@ -45,6 +46,8 @@ func randomEvents(random *rand.Rand) []event {
 		events = append(events, statefulSet("shop", 2, false),
 			pod("shop", 0, 0, corev1.ConditionFalse, ""), pod("shop", 1, 0, corev1.ConditionTrue, ""),
 			deployment("shop", false), passes(time.Minute), configMap("shop"), passes(20*time.Minute))
+	} else { // others where there is something to plan
+		events = append(events, deploymentsCrash)
 	}
 	for range 5 + random.IntN(20) {
 		namespace := namespaces[random.IntN(6)/5] // mostly the one that is not protected
@@ -77,11 +80,17 @@ var plannedBy = map[string]string{
 	workloadstatedrift.OrdinalZeroNotReady:     fixers.ReplaceOutdatedPod,
 }
 
-// planOf is one of what is found in a namespace; nil if nothing of that can be mended.
+// planOf is one of what rules would mend just now in a namespace; nil if that is nothing.
 func planOf(h *history, namespace string, backwards bool) *opsv1alpha1.ChosenPlan {
+	mends := map[types.UID]bool{}
+	for _, proposal := range live.List(h.engine, Proposals) {
+		if proposal.Spec.Source == v1alpha1.SourceRule && proposal.Spec.Plan == nil {
+			mends[proposal.Spec.Finding.UID] = true
+		}
+	}
 	var steps []opsv1alpha1.ChosenStep
 	for _, finding := range live.List(h.engine, Findings) {
-		if fixer := plannedBy[finding.Spec.Reason]; finding.Namespace == namespace && fixer != "" {
+		if fixer := plannedBy[finding.Spec.Reason]; finding.Namespace == namespace && fixer != "" && mends[finding.UID] {
 			steps = append(steps, step(finding, fixer))
 		}
 	}
@@ -94,6 +103,13 @@ func planOf(h *history, namespace string, backwards bool) *opsv1alpha1.ChosenPla
 	}
 	return &opsv1alpha1.ChosenPlan{Steps: steps[:min(len(steps), v1alpha1.MaximumPlanSteps)]}
 }
+
+var deploymentsCrash = event{"three Deployments crash", func(t testing.TB, h *history) {
+	objects, at := crashingDeployments(t.(*testing.T))
+	h.clock.Step(at.Sub(h.clock.Now()))
+	analyzertest.Store(t.(*testing.T), h.cluster, objects)
+	h.set = append(h.set, objects...)
+}}
 
 // happenings are the things that can happen in a namespace.
 var happenings = []func(random *rand.Rand, namespace string) event{

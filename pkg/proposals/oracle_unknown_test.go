@@ -199,8 +199,10 @@ func reported(t testing.TB, engine *live.Engine) map[string]string {
 // subjectGoes deletes what a finding is about. What those who read the lost input
 // have said of other things stays.
 func subjectGoes(t testing.TB, h *history, lost schema.GroupVersionResource, which int) {
-	// What pods wait for is missing, whether it is there or not.
-	findings := slices.DeleteFunc(live.List(h.engine, Findings), func(f *v1alpha1.Finding) bool { return f.Spec.Analyzer == secretkeymissing.Name })
+	// What somebody needs is missing, whether the object is there or not.
+	findings := slices.DeleteFunc(live.List(h.engine, Findings), func(f *v1alpha1.Finding) bool {
+		return f.Spec.Analyzer == secretkeymissing.Name || f.Spec.Analyzer == proactivesecretkeycheck.Name || f.Spec.Reason == failedmounts.VolumeContentMissing
+	})
 	if len(findings) == 0 {
 		return
 	}

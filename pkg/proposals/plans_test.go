@@ -39,27 +39,32 @@ type crashing struct {
 
 func newCrashing(t *testing.T) *crashing {
 	t.Helper()
-	content, err := os.ReadFile("testdata/crashes-and-its-configmap-changed-since.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var objects []live.Object
-	var golden analyzertest.Golden
-	for _, name := range []string{"web", "api", "db"} {
-		file := filepath.Join(t.TempDir(), name+".yaml")
-		if err := os.WriteFile(file, []byte(strings.NewReplacer("web", name, "rs1", "rs-"+name).Replace(string(content))), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		golden = analyzertest.Read(t, file)
-		objects = append(objects, golden.Objects...)
-	}
+	objects, at := crashingDeployments(t)
 	shop := &corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
-	w := &crashing{clock: testingclock.NewFakeClock(golden.Now), cluster: analyzertest.Cluster(t, append(objects, shop))}
+	w := &crashing{clock: testingclock.NewFakeClock(at), cluster: analyzertest.Cluster(t, append(objects, shop))}
 	w.engine = w.start(t)
 	if n := len(live.List(w.engine, Findings)); n != 3 {
 		t.Fatalf("%d findings", n)
 	}
 	return w
+}
+
+// crashingDeployments are the objects of a crashing cluster, and when it is looked at.
+func crashingDeployments(t *testing.T) (objects []live.Object, at time.Time) {
+	t.Helper()
+	content, err := os.ReadFile("testdata/crashes-and-its-configmap-changed-since.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"web", "api", "db"} {
+		file := filepath.Join(t.TempDir(), name+".yaml")
+		if err := os.WriteFile(file, []byte(strings.NewReplacer("web", name, "rs1", "rs-"+name).Replace(string(content))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		golden := analyzertest.Read(t, file)
+		objects, at = append(objects, golden.Objects...), golden.Now
+	}
+	return objects, at
 }
 
 // start returns another replica.
