@@ -49,6 +49,12 @@ func (i inEffect) oldest(ctx context.Context) (oldest int64, any bool, err error
 	if !i.engine.Synced() {
 		return 0, false, errors.New("the live view is not complete yet")
 	}
+	// Where approvals cannot be read, proposals are not known either.
+	view := i.engine.Snapshot()
+	proposals.Approvals.List(view, "", nil)
+	if err := view.Unknown(); err != nil {
+		return 0, false, err
+	}
 	keep := func(index int64) {
 		if !any || index < oldest {
 			oldest, any = index, true

@@ -5,6 +5,7 @@ package apiserver
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -58,6 +59,21 @@ func pod(name string, ready corev1.ConditionStatus) *corev1.Pod {
 	}
 }
 
+func newView(t *testing.T, clock *testingclock.FakeClock, configuration *configv1alpha1.SrenixConfiguration) *live.Engine {
+	t.Helper()
+	engine := live.New(live.Options{Clock: clock})
+	rules, err := catalog.Build(configuration, namespace, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range append(rules, proposals.Rules(configuration, namespace)...) {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return engine
+}
+
 func newSite(t *testing.T) *site {
 	t.Helper()
 	scheme, err := newClientScheme()
@@ -67,16 +83,7 @@ func newSite(t *testing.T) *site {
 	s := &site{clock: testingclock.NewFakeClock(began.Add(time.Hour)), kube: fake.NewClientBuilder().WithScheme(scheme).Build()}
 	configuration := &configv1alpha1.SrenixConfiguration{}
 	configv1alpha1.Default(configuration)
-	s.engine = live.New(live.Options{Clock: s.clock})
-	rules, err := catalog.Build(configuration, namespace, func(string) string { return "" })
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, rule := range append(rules, proposals.Rules(configuration, namespace)...) {
-		if err := s.engine.AddRule(rule); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.engine = newView(t, s.clock, configuration)
 	s.cluster.Set(inputs.Namespaces.Ref().Resource(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", UID: "ns"}})
 	s.cluster.Set(inputs.StatefulSets.Ref().Resource(), &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", UID: "set"}, Spec: appsv1.StatefulSetSpec{Replicas: ptr.To[int32](2)},
@@ -198,9 +205,10 @@ func TestPruningForgetsNothingOfAFindingThatStands(t *testing.T) {
 // from being pruned for as long as the proposal stands.
 func TestOfAStandingProposalOnlyWhatWasDecidedAndDoneIsKept(t *testing.T) {
 	for kind, kept := range map[opsv1alpha1.AuditType]bool{
-		opsv1alpha1.AuditTokenMinted: false, opsv1alpha1.AuditApprovalDenied: false, opsv1alpha1.AuditVerified: false, opsv1alpha1.AuditSuperseded: false,
+		opsv1alpha1.AuditTokenMinted: false, opsv1alpha1.AuditApprovalDenied: false, opsv1alpha1.AuditSuperseded: false,
 		opsv1alpha1.AuditApprovalAccepted: true, opsv1alpha1.AuditDenialRecorded: true, opsv1alpha1.AuditActionIntended: true,
 		opsv1alpha1.AuditActionDone: true, opsv1alpha1.AuditActionFailed: true, opsv1alpha1.AuditActionUnsettled: true, opsv1alpha1.AuditRunbookReleased: true,
+		opsv1alpha1.AuditVerified: true, opsv1alpha1.AuditNotVerified: true, // on which the next step of a plan depends
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			s := newSite(t)
@@ -272,6 +280,32 @@ func TestWhatNobodyCanTellIsInEffect(t *testing.T) {
 		event := &opsv1alpha1.AuditEventSpec{References: opsv1alpha1.AuditReferences{Namespace: "bank", DiagnosticClass: about}}
 		if have := in.findings().depend(event); have != want {
 			t.Errorf("an event of %s is in effect: %t, want %t", about, have, want)
+		}
+	}
+}
+
+// A replica that starts while it may not read approvals, or what an analyzer needs, never
+// saw the proposals that others have.
+func TestAReplicaThatNeverSawWhatStandsForgetsNothing(t *testing.T) {
+	for _, kind := range []opsv1alpha1.AuditType{opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditRunbookReleased, opsv1alpha1.AuditDenialRecorded} {
+		for _, forbidden := range []live.KindRef{proposals.Approvals.Ref(), inputs.StatefulSets.Ref()} {
+			t.Run(fmt.Sprint(kind, " without ", forbidden), func(t *testing.T) {
+				s := newSite(t)
+				offered := s.offered(t)
+				s.append(t, opsv1alpha1.AuditTokenMinted, opsv1alpha1.AuditReferences{})
+				event := s.append(t, kind, opsv1alpha1.AuditReferences{
+					Namespace: offered.Namespace, ProposalUID: offered.UID, Digest: offered.Spec.Digest, DiagnosticClass: offered.Spec.DiagnosticClass,
+				})
+				configuration := &configv1alpha1.SrenixConfiguration{}
+				configv1alpha1.Default(configuration)
+				blind := newView(t, s.clock, configuration)
+				s.cluster.Forbid(forbidden.Resource())
+				livetest.Run(t, blind, &s.cluster)
+				oldest, any, err := inEffect{engine: blind, reader: s.kube, clock: s.clock}.oldest(t.Context())
+				if err == nil && (!any || oldest > event.Spec.Index) {
+					t.Errorf("event %d may be pruned: %d is the oldest in effect, %t", event.Spec.Index, oldest, any)
+				}
+			})
 		}
 	}
 }

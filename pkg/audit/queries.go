@@ -91,12 +91,14 @@ func AboutDigest(ctx context.Context, reader client.Reader, proposal types.UID, 
 }
 
 // Binding returns the events by which a digest stays decided or done, whatever
-// becomes of its Approvals, oldest first: a person's no, and intents with what
-// became of them. What an intent led to is looked for in the chain alone.
+// becomes of its Approvals, oldest first: what people said, intents with what became of
+// them, and runbooks that were released. What an intent led to is looked for in the
+// chain alone.
 func Binding(ctx context.Context, reader client.Reader) ([]opsv1alpha1.AuditEvent, error) {
 	kinds := typeSet{
 		opsv1alpha1.AuditDenialRecorded, opsv1alpha1.AuditActionIntended,
 		opsv1alpha1.AuditActionDone, opsv1alpha1.AuditActionFailed, opsv1alpha1.AuditActionUnsettled,
+		opsv1alpha1.AuditApprovalAccepted, opsv1alpha1.AuditRunbookReleased,
 	}
 	events, err := list(ctx, reader, kinds, nil, func(spec *opsv1alpha1.AuditEventSpec) bool {
 		return slices.Contains(kinds, spec.Type)

@@ -185,18 +185,25 @@ type hearing struct {
 	// last is when the last event or bookmark came, or the watch began; zero while
 	// none is open.
 	last time.Time
+	// news is when the last event, bookmark or list came, on whatever watch.
+	news time.Time
 	// bookmarks tells that one came, be it on a watch before, and so that more are
 	// due: not every API server sends any.
 	bookmarks bool
 }
 
 func (h *hearing) add(bookmark bool, now time.Time) {
-	h.last, h.bookmarks = now, h.bookmarks || bookmark
+	h.last, h.news, h.bookmarks = now, now, h.bookmarks || bookmark
 }
 
 func (h *hearing) begin(now time.Time) { h.last = now }
 
 func (h *hearing) end() { h.last = time.Time{} }
+
+// stale tells whether watches that begin and end anew have brought nothing for too long.
+func (h *hearing) stale(now time.Time) bool {
+	return !h.news.IsZero() && now.Sub(h.news) >= longestSilence
+}
 
 func (h *hearing) late(now time.Time) bool {
 	return h.bookmarks && !h.last.IsZero() && now.Sub(h.last) >= longestSilence

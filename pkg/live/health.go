@@ -22,6 +22,9 @@ import (
 // health keeps what is wrong with a rule: which subjects are in trouble and why.
 // What is wrong with its inputs is asked of them.
 type health struct {
+	// turn serializes what is written of the rule; mu is not held then, as subscribers ask.
+	turn sync.Mutex
+
 	mu sync.Mutex
 	// troubles holds, by reason, the subjects whose last evaluation went wrong, and
 	// what each says.
@@ -93,6 +96,22 @@ func byName(a, b Key) int {
 func (r *rule) refreshStatus() {
 	r.engine.changing.begin()
 	defer r.engine.changing.end()
+	r.health.turn.Lock()
+	defer r.health.turn.Unlock()
+	status := r.newStatus()
+	if status == nil {
+		return
+	}
+	c := r.engine.statuses
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	key := keyOf(status)
+	old, _ := c.get(key)
+	c.overwrite(key, old, status)
+}
+
+// newStatus is the rule's Status, or nil if it is what it was.
+func (r *rule) newStatus() *Status {
 	h := &r.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -113,17 +132,12 @@ func (r *rule) refreshStatus() {
 	}
 	if h.last != nil && h.last.State == status.State && h.last.Reason == status.Reason {
 		if h.last.Message == status.Message && apiequality.Semantic.DeepEqual(h.last.Missing, status.Missing) && slices.Equal(h.last.Unread, status.Unread) {
-			return
+			return nil
 		}
 		status.Since = h.last.Since
 	}
 	h.last = status
-	c := r.engine.statuses
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	key := keyOf(status)
-	old, _ := c.get(key)
-	c.overwrite(key, old, status)
+	return status
 }
 
 // Unreliable are the names of the rules whose silence says nothing just now: those that

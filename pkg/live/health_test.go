@@ -169,3 +169,25 @@ func TestWhatIsToBeGrantedIsTheOneOfNow(t *testing.T) {
 		t.Errorf("missing rules (-want +got):\n%s", diff)
 	}
 }
+
+// TestASubscriberOfStatusesMayReadTheEngine as any other may.
+func TestASubscriberOfStatusesMayReadTheEngine(t *testing.T) {
+	f := newFixture(t, readsConfig("config"))
+	told := 0
+	if err := live.Subscribe(f.engine, live.Statuses(), func(_, _ *live.Status) { told += len(f.engine.Unreliable()) }); err != nil {
+		t.Fatal(err)
+	}
+	begun := make(chan struct{})
+	go func() { defer close(begun); live.Feed(t, f.engine) }()
+	livetest.Eventually(t, "the engine has begun", func() bool {
+		select {
+		case <-begun:
+			return true
+		default:
+			return false
+		}
+	})
+	if told == 0 {
+		t.Error("nobody was told that the rule is not reliable yet")
+	}
+}

@@ -153,7 +153,7 @@ func (in *input) watchStarted(initial bool) bool {
 		return true
 	}
 	in.mu.Lock()
-	useless := in.mustList
+	useless := in.mustList || in.hearing.stale(in.c.engine.options.Clock.Now())
 	in.mu.Unlock()
 	if useless {
 		return false
@@ -308,6 +308,7 @@ func (in *input) replaced(objects map[Key]Object, unfit map[Key]error, version s
 		in.condition.synced = true
 		in.listEnded()
 		in.list, in.lapse, in.mustList = fault{}, lapse{}, false
+		in.hearing.news = in.c.engine.options.Clock.Now()
 		if in.streaming {
 			in.watch = fault{}
 			in.hearing.begin(in.c.engine.options.Clock.Now())

@@ -96,8 +96,8 @@ func (in *input) judge(err error) error {
 	}
 	definitions := in.definitions.input.current()
 	switch {
-	case definitions.synced && !in.defined():
-		return err
+	case definitions.synced && !in.defined() && (definitions.state == stateSynced || !in.condition.synced):
+		return err // what was read since, though definitions are lost, is installed
 	case definitions.state == stateSynced:
 		return &notFoundError{versions: in.c.kind.versions, err: err}
 	}
@@ -233,7 +233,7 @@ func (in *input) followLooks(ctx context.Context, moves func(context.Context) bo
 			case <-listed:
 			}
 		}
-		if in.current().state == stateSynced && (listed != nil || in.version.Load() != 0) && !moves(ctx) {
+		if in.current().state == stateSynced && in.defined() && (listed != nil || in.version.Load() != 0) && !moves(ctx) {
 			continue
 		}
 		in.startAnew()

@@ -438,3 +438,29 @@ func TestDefinitionsMayBeAnInputToo(t *testing.T) {
 	f.eventuallyStatus("definitions", "")
 	livetest.Eventually(t, "the definition is told of again", told)
 }
+
+// TestWhatWasReadSinceDefinitionsWereLostIsInstalled: it is there by what it answered,
+// and a 404 says nothing while definitions cannot be read.
+func TestWhatWasReadSinceDefinitionsWereLostIsInstalled(t *testing.T) {
+	f := newFixture(t, live.Rule{
+		Name: "widgets", Subject: widgets.Ref(), Outputs: []live.KindRef{notes.Ref()},
+		Evaluate: func(_ *live.View, subject live.Key) ([]live.Output, error) {
+			return []live.Output{note(subject, "there")}, nil
+		},
+	})
+	live.Feed(t, f.engine)
+	live.FeedInstalled(f.engine)
+	notFound := apierrors.NewNotFound(widgetResource.GroupResource(), "")
+	live.FeedError(f.engine, widgets.Ref(), notFound)
+	live.FeedError(f.engine, live.Definitions(), apierrors.NewForbidden(live.InstallationResource().GroupResource(), "", errors.New("no")))
+	live.FeedReplace(f.engine, widgets, widget("w"))
+	f.eventuallyStatus("widgets", "")
+	want := texts(f.engine, notes)
+	if len(want) != 1 {
+		t.Fatalf("noted %v", want)
+	}
+	live.FeedError(f.engine, widgets.Ref(), notFound)
+	livetest.Eventually(t, "it is not known what the 404 means", func() bool { return f.status("widgets").State == live.Degraded })
+	livetest.Eventually(t, "it settles", f.engine.Settled)
+	noted(t, f, want)
+}

@@ -6,6 +6,7 @@ package live_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -154,6 +155,55 @@ func TestAWatchThatIsSilentFromItsStartIsNotHealthy(t *testing.T) {
 			f.pass(2 * time.Minute)
 			livetest.Eventually(t, "it is listed again", func() bool { return f.cluster.Lists(configResource) > lists })
 			f.eventuallyStatus("rule", "")
+		})
+	}
+}
+
+// TestWatchesThatEndBeforeTheyAreSilentForLongAreNoNews: a proxy that has lost what is
+// behind it may open each watch and close it after a while, and an API server answer on
+// each that it is too busy.
+func TestWatchesThatEndBeforeTheyAreSilentForLongAreNoNews(t *testing.T) {
+	for name, open := range map[string]func(context.Context) watch.Interface{
+		"closed after 90 s": func(ctx context.Context) watch.Interface {
+			w := watch.NewFake()
+			go func() {
+				select {
+				case <-ctx.Done():
+				case <-time.After(90 * time.Second):
+				}
+				w.Stop()
+			}()
+			return w
+		},
+		"too many requests": func(context.Context) watch.Interface {
+			w := watch.NewFakeWithChanSize(1, false)
+			w.Error(&metav1.Status{Status: metav1.StatusFailure, Code: http.StatusTooManyRequests, Reason: metav1.StatusReasonTooManyRequests})
+			return w
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				engine := live.New(live.Options{Workers: 1})
+				if err := engine.AddRule(readsConfig("rule")); err != nil {
+					t.Fatal(err)
+				}
+				f := &fixture{TB: t, cluster: &livetest.Cluster{}, engine: engine}
+				source := &scripted{Cluster: f.cluster}
+				f.cluster.Set(podResource, pod("ns", "a", nil))
+				f.cluster.Set(configResource, text("ns", "a", "x"))
+				livetest.Run(t, engine, source)
+				f.settle()
+				source.script(nil, func(ctx context.Context, initial bool) (watch.Interface, error) {
+					if initial {
+						return noStreams(ctx, initial)
+					}
+					return open(ctx), nil
+				})
+				f.cluster.CloseWatches(configResource)
+				f.cluster.Set(configResource, text("ns", "a", "missed"))
+				time.Sleep(10 * time.Minute)
+				noted(t, f, map[string]string{"ns/a": "missed"})
+			})
 		})
 	}
 }

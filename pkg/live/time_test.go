@@ -277,3 +277,28 @@ func TestWhatWasObservedIsNeitherBegunNorKeptByAsking(t *testing.T) {
 	}
 	is("red", "red 00:01:00")
 }
+
+// TestATimeThatIsMovedForwardIsKept though others were asked for that come between.
+func TestATimeThatIsMovedForwardIsKept(t *testing.T) {
+	f := newFixture(t, live.Rule{
+		Name: "due", Subject: configs.Ref(), Outputs: []live.KindRef{notes.Ref()},
+		Evaluate: func(v *live.View, subject live.Key) ([]live.Output, error) {
+			config, _ := configs.Get(v, subject)
+			after, err := time.ParseDuration(config.Data["text"])
+			if due := epoch.Add(after); err != nil || v.Now().Before(due) {
+				v.RecheckAt(due)
+				return nil, err
+			}
+			return []live.Output{note(subject, "due")}, nil
+		},
+	})
+	for name, after := range map[string]string{"a": "1h", "b": "2h", "c": "3h"} {
+		f.cluster.Set(configResource, text("ns", name, after))
+	}
+	f.run()
+	livetest.Settle(t, f.engine, f.cluster, configs)
+	f.cluster.Set(configResource, text("ns", "c", "1m"))
+	livetest.Settle(t, f.engine, f.cluster, configs)
+	f.clock.Step(2 * time.Minute)
+	livetest.Eventually(t, "c is due", func() bool { return texts(f.engine, notes)["ns/c"] == "due" })
+}
