@@ -39,7 +39,7 @@ func RunPast(t testing.TB, engine *live.Engine, cluster *Cluster, timeout func()
 	Eventually(t, "the first sync awaits nothing but what fails", func() bool {
 		undefined := cluster.fails(live.InstallationResource())
 		return !slices.ContainsFunc(engine.Awaited(), func(kind live.KindRef) bool {
-			return !cluster.fails(kind.Resource()) && !(undefined && kind.Optional())
+			return !cluster.fails(kind.Resource()) && (!undefined || !kind.Optional())
 		})
 	})
 	Eventually(t, "the first sync to be over", func() bool {
