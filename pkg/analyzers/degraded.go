@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,6 +20,10 @@ import (
 // Proposing is the group of the rules that compute proposals. It is no analyzer, and
 // cannot be switched off.
 const Proposing = "proposals"
+
+// syncingGrace is how long an input may be read for the first time without a report: of
+// resources that have just been installed that takes a moment.
+const syncingGrace = time.Minute
 
 // DegradedRule makes a clusterfinding of every analyzer that is degraded, one for
 // all of its rules that lack the same. reader is the service account as which the
@@ -39,6 +44,9 @@ func DegradedRule(reader string) live.Rule {
 			var outputs []live.Output
 			told := map[string]bool{}
 			for _, status := range group {
+				if status.Reason == live.ReasonInputSyncing && !Past(view, status.Since.Add(syncingGrace)) {
+					continue
+				}
 				if lacks := lacks(status); status.State == live.Degraded && !told[lacks] {
 					told[lacks] = true
 					outputs = append(outputs, report(view, status, lacks, reader))

@@ -4,16 +4,23 @@
 package analyzers
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -109,4 +116,81 @@ func TestAReportStaysForAsLongAsTheSameIsLacking(t *testing.T) {
 	if len(conflicts) > 0 {
 		t.Errorf("conflicts: %q", conflicts)
 	}
+}
+
+// gated is a source whose resource answers nobody until the gate is closed, if there is one.
+type gated struct {
+	*livetest.Cluster
+	resource schema.GroupVersionResource
+	gate     atomic.Pointer[chan struct{}]
+}
+
+func (g *gated) ListerWatcher(resource schema.GroupVersionResource, example live.Object) (cache.ListerWatcher, error) {
+	source, err := g.Cluster.ListerWatcher(resource, example)
+	if err != nil || resource != g.resource {
+		return source, err
+	}
+	behind := cache.ToListerWatcherWithContext(source)
+	pass := func(ctx context.Context) error {
+		gate := g.gate.Load()
+		if gate == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-*gate:
+			return nil
+		}
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			if err := pass(ctx); err != nil {
+				return nil, err
+			}
+			return behind.ListWithContext(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			if err := pass(ctx); err != nil {
+				return nil, err
+			}
+			return behind.WatchWithContext(ctx, options)
+		},
+	}, nil
+}
+
+// TestWhatWasJustInstalledIsReportedOnceItTakesLong to read it: whoever installs
+// something is not told of what passes by itself.
+func TestWhatWasJustInstalledIsReportedOnceItTakesLong(t *testing.T) {
+	widgets := live.NewInput(schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}, live.InputOptions[*metav1.PartialObjectMetadata]{Optional: true})
+	clock := testingclock.NewFakeClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	engine := live.New(live.Options{Clock: clock, RetryBackoff: &wait.Backoff{Duration: time.Millisecond, Factor: 1, Steps: 1}})
+	for _, rule := range []live.Rule{DegradedRule("srenix-system:srenix"), {
+		Name: "widgets", Group: "Widgets", Subject: widgets.Ref(),
+		Evaluate: func(*live.View, live.Key) ([]live.Output, error) { return nil, nil },
+	}} {
+		if err := engine.AddRule(rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source := &gated{Cluster: &livetest.Cluster{}, resource: widgets.Ref().Resource()}
+	reports := func() int { return len(live.List(engine, DetectedClusterFindings)) }
+	source.NotInstalled(source.resource)
+	livetest.Run(t, engine, source)
+	gate := make(chan struct{})
+	source.gate.Store(&gate)
+	source.Serve(source.resource)
+	livetest.Eventually(t, "it is being read", func() bool {
+		status, _ := live.Get(engine, live.Statuses(), live.Key{Name: "widgets"})
+		return status.Reason == live.ReasonInputSyncing
+	})
+	clock.Step(syncingGrace - time.Second)
+	livetest.Eventually(t, "it settles", engine.Settled)
+	if n := reports(); n > 0 {
+		t.Errorf("%d reports of what was just installed", n)
+	}
+	clock.Step(time.Second)
+	livetest.Eventually(t, "it is reported", func() bool { return reports() == 1 })
+	close(gate)
+	livetest.Eventually(t, "it has been read", func() bool { return reports() == 0 })
 }

@@ -70,7 +70,23 @@ func (a analyzer) definition(view *live.View, subject live.Key) ([]v1alpha1.Find
 	if !converts {
 		return nil, nil
 	}
-	return a.missing(view, caller{of: reference(definition.GetAPIVersion(), definitionKind, definition), called: map[live.Key]bool{service: true}}), nil
+	// What converts for one mostly does so for all of a project: the first tells of them.
+	// Nobody is harmed while what there is is of the version that is asked for.
+	found := a.missing(view, caller{of: reference(definition.GetAPIVersion(), definitionKind, definition), called: map[live.Key]bool{service: false}})
+	for _, other := range inputs.Definitions.ByIndex(view, inputs.ByBackend, service.String()) {
+		if other.GetDeletionTimestamp() != nil || other.GetName() == definition.GetName() {
+			continue
+		}
+		if other.GetName() < definition.GetName() {
+			return nil, nil
+		}
+		for i := range found {
+			found[i].Related = append(found[i].Related, v1alpha1.RelatedObject{
+				Relation: "is converted by it too", ObjectReference: reference(other.GetAPIVersion(), definitionKind, other),
+			})
+		}
+	}
+	return found, nil
 }
 
 func (a analyzer) validating(view *live.View, subject live.Key) ([]v1alpha1.FindingSpec, error) {
@@ -156,11 +172,13 @@ func (a analyzer) absent(c caller, service live.Key, since metav1.Time) v1alpha1
 	}
 	if c.called[service] {
 		spec.Severity = v1alpha1.SeverityCritical
+	}
+	if c.called[service] || of.Kind == definitionKind {
 		spec.Message += refused(of.Kind)
 	}
 	switch {
 	case of.Kind == definitionKind:
-		spec.Remediation.Text = "Bring back what converts between its versions. If that was uninstalled, its CustomResourceDefinitions were left behind; with one of them all its objects are deleted."
+		spec.Remediation.Text = "Bring back what converts between its versions. If that was uninstalled for good, its CustomResourceDefinitions were left behind: look whether anybody still wants their objects, for whoever deletes such a definition deletes all of those."
 	case c.configuration == nil:
 	case c.whole:
 		spec.Remediation.Text = "Bring what answered it back. If that was uninstalled, the configuration was left behind and can be deleted."

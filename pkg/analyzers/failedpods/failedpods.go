@@ -155,6 +155,11 @@ func (a analyzer) cronJob(view *live.View, w workloads.Workload) []v1alpha1.Find
 	if job == nil || workloads.Outdone(view, job) {
 		return a.unseen(view, w, jobs)
 	}
+	// The Job that succeeded since may be gone already (successfulJobsHistoryLimit).
+	cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: w.Meta.Namespace, Name: w.Meta.Name})
+	if exists && cronJob.Status.LastSuccessfulTime != nil && !cronJob.Status.LastSuccessfulTime.Time.Before(since) {
+		return nil
+	}
 	since = view.Began(JobPodsFailed, since) // the next failure is the same trouble, and has no grace of its own
 	if clearedAway(view, job, pods) || len(pods) == 0 && leftToStuckJobs(view, w, job) || !analyzers.Past(view, since.Add(a.grace)) {
 		return nil

@@ -169,7 +169,10 @@ func (a analyzer) missing(view *live.View, t trouble) v1alpha1.FindingSpec {
 	case around.State.Exists && t.item.Key == "":
 		message += " There is one by now."
 	case slices.Contains(around.State.Keys, t.item.Key):
-		message += " It has the key by now, though env takes nothing from binaryData."
+		message += " It has the key by now."
+		if t.item.Kind == references.ConfigMap {
+			message = strings.TrimSuffix(message, ".") + ", though env takes nothing from binaryData."
+		}
 	}
 	instead, edit := a.managed.Template(t.needs[0])
 	spec := v1alpha1.FindingSpec{

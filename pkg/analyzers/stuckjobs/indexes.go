@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/srenix/srenix/pkg/analyzers/inputs"
 	"github.com/srenix/srenix/pkg/analyzers/workloads"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/live"
@@ -22,9 +23,17 @@ import (
 // others, and fails when they are done. Which ones is left to the command, because they
 // become more.
 func indexes(view *live.View, of v1alpha1.ObjectReference, jobs []*batchv1.Job) []v1alpha1.FindingSpec {
+	// A Job of a CronJob that succeeded since may be gone already (successfulJobsHistoryLimit).
+	var succeeded metav1.Time
+	if of.Kind == "CronJob" {
+		if cronJob, exists := inputs.CronJobs.Get(view, live.Key{Namespace: of.Namespace, Name: of.Name}); exists && cronJob.Status.LastSuccessfulTime != nil {
+			succeeded = *cronJob.Status.LastSuccessfulTime
+		}
+	}
 	with := slices.DeleteFunc(slices.Clone(jobs), func(job *batchv1.Job) bool {
 		suspended := job.Spec.Suspend != nil && *job.Spec.Suspend
-		return job.Status.FailedIndexes == nil || *job.Status.FailedIndexes == "" || job.DeletionTimestamp != nil || suspended || workloads.Outdone(view, job)
+		return job.Status.FailedIndexes == nil || *job.Status.FailedIndexes == "" || job.DeletionTimestamp != nil || suspended || workloads.Outdone(view, job) ||
+			job.CreationTimestamp.Before(&succeeded)
 	})
 	if len(with) == 0 {
 		return nil

@@ -28,6 +28,7 @@ const (
 	Ending                  // pods of the last revision do not end
 	LostNode                // pods are on a node that is not Ready
 	Unschedulable           // no node takes the pods
+	Gated                   // a scheduling gate holds the pods
 	Crash                   // a container does not keep running
 	Configuration           // a container waits for a key, a Secret or a ConfigMap
 	Image                   // a container has no image
@@ -68,6 +69,9 @@ func causeIn(view *live.View, pod *corev1.Pod) Cause {
 		return Cause{Kind: LostNode, Text: fmt.Sprintf("Node %s is not Ready", pod.Spec.NodeName), Pod: pod}
 	}
 	if scheduled := inputs.ConditionOfPod(pod, corev1.PodScheduled); scheduled.Status == corev1.ConditionFalse {
+		if scheduled.Reason == corev1.PodReasonSchedulingGated {
+			return Cause{Kind: Gated, Text: "a scheduling gate holds its new pods", Pod: pod}
+		}
 		return Cause{Kind: Unschedulable, Text: "no node takes its new pods", Pod: pod}
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
@@ -130,6 +134,8 @@ func (c Cause) mend() string {
 		return "Read what the container said before it ended, and correct the template or what it depends on."
 	case Unschedulable:
 		return "See what the scheduler says about the pod: room, taints, affinities or volumes."
+	case Gated:
+		return "See which gate the pod has in spec.schedulingGates, and why the controller that is to remove it does not: the scheduler leaves the pod alone until then."
 	case LostNode:
 		return "Bring the node back, or delete it if it is gone for good: the rollout then gets on."
 	case Ending:

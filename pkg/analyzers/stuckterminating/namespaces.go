@@ -59,8 +59,11 @@ func (a analyzer) emptying(view *live.View, namespace *corev1.Namespace) (why st
 	for _, kind := range []corev1.NamespaceConditionType{corev1.NamespaceDeletionGVParsingFailure, corev1.NamespaceDeletionContentFailure} {
 		if condition, is := failing(namespace, kind); is {
 			return fmt.Sprintf("%s: %s", kind, inputs.Sentence(afterCount(condition.Message))), v1alpha1.Remediation{
-				Text:     "The API server refuses to list or delete what is left, for the reason that the condition has. Mend that: an admission webhook that refuses or does not answer, and a conversion webhook of a CRD that is gone, are the usual ones.",
-				Commands: []string{"kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"},
+				Text: "The API server refuses to list or delete what is left, for the reason that the condition has. Mend that: an admission webhook that refuses or does not answer, and a conversion webhook of a CRD that is gone, are the usual ones.",
+				Commands: []string{
+					"kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations",
+					"kubectl get customresourcedefinitions -o custom-columns=NAME:.metadata.name,CONVERSION:.spec.conversion.webhook.clientConfig.service.name",
+				},
 			}
 		}
 	}
@@ -74,6 +77,18 @@ func (a analyzer) emptying(view *live.View, namespace *corev1.Namespace) (why st
 	if condition, is := failing(namespace, corev1.NamespaceContentRemaining); is {
 		return fmt.Sprintf("%s: %s are left", condition.Type, listed(found(remaining, condition.Message))),
 			left(namespace, "See what is left and why it does not go. Something may also make it anew all the time.")
+	}
+	// Pods go before all else, and until they have the namespace controller says nothing
+	// of what is left (KEP-5080).
+	if pods := inputs.Pods.List(view, namespace.Name, nil); len(pods) > 0 {
+		var names []string
+		for _, pod := range pods {
+			names = append(names, pod.Name)
+		}
+		return "its pods are to go first, and these are left: " + listed(names), v1alpha1.Remediation{
+			Text:     "See what holds each of them: a finalizer, its kubelet, or a grace that is not over. Another finding tells of those that should have been gone.",
+			Commands: []string{fmt.Sprintf("kubectl get pods -n %s -o custom-columns=NAME:.metadata.name,NODE:.spec.nodeName,DELETED:.metadata.deletionTimestamp,FINALIZERS:.metadata.finalizers", namespace.Name)},
+		}
 	}
 	own := slices.Clone(namespace.Finalizers)
 	for _, finalizer := range namespace.Spec.Finalizers {

@@ -40,7 +40,7 @@ func hold(view *live.View, pod *corev1.Pod) holder {
 	}
 	node, exists := inputs.Nodes.Get(view, live.Key{Name: pod.Spec.NodeName})
 	switch {
-	case exists && inputs.NodeSilent(node):
+	case exists && inputs.NodeLost(node):
 		return lostNode
 	case held == finalizers && (!exists || inputs.Finished(pod) || pod.DeletionGracePeriodSeconds == nil):
 		return finalizers
