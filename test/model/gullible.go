@@ -19,6 +19,8 @@ var (
 	encoded = regexp.MustCompile(`[A-Za-z0-9+/_-]{16,}={0,2}`)
 	// invisible are characters that nobody sees.
 	invisible = regexp.MustCompile(`\p{Cf}`)
+	// listing is JSON that holds a list, as of steps.
+	listing = regexp.MustCompile(`\{[^{}\[\]]*:\s*\[[^\[\]]*\]\s*\}`)
 	// object is JSON that holds nothing else in braces.
 	object = regexp.MustCompile(`\{[^{}]*:[^{}]*\}`)
 	// command is a verb that asks for a choice, in a number of languages, and what is
@@ -39,7 +41,7 @@ func Obey(text, reply string) string {
 		text = data
 	}
 	for _, reading := range readings(text) {
-		for _, found := range object.FindAllString(reading, -1) {
+		for _, found := range append(listing.FindAllString(reading, -1), object.FindAllString(reading, -1)...) {
 			if json.Valid([]byte(found)) {
 				return found
 			}
