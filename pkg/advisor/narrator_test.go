@@ -90,7 +90,7 @@ func (n *narrated) asked(times int) {
 }
 
 // ofTheModel is all that an Investigation has from a model.
-var ofTheModel = cmpopts.IgnoreFields(opsv1alpha1.InvestigationStatus{}, "Narrative", "LookAt", "NarratedHash", "ModelInvestigation", "Fix", "Calls", "DraftedHash")
+var ofTheModel = cmpopts.IgnoreFields(opsv1alpha1.InvestigationStatus{}, "Narrative", "LookAt", "NarratedHash", "ModelInvestigation", "Fix", "Plan", "Calls", "DraftedHash")
 
 func TestWhateverAModelDoesInvestigationsAreAsWithoutOne(t *testing.T) {
 	finding := newFinding("crash", srenix.SeverityCritical)

@@ -4,12 +4,17 @@
 package advisor
 
 import (
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/sashabaranov/go-openai"
+	"k8s.io/utils/clock"
 
+	"github.com/srenix/srenix/pkg/ai/model"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
 	"github.com/srenix/srenix/pkg/fixers"
@@ -80,5 +85,60 @@ func TestAFindingAloneIsNotPlanned(t *testing.T) {
 	n.asked(0)
 	if have := n.stored(crash).Status.Plan; have != nil {
 		t.Errorf("planned is %+v", have)
+	}
+}
+
+// Whatever a model does in either of the two calls, the Investigation is as without one.
+func TestWhateverAModelDoesWhenAskedForAPlanInvestigationsAreAsWithoutOne(t *testing.T) {
+	crash, drift := newFinding("crash", srenix.SeverityCritical), newFinding("drift", srenix.SeverityWarning)
+	without := newWorld(t, crash.DeepCopy(), drift.DeepCopy())
+	without.reconcile("crash")
+	want := without.stored(crash).Status
+	well := []scripted.Behavior{scripted.Strict, scripted.Fenced, scripted.Prose, scripted.Parts, scripted.NoUsage, scripted.Gullible}
+	// Where the control ends so, it differs from the answer.
+	others := []model.Outcome{model.Malformed, model.WrongType}
+	for _, behavior := range scripted.Behaviors() {
+		for call := 1; call <= 2; call++ {
+			t.Run(fmt.Sprintf("%s in call %d", behavior, call), func(t *testing.T) {
+				t.Parallel()
+				n := newNarrated(t, func(o *model.Options) {
+					if behavior == scripted.Slow {
+						o.Clock, o.Timeout = clock.RealClock{}, 100*time.Millisecond
+					}
+				}, crash.DeepCopy(), drift.DeepCopy())
+				n.questions = []question{planning}
+				n.restartAll()
+				n.server.RetryAfter = "120"
+				n.server.Reply(func(openai.ChatCompletionRequest) string { return plan })
+				n.server.Script(scripted.Strict, append(slices.Repeat([]scripted.Behavior{scripted.Strict}, call-1), behavior)...)
+				n.reconcile("crash")
+				wait := n.narrate(crash)
+				have := n.stored(crash).Status
+				if diff := cmp.Diff(want, have, ofTheModel); diff != "" {
+					t.Errorf("with a model that does this (-without +with):\n%s", diff)
+				}
+				if slices.Contains(well, behavior) {
+					n.asked(2)
+					if have.Plan == nil || len(have.Plan.Steps) != 2 || wait != 0 {
+						t.Errorf("it is asked again in %s, and planned is %+v", wait, have.Plan)
+					}
+					return
+				}
+				n.asked(call)
+				if len(have.Calls) != call || have.Calls[call-1].Outcome == "OK" || have.Calls[call-1].Outcome == "" {
+					t.Fatalf("the calls are %+v", have.Calls)
+				}
+				if of := have.Plan; of != nil && len(of.Steps) > 0 {
+					t.Errorf("planned is %+v", of)
+				}
+				if (wait > 0) != (have.Plan == nil) {
+					t.Errorf("it is asked again in %s, and planned is %+v", wait, have.Plan)
+				}
+				outcome := model.Outcome(have.Calls[call-1].Outcome)
+				if of := have.Plan; (of != nil && of.Quarantined) != (call == 2 && slices.Contains(others, outcome)) {
+					t.Errorf("after %s planned is %+v", outcome, of)
+				}
+			})
+		}
 	}
 }
