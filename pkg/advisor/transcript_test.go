@@ -4,6 +4,7 @@
 package advisor
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,6 +156,47 @@ func TestTheInvestigationIsThatOfItsPage(t *testing.T) {
 	_, began, _ := strings.Cut(told(0), "\ndata ")
 	_, since, _ := strings.Cut(last, began)
 	shown = append(shown, since)
+	for _, text := range shown {
+		if !strings.Contains(unwrapped(string(page)), unwrapped(text)) {
+			t.Errorf("docs/reasoning.md does not show\n%s", text)
+		}
+	}
+}
+
+// So it does for a plan.
+func TestThePlanIsThatOfItsPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reasoning.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	crashing := func(kind, name, pod string) *srenix.Finding {
+		finding := newFinding("container-crashing-"+name, srenix.SeverityCritical)
+		finding.Spec.Subject = srenix.ObjectReference{APIVersion: "apps/v1", Kind: kind, Namespace: "shop", Name: name}
+		finding.Spec.Related = []srenix.RelatedObject{{ObjectReference: srenix.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: pod}, Relation: "pod that is in trouble"}}
+		finding.Spec.Message = fmt.Sprintf("Container app of %s %s ends again and again. Container app of pod %s ended with exit code 2.", kind, name, pod)
+		return finding
+	}
+	finding := crashing("Deployment", "web", "web-7d9c5-abcde")
+	n := newNarrated(t, nil, finding, crashing("StatefulSet", "db", "db-0"))
+	n.questions = []question{planning}
+	n.restartAll()
+	n.result.RootCause = `Container app of Pod web-7d9c5-abcde ends because what it connects to refuses the connection: it logged "lost db: connect: connection refused".`
+	n.result.Evidence = []opsv1alpha1.Evidence{{
+		Tool: opsv1alpha1.ToolLog, Source: "Pod/web-7d9c5-abcde container app before its last restart", Said: "lost db: connect: connection refused", At: metav1.NewTime(begin),
+	}}
+	n.reconcile(finding.Name)
+	const answer = `{"steps":[{"finding":2,"fixer":"replace-crashing-pod"},{"finding":1,"fixer":"replace-crashing-pod"}]}`
+	n.server.Reply(func(openai.ChatCompletionRequest) string { return answer })
+	n.narrate(finding)
+	n.asked(2)
+	if plan := n.stored(finding).Status.Plan; plan == nil || len(plan.Steps) != 2 || plan.Steps[0].Finding.Name != "container-crashing-db" {
+		t.Fatalf("planned is %+v", plan)
+	}
+	told := func(nth int) string { return n.server.Requests()[nth].Chat.Messages[1].Content }
+	known, after, _ := strings.Cut(told(0), "fixers:")
+	_, tainted, _ := strings.Cut(after, "\ndata ")
+	_, scrambled, _ := strings.Cut(told(1), "\ndata ")
+	shown := []string{answer, known, "data " + tainted, "data " + scrambled}
 	for _, text := range shown {
 		if !strings.Contains(unwrapped(string(page)), unwrapped(text)) {
 			t.Errorf("docs/reasoning.md does not show\n%s", text)

@@ -5,7 +5,10 @@ package advisor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,11 +20,13 @@ import (
 
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	"github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
+	"github.com/srenix/srenix/pkg/audit"
 	"github.com/srenix/srenix/pkg/fixers"
 	scripted "github.com/srenix/srenix/test/model"
+	"github.com/srenix/srenix/test/plane"
 )
 
-// configured is a Deployment that takes its environment from a ConfigMap.
+// configured is a workload that takes its environment from a ConfigMap.
 const configured = `
 apiVersion: v1
 kind: ConfigMap
@@ -29,7 +34,7 @@ metadata: {name: NAME, namespace: shop}
 data: {key: before}
 ---
 apiVersion: apps/v1
-kind: Deployment
+kind: KIND
 metadata: {name: NAME, namespace: shop}
 spec:
   selector: {matchLabels: {app: NAME}}
@@ -38,36 +43,47 @@ spec:
     spec: {containers: [{name: app, image: "example/app:1", envFrom: [{configMapRef: {name: NAME}}]}]}
 `
 
-// numbered is a Deployment among the findings of a prompt.
-var numbered = regexp.MustCompile(`(?m)^- (\d+): ConfigDrift, \S+, of Deployment (\S+)$`)
+// numbered is a workload among the findings of a prompt.
+var numbered = regexp.MustCompile(`(?m)^- (\d+): CrashLoop, \S+, of (Deployment|StatefulSet) \S+$`)
 
-// byName has all Deployments restarted in the order of their pseudonyms, whichever of
-// their findings it is asked about; and narrates.
-func byName(request openai.ChatCompletionRequest) string {
+// statefulFirst has the pods of StatefulSets replaced before those of Deployments,
+// whichever of their findings it is asked about; and narrates.
+func statefulFirst(request openai.ChatCompletionRequest) string {
 	told := request.Messages[1].Content
 	if !strings.Contains(told, "\nfindings:\n") {
 		return answer(request)
 	}
 	found := numbered.FindAllStringSubmatch(told, -1)
-	slices.SortFunc(found, func(a, b []string) int { return strings.Compare(a[2], b[2]) })
+	slices.SortFunc(found, func(a, b []string) int { return strings.Compare(b[2], a[2]) })
 	var steps []string
-	for _, deployment := range found {
-		steps = append(steps, fmt.Sprintf(`{"finding":%s,"fixer":%q}`, deployment[1], fixers.RestartDeployment))
+	for _, workload := range found {
+		steps = append(steps, fmt.Sprintf(`{"finding":%s,"fixer":%q}`, workload[1], fixers.ReplaceCrashingPod))
 	}
 	return `{"steps":[` + strings.Join(steps, ",") + `]}`
 }
 
-// changed changes the ConfigMap of a Deployment a second or more after its pod started,
-// because times are whole seconds.
-func (s shop) changed(name string) {
+// crashedOver has the pod of a workload crash, and changes what it takes its
+// configuration from: a second or more later, because times are whole seconds.
+func (s shop) crashedOver(kind, name string) {
 	s.Helper()
-	s.kubectl("rollout", "status", "deployment/"+name, "-n", "shop", "--timeout=30s")
-	s.eventually("a second to pass since the pod of "+name+" started", func() (bool, string) {
-		at := s.kubectl("get", "pods", "-n", "shop", "-l", "app="+name, "-o", "jsonpath={.items[0].status.startTime}")
-		started, err := time.Parse(time.RFC3339, at)
-		return err == nil && time.Since(started) > 2*time.Second, at
-	})
+	s.kubectl("rollout", "status", kind+"/"+name, "-n", "shop", "--timeout=30s")
+	s.kubectl("annotate", "pods", "-n", "shop", "-l", "app="+name, "controlplane.srenix.io/waiting=CrashLoopBackOff")
+	s.crashed(name, 2)
+	ended := time.Now()
+	s.eventually("a second to pass since "+name+" crashed", func() (bool, string) { return time.Since(ended) > 2*time.Second, "" })
 	s.kubectl("patch", "configmap", name, "-n", "shop", "--type=merge", "-p", `{"data":{"key":"after"}}`)
+}
+
+var (
+	madeNames = regexp.MustCompile(`\b(delete-pod-[a-z]+|Pod/[a-z]+|container-crashing-[a-z]+|plan)-[a-z0-9-]+`)
+	ages      = regexp.MustCompile(`\b(?:\d+m)?\d+s\b`)
+)
+
+// pageOf is docs/reasoning.md, or output as it can stand there: what differs from one
+// time to the next is left out.
+func pageOf(text string) string {
+	text = madeNames.ReplaceAllString(text, "$1")
+	return strings.Join(strings.Fields(ages.ReplaceAllString(text, "")), " ")
 }
 
 // steps are the proposals of plans, by their number in it.
@@ -84,11 +100,12 @@ func (s shop) steps() map[int32]v1alpha1.Proposal {
 }
 
 func TestThePlanOfAModelIsApprovedStepByStep(t *testing.T) {
-	s := openWith(t, strings.Replace(configuration, "analyzers:", "analyzers:\n  ConfigDrift: {grace: 1s}", 1), nil)
+	s := open(t)
 	s.kubectl("create", "namespace", "shop")
-	s.apply(strings.ReplaceAll(configured, "NAME", "front") + "---" + strings.ReplaceAll(configured, "NAME", "back"))
-	s.changed("front")
-	s.changed("back")
+	s.apply(strings.NewReplacer("KIND", "Deployment", "NAME", "web").Replace(configured) + "---" + strings.NewReplacer("KIND", "StatefulSet", "NAME", "db").Replace(configured))
+	s.serveLogs(map[string]string{"shop/web-/app": "lost db: connect: connection refused\n", "shop/db-/app": "FATAL: no such setting\n"})
+	s.crashedOver("deployment", "web")
+	s.crashedOver("statefulset", "db")
 	s.eventually("two findings, and what rules propose", func() (bool, string) {
 		findings, proposed := s.seen()
 		return len(findings) == 2 && len(proposed) == 2, fmt.Sprint(findings, proposed)
@@ -97,8 +114,8 @@ func TestThePlanOfAModelIsApprovedStepByStep(t *testing.T) {
 
 	server := scripted.Start("")
 	defer server.Close()
-	server.Reply(byName)
-	stop := s.advisorWith(t, "srenix-advisor-0", server.BaseURL(), "planning", key, "--automatic-severity=Info", "--model-makes-plans")
+	server.Reply(statefulFirst)
+	stop := s.advisorWith(t, "srenix-advisor-0", server.BaseURL(), "planning", key, "--model-makes-plans")
 	defer stop()
 	var first, second v1alpha1.Proposal
 	s.eventually("the steps of a plan", func() (bool, string) {
@@ -107,7 +124,7 @@ func TestThePlanOfAModelIsApprovedStepByStep(t *testing.T) {
 		return len(steps) == 2 && first.Status.Phase == v1alpha1.ProposalOpen && second.Status.Phase == v1alpha1.ProposalBlocked, fmt.Sprint(steps, s.calls("planning"))
 	})
 	for _, step := range []v1alpha1.Proposal{first, second} {
-		if step.Spec.Source != v1alpha1.SourceLLM || step.Spec.Tier != v1alpha1.TierPlan || step.Spec.Plan.Digest != first.Spec.Plan.Digest || step.Spec.ActionKind != v1alpha1.ActionPatchDeploymentAnnotation {
+		if step.Spec.Source != v1alpha1.SourceLLM || step.Spec.Tier != v1alpha1.TierPlan || step.Spec.Plan.Digest != first.Spec.Plan.Digest || step.Spec.ActionKind != v1alpha1.ActionDeletePod {
 			t.Errorf("a step is %+v", step.Spec)
 		}
 	}
@@ -118,8 +135,9 @@ func TestThePlanOfAModelIsApprovedStepByStep(t *testing.T) {
 		}
 	}
 	wide := s.kubectl("get", "proposals.srenix.io", "-n", "shop", "-o", "wide")
+	rows := strings.Split(wide, "\n")
 	for of, name := range map[string]string{"1/2": first.Name, "2/2": second.Name} {
-		if !slices.ContainsFunc(strings.Split(wide, "\n"), func(line string) bool {
+		if !slices.ContainsFunc(rows, func(line string) bool {
 			return strings.HasPrefix(line, name+" ") && slices.Contains(strings.Fields(line), of)
 		}) {
 			t.Errorf("%s is not shown as %s:\n%s", name, of, wide)
@@ -128,13 +146,25 @@ func TestThePlanOfAModelIsApprovedStepByStep(t *testing.T) {
 
 	// Who may do both by hand may not approve the second before the first.
 	petra := s.person("petra", "srenix-approver")
-	s.kubectl("create", "role", "restarts", "-n", "shop", "--verb=get,patch", "--resource=deployments.apps")
-	s.kubectl("create", "rolebinding", "restarts", "-n", "shop", "--role=restarts", "--user=petra")
+	s.kubectl("create", "role", "replaces", "-n", "shop", "--verb=get,delete", "--resource=pods")
+	s.kubectl("create", "rolebinding", "replaces", "-n", "shop", "--role=replaces", "--user=petra")
 	approve := func(of *v1alpha1.Proposal) (string, bool) {
 		return s.given(petra, "", "create", "approval", "--proposal", of.Name, "-n", "shop", "--yes")
 	}
-	if output, ok := approve(&second); ok || !strings.Contains(output, "step 1, proposal "+first.Name+", is not approved yet") {
+	output, ok := approve(&second)
+	_, refusal, refused := strings.Cut(output, "Error from server (Forbidden): ")
+	if ok || !refused || !strings.Contains(refusal, "step 1, proposal "+first.Name+", is not approved yet") {
 		t.Errorf("approving the second step before the first says %s", output)
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reasoning.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusal, _, _ = strings.Cut(refusal, "\n")
+	for _, shown := range append(rows, refusal) {
+		if !strings.Contains(pageOf(string(page)), pageOf(shown)) {
+			t.Errorf("docs/reasoning.md does not show\n%s", shown)
+		}
 	}
 	// Nor by a token that is minted meanwhile, and brought in as GitOps does.
 	manifest, stderr, err := s.KubectlAs(t.Context(), petra, "create", "approval", "--proposal", second.Name, "-n", "shop", "--dry-run=client", "-o", "yaml")
@@ -148,9 +178,12 @@ func TestThePlanOfAModelIsApprovedStepByStep(t *testing.T) {
 		t.Fatalf("there is %s", approvals)
 	}
 
+	s.forged(approve, &first, &second)
 	for _, step := range []*v1alpha1.Proposal{&first, &second} {
-		if output, ok := approve(step); !ok {
-			t.Fatalf("approving step %d: %s", step.Spec.Plan.Step, output)
+		if step == &second {
+			if output, ok := approve(step); !ok {
+				t.Fatalf("approving the second step: %s", output)
+			}
 		}
 		approval := s.verified(step)
 		if approval.Spec.Proposal.Digest != step.Spec.Digest || approval.Spec.Snapshot.Plan == nil || approval.Spec.Snapshot.Plan.Digest != first.Spec.Plan.Digest || approval.Status.Approver != "petra" {
@@ -159,8 +192,8 @@ func TestThePlanOfAModelIsApprovedStepByStep(t *testing.T) {
 		if step == &second {
 			break
 		}
-		if at := s.restartedAt(&second); at != "" {
-			t.Errorf("the second step was done at %s", at)
+		if !s.stands(&second) {
+			t.Error("the second step was done with the first")
 		}
 		s.eventually("the second step to open", func() (bool, string) {
 			steps := s.steps()
@@ -172,12 +205,54 @@ func TestThePlanOfAModelIsApprovedStepByStep(t *testing.T) {
 		})
 	}
 	for _, step := range []*v1alpha1.Proposal{&first, &second} {
-		if s.restartedAt(step) == "" {
-			t.Errorf("step %d is verified, and Deployment %s was not restarted", step.Spec.Plan.Step, step.Spec.Target.Name)
+		if s.stands(step) {
+			t.Errorf("step %d is verified, and pod %s is still there", step.Spec.Plan.Step, step.Spec.Target.Name)
 		}
 	}
 	if output := s.kubectl("srenix", "audit", "verify"); !strings.Contains(output, "verified") {
 		t.Errorf("the chain does not verify: %s", output)
+	}
+}
+
+// forged approves the first step, and has its Approval say that it is verified before
+// anything is done, where srenix's policy for that is gone.
+func (s shop) forged(approve func(*v1alpha1.Proposal) (string, bool), first, second *v1alpha1.Proposal) {
+	s.Helper()
+	if err := s.srenix.Executor.Pause(); err != nil {
+		s.Fatal(err)
+	}
+	if output, ok := approve(first); !ok {
+		s.Fatalf("approving the first step: %s", output)
+	}
+	name := s.kubectl("get", "approvals", "-n", "shop", "-o", "jsonpath={.items[*].metadata.name}")
+	forge := func() (string, bool) {
+		return s.given(s.Kubeconfig(), "", "patch", "approval", name, "-n", "shop", "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Succeeded","approver":"petra","completedAt":"2026-03-01T12:00:00Z",
+			"conditions":[{"type":"Verified","status":"True","reason":"Forged","message":"trust me","lastTransitionTime":"2026-03-01T12:00:00Z"}]}}`)
+	}
+	if output, ok := forge(); ok || !strings.Contains(output, "srenix-approval-status") {
+		s.Errorf("forging a status says %s", output)
+	}
+	root, err := plane.Root()
+	if err != nil {
+		s.Fatal(err)
+	}
+	file := filepath.Join(root, "artifacts", "kustomize", "base", "policies", "approval-status.yaml")
+	s.kubectl("delete", "-f", file)
+	s.eventually("a status that nobody refuses", func() (bool, string) {
+		output, ok := forge()
+		return ok, output
+	})
+	// What is shown goes by what is stored; what is let pass, by the audit chain.
+	s.eventually("the second step to look open", func() (bool, string) {
+		steps := s.steps()
+		return steps[2].Status.Phase == v1alpha1.ProposalOpen, fmt.Sprint(steps)
+	})
+	if output, ok := approve(second); ok || !strings.Contains(output, "step 1, proposal "+first.Name+", is approved and not verified yet") {
+		s.Errorf("approving the second step after a forged status says %s", output)
+	}
+	s.kubectl("apply", "-f", file)
+	if err := errors.Join(s.srenix.Executor.Kill(), s.srenix.Executor.Start()); err != nil {
+		s.Fatal(err)
 	}
 }
 
@@ -192,7 +267,8 @@ func (s shop) verified(of *v1alpha1.Proposal) (approval opsv1alpha1.Approval) {
 		}
 		for _, approval = range all.Items {
 			if approval.Spec.Proposal.UID == of.UID {
-				return approval.Status.Phase == opsv1alpha1.PhaseSucceeded && meta.IsStatusConditionTrue(approval.Status.Conditions, opsv1alpha1.ConditionVerified), fmt.Sprintf("%+v", approval.Status)
+				in := s.kubectl("get", "auditevents", "-l", audit.LabelType+"="+string(opsv1alpha1.AuditVerified)+","+audit.LabelProposalUID+"="+string(of.UID), "-o", "name")
+				return in != "" && approval.Status.Phase == opsv1alpha1.PhaseSucceeded && meta.IsStatusConditionTrue(approval.Status.Conditions, opsv1alpha1.ConditionVerified), fmt.Sprintf("%+v", approval.Status)
 			}
 		}
 		return false, output
@@ -200,8 +276,8 @@ func (s shop) verified(of *v1alpha1.Proposal) (approval opsv1alpha1.Approval) {
 	return approval
 }
 
-// restartedAt is when the Deployment of a proposal was restarted; empty if it was not.
-func (s shop) restartedAt(of *v1alpha1.Proposal) string {
+// stands tells whether the pod of a proposal is there.
+func (s shop) stands(of *v1alpha1.Proposal) bool {
 	s.Helper()
-	return s.kubectl("get", "deployment", of.Spec.Target.Name, "-n", "shop", "-o", `jsonpath={.spec.template.metadata.annotations.kubectl\.kubernetes\.io/restartedAt}`)
+	return slices.Contains(strings.Fields(s.kubectl("get", "pods", "-n", "shop", "-o", "jsonpath={.items[*].metadata.uid}")), string(of.Spec.Target.UID))
 }
