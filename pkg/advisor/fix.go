@@ -22,12 +22,12 @@ var choice = question{
 	open: func(_ *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool {
 		return status.Fix == nil || status.Fix.Hash != hash
 	},
-	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
+	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about toldCase) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
 		var offered []tiers.Fixer
 		for _, fixer := range fixers.All() {
 			offered = append(offered, tiers.Fixer{Name: fixer.Name, Description: fixer.Description})
 		}
-		chosen, err := reasoner.Choose(ctx, about, offered)
+		chosen, err := reasoner.Choose(ctx, about.Case, offered)
 		var last model.Record
 		if n := len(chosen.Records); n > 0 {
 			last = chosen.Records[n-1]

@@ -36,14 +36,14 @@ func inquiring(explore explore, name string) question {
 					status.CompletedAt != nil && !call.At.Before(status.CompletedAt)
 			})
 		},
-		ask: func(ctx context.Context, reasoner *tiers.Reasoner, about tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
+		ask: func(ctx context.Context, reasoner *tiers.Reasoner, about toldCase) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
 			about.Texts = beginning(about.Texts)
 			finding := &srenix.Finding{Spec: about.Finding}
 			if finding.Namespace = about.Finding.Subject.Namespace; about.Finding.Subject.Kind == "Namespace" {
 				finding.Namespace = about.Finding.Subject.Name // where people see it
 			}
 			chosen := &chosenReads{Exploration: explore(finding, sourcesOf(about.Texts))}
-			cause, err := reasoner.Investigate(ctx, about, tools(), chosen)
+			cause, err := reasoner.Investigate(ctx, about.Case, tools(), chosen)
 			var last model.Record
 			if n := len(cause.Records); n > 0 {
 				last = cause.Records[n-1]

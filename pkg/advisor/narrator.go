@@ -4,13 +4,11 @@
 package advisor
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -28,7 +25,6 @@ import (
 
 	"github.com/srenix/srenix/pkg/ai/investigator"
 	"github.com/srenix/srenix/pkg/ai/model"
-	"github.com/srenix/srenix/pkg/ai/redaction"
 	"github.com/srenix/srenix/pkg/ai/tiers"
 	opsv1alpha1 "github.com/srenix/srenix/pkg/apis/ops/v1alpha1"
 	srenix "github.com/srenix/srenix/pkg/apis/srenix/v1alpha1"
@@ -110,7 +106,7 @@ func (a *asking) next(ctx context.Context) (time.Duration, error) {
 	var next time.Duration
 	for _, question := range a.questions {
 		hash := a.hash(question, &a.of.Status)
-		if question.plans && len(a.all) < 2 || !question.open(&a.finding.Spec, &a.of.Status, hash) {
+		if question.plans && len(a.all) < srenix.MinimumPlanSteps || !question.open(&a.finding.Spec, &a.of.Status, hash) {
 			continue
 		}
 		if wait := a.pause(a.of.Status.Calls, &question); wait > 0 {
@@ -142,10 +138,9 @@ type question struct {
 	open func(finding *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool
 	// ask asks it, and returns the record of its last call and how to note the answer,
 	// with an error if that is none that is of use.
-	ask func(context.Context, *tiers.Reasoner, tiers.Case) (model.Record, func(status *opsv1alpha1.InvestigationStatus, hash string), error)
-	// plans tells that it is about several findings, and askAll is asked instead.
-	plans  bool
-	askAll func(context.Context, *tiers.Reasoner, tiers.Case, []srenix.Finding) (model.Record, func(status *opsv1alpha1.InvestigationStatus, hash string), error)
+	ask func(context.Context, *tiers.Reasoner, toldCase) (model.Record, func(status *opsv1alpha1.InvestigationStatus, hash string), error)
+	// plans tells that it is about several findings.
+	plans bool
 }
 
 // narration asks for a few sentences.
@@ -154,8 +149,8 @@ var narration = question{
 	open: func(_ *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool {
 		return status.NarratedHash != hash
 	},
-	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
-		narrative, err := reasoner.Narrate(ctx, about)
+	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about toldCase) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
+		narrative, err := reasoner.Narrate(ctx, about.Case)
 		return narrative.Record, func(status *opsv1alpha1.InvestigationStatus, hash string) {
 			status.Narrative, status.LookAt, status.NarratedHash = narrative.Text, narrative.Related, hash
 		}, err
@@ -236,22 +231,16 @@ func answered(call *opsv1alpha1.ModelCall) bool {
 
 // ask asks a question, and returns when to try again if there was no answer. Whatever
 // goes wrong leaves everything else as it is.
-func (a *asking) ask(ctx context.Context, question question, hash, by, about string) (time.Duration, error) {
-	reasoner, err := tiers.New(&noted{model: a.model, by: by, about: about, change: a.change}, a.key)
+func (a *asking) ask(ctx context.Context, question question, hash, by, known string) (time.Duration, error) {
+	reasoner, err := tiers.New(&noted{model: a.model, by: by, about: known, change: a.change}, a.key)
 	if err != nil {
 		return 0, fmt.Errorf("preparing to ask the model: %w", err)
 	}
-	told, err := a.caseOf(ctx, a.of, a.finding)
+	about, err := a.caseOf(ctx, a.of, a.finding)
 	if err != nil {
 		return 0, err
 	}
-	ask := question.ask
-	if question.plans {
-		ask = func(ctx context.Context, reasoner *tiers.Reasoner, told tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
-			return question.askAll(ctx, reasoner, told, a.all)
-		}
-	}
-	record, note, err := ask(ctx, reasoner, told)
+	record, note, err := question.ask(ctx, reasoner, toldCase{about, a.all})
 	var failed *model.Error
 	switch {
 	case ctx.Err() != nil:
@@ -280,105 +269,6 @@ func onBehalf(of *opsv1alpha1.Investigation) string {
 	}
 	return onItsOwn
 }
-
-// labels say what evidence is, in the word that a prompt has for it.
-var labels = map[opsv1alpha1.InvestigationTool]string{
-	opsv1alpha1.ToolObject: "object", opsv1alpha1.ToolEvents: "events", opsv1alpha1.ToolLog: "log", opsv1alpha1.ToolHost: "host",
-}
-
-// rulesLabel is that of what rules made of a finding.
-const rulesLabel = "rules"
-
-// textOf is what a model is told of a piece of evidence.
-func textOf(evidence *opsv1alpha1.Evidence) tiers.Text {
-	return tiers.Text{Label: cmp.Or(labels[evidence.Tool], "other"), Content: evidence.Source + ": " + evidence.Said}
-}
-
-// namesIn are the names that a text has, by their form.
-func namesIn(text string) []redaction.Name { return append(objectsIn(text), redaction.Spot(text)...) }
-
-// caseOf is what a model is told: the finding, what rules made of it, and what they read.
-func (n *narrator) caseOf(ctx context.Context, of *opsv1alpha1.Investigation, finding *srenix.Finding) (tiers.Case, error) {
-	about := tiers.Case{Finding: finding.Spec}
-	left := n.texts - len(finding.Spec.Message)
-	add := func(label, content string) {
-		if left -= len(content); left >= 0 {
-			about.Texts = append(about.Texts, tiers.Text{Label: label, Content: content})
-		}
-	}
-	add(rulesLabel, of.Status.RootCause)
-	for i := range of.Status.Evidence {
-		text := textOf(&of.Status.Evidence[i])
-		add(text.Label, text.Content)
-	}
-	names, err := n.namesAround(ctx, finding.Namespace)
-	if err != nil {
-		return tiers.Case{}, err
-	}
-	for _, text := range append([]tiers.Text{{Content: finding.Spec.Message}}, about.Texts...) {
-		names = append(names, namesIn(text.Content)...)
-	}
-	about.Names = names
-	return about, nil
-}
-
-// namesAround are the namespaces of all findings, the objects of those in one, and those
-// of clusterfindings, which are of the whole cluster.
-func (n *narrator) namesAround(ctx context.Context, namespace string) ([]redaction.Name, error) {
-	all := &srenix.FindingList{}
-	if err := n.cached.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing findings for the names that they know: %w", err)
-	}
-	var names []redaction.Name
-	add := func(object srenix.ObjectReference) {
-		names = append(names, redaction.Name{Kind: object.Kind, Text: object.Name}, redaction.Name{Kind: "Namespace", Text: object.Namespace})
-	}
-	for i := range all.Items {
-		names = append(names, redaction.Name{Kind: "Namespace", Text: all.Items[i].Namespace})
-		if all.Items[i].Namespace != namespace {
-			continue
-		}
-		add(all.Items[i].Spec.Subject)
-		for _, related := range all.Items[i].Spec.Related {
-			add(related.ObjectReference)
-		}
-	}
-	whole := &srenix.ClusterFindingList{}
-	if err := n.cached.List(ctx, whole, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing clusterfindings for the names that they know: %w", err)
-	}
-	for i := range whole.Items {
-		add(whole.Items[i].Spec.Subject)
-		for _, related := range whole.Items[i].Spec.Related {
-			add(related.ObjectReference)
-		}
-	}
-	return names, nil
-}
-
-// named is how evidence and rules name an object: as KIND/NAME, or KIND NAME.
-var named = regexp.MustCompile(`\b([A-Z][A-Za-z]+|[Nn]amespace|[Nn]ode)[/ ]([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)\b`)
-
-// notNames are words that follow the name of a kind in sentences.
-var notNames = regexp.MustCompile(`^(?:is|are|was|were|has|have|had|in|of|on|by|to|for|from|with|and|or|that|which|not|does|can|cannot|may|must|will|could|would|the|a|an|at|as|it|its|no|be|before|after)$`)
-
-// objectsIn are the objects that a text names.
-func objectsIn(text string) []redaction.Name {
-	var names []redaction.Name
-	for _, match := range named.FindAllStringSubmatch(text, -1) {
-		if !notNames.MatchString(match[2]) && kinds.Has(strings.ToLower(match[1])) {
-			names = append(names, redaction.Name{Kind: match[1], Text: match[2]})
-		}
-	}
-	return names
-}
-
-// kinds are what investigations read and findings are about, in lower case.
-var kinds = sets.New(
-	"certificate", "certificaterequest", "challenge", "clusterissuer", "clustersecretstore", "configmap", "cronjob", "daemonset", "deployment",
-	"externalsecret", "ingress", "issuer", "job", "namespace", "node", "order", "persistentvolume", "persistentvolumeclaim", "pod", "pushsecret",
-	"replicaset", "secret", "secretstore", "service", "serviceaccount", "statefulset", "storageclass",
-)
 
 // changeStatus changes a status as it is then. What others wrote into it, as the draft
 // of a runbook, stays. If the Investigation is gone, or another one has its name, the

@@ -19,9 +19,6 @@ import (
 	"github.com/srenix/srenix/pkg/fixers"
 )
 
-// mostBeside is how many other findings of its namespace a finding is planned with.
-const mostBeside = 9
-
 // planning asks in which order a finding and others of its namespace are mended. Whether
 // the fixers fit, and so whether anything is proposed, is for the API server to say.
 var planning = question{
@@ -29,16 +26,16 @@ var planning = question{
 	open: func(_ *srenix.FindingSpec, status *opsv1alpha1.InvestigationStatus, hash string) bool {
 		return status.Plan == nil || status.Plan.Hash != hash
 	},
-	askAll: func(ctx context.Context, reasoner *tiers.Reasoner, about tiers.Case, all []srenix.Finding) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
+	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about toldCase) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
 		var offered []tiers.Fixer
 		for _, fixer := range fixers.All() {
 			offered = append(offered, tiers.Fixer{Name: fixer.Name, Description: fixer.Description})
 		}
 		var specs []srenix.FindingSpec
-		for i := range all {
-			specs = append(specs, all[i].Spec)
+		for i := range about.all {
+			specs = append(specs, about.all[i].Spec)
 		}
-		plan, err := reasoner.Plan(ctx, about, specs, offered)
+		plan, err := reasoner.Plan(ctx, about.Case, specs, offered)
 		var last model.Record
 		if n := len(plan.Records); n > 0 {
 			last = plan.Records[n-1]
@@ -50,7 +47,7 @@ var planning = question{
 		return last, func(status *opsv1alpha1.InvestigationStatus, hash string) {
 			status.Plan = &opsv1alpha1.ChosenPlan{Quarantined: plan.Quarantined, Hash: hash}
 			for _, step := range plan.Steps {
-				of := &all[step.Finding]
+				of := &about.all[step.Finding]
 				status.Plan.Steps = append(status.Plan.Steps, opsv1alpha1.ChosenStep{
 					Finding: opsv1alpha1.InvestigatedFinding{Name: of.Name, UID: of.UID}, Fixer: step.Fixer,
 				})
@@ -68,7 +65,7 @@ func (n *narrator) beside(ctx context.Context, finding *srenix.Finding) ([]sreni
 	}
 	others := slices.DeleteFunc(list.Items, func(other srenix.Finding) bool { return other.UID == finding.UID || other.Status.SilencedBy != "" })
 	slices.SortFunc(others, func(a, b srenix.Finding) int { return strings.Compare(a.Name, b.Name) })
-	return append([]srenix.Finding{*finding}, others[:min(len(others), mostBeside)]...), nil
+	return append([]srenix.Finding{*finding}, others[:min(len(others), tiers.MaximumPlanned-1)]...), nil
 }
 
 // identities are what a plan is made of, as a part of what a model is asked.

@@ -33,10 +33,10 @@ var drafting = question{
 		return commands[finding.Reason] != nil && finding.Analyzer == vaultpathmissing.Name && !inNamespace(finding) &&
 			status.Runbook == nil && status.DraftedHash != hash
 	},
-	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about tiers.Case) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
+	ask: func(ctx context.Context, reasoner *tiers.Reasoner, about toldCase) (model.Record, func(*opsv1alpha1.InvestigationStatus, string), error) {
 		// Nothing that a program wrote about itself is of use here.
 		about.Texts = slices.DeleteFunc(about.Texts, func(text tiers.Text) bool { return text.Label == labels[opsv1alpha1.ToolLog] })
-		draft, err := reasoner.Draft(ctx, about, []string{about.Finding.Discriminator}, commands[about.Finding.Reason])
+		draft, err := reasoner.Draft(ctx, about.Case, []string{about.Finding.Discriminator}, commands[about.Finding.Reason])
 		return draft.Record, func(status *opsv1alpha1.InvestigationStatus, hash string) {
 			status.DraftedHash = hash
 			if draft.Text != "" && status.Runbook == nil {

@@ -20,6 +20,22 @@ import (
 	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
+// onScript runs an engine by the bubble's own clock, whose source the test can script.
+func onScript(t *testing.T) (*fixture, *scripted) {
+	t.Helper()
+	engine := live.New(live.Options{Workers: 1})
+	if err := engine.AddRule(readsConfig("rule")); err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{TB: t, cluster: &livetest.Cluster{}, engine: engine}
+	source := &scripted{Cluster: f.cluster}
+	f.cluster.Set(podResource, pod("ns", "a", nil))
+	f.cluster.Set(configResource, text("ns", "a", "x"))
+	livetest.Run(t, engine, source)
+	f.settle()
+	return f, source
+}
+
 // onOpenWatch runs an engine whose config maps are watched on a watch of the test's own,
 // in a bubble: what is sent on it is worked off when all wait.
 func onOpenWatch(t *testing.T) (*fixture, *scripted, *watch.FakeWatcher) {
@@ -183,16 +199,7 @@ func TestWatchesThatEndBeforeTheyAreSilentForLongAreNoNews(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				engine := live.New(live.Options{Workers: 1})
-				if err := engine.AddRule(readsConfig("rule")); err != nil {
-					t.Fatal(err)
-				}
-				f := &fixture{TB: t, cluster: &livetest.Cluster{}, engine: engine}
-				source := &scripted{Cluster: f.cluster}
-				f.cluster.Set(podResource, pod("ns", "a", nil))
-				f.cluster.Set(configResource, text("ns", "a", "x"))
-				livetest.Run(t, engine, source)
-				f.settle()
+				f, source := onScript(t)
 				source.script(nil, func(ctx context.Context, initial bool) (watch.Interface, error) {
 					if initial {
 						return noStreams(ctx, initial)

@@ -225,16 +225,7 @@ func TestAnInputHealsThoughARequestHangs(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				engine := live.New(live.Options{Workers: 1})
-				if err := engine.AddRule(readsConfig("rule")); err != nil {
-					t.Fatal(err)
-				}
-				f := &fixture{TB: t, cluster: &livetest.Cluster{}, engine: engine}
-				source := &scripted{Cluster: f.cluster}
-				f.cluster.Set(podResource, pod("ns", "a", nil))
-				f.cluster.Set(configResource, text("ns", "a", "x"))
-				livetest.Run(t, engine, source)
-				f.settle()
+				f, source := onScript(t)
 				source.script(test.list, test.watch)
 				f.cluster.Expire(configResource)
 				time.Sleep(45 * time.Second)

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/srenix/srenix/pkg/live"
-	"github.com/srenix/srenix/pkg/live/livetest"
 )
 
 // TestConnectionsThatAreClosedWithoutAnAnswerAreNoNews: a load balancer with nothing
@@ -20,16 +19,7 @@ import (
 // after some tries, and its Reflector goes on with the next one if they took a second.
 func TestConnectionsThatAreClosedWithoutAnAnswerAreNoNews(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		engine := live.New(live.Options{Workers: 1})
-		if err := engine.AddRule(readsConfig("rule")); err != nil {
-			t.Fatal(err)
-		}
-		f := &fixture{TB: t, cluster: &livetest.Cluster{}, engine: engine}
-		source := &scripted{Cluster: f.cluster}
-		f.cluster.Set(podResource, pod("ns", "a", nil))
-		f.cluster.Set(configResource, text("ns", "a", "x"))
-		livetest.Run(t, engine, source)
-		f.settle()
+		f, source := onScript(t)
 		source.script(nil, func(ctx context.Context, _ bool) (watch.Interface, error) {
 			select {
 			case <-ctx.Done():

@@ -37,9 +37,6 @@ type StepRecord struct {
 	Message string
 }
 
-// MinimumPlanSteps is how many steps a plan has at least: one alone is a fix.
-const MinimumPlanSteps = 2
-
 // outOfTurn denies a step of a plan while one before it is not verified. The verdict
 // is empty if there is no objection.
 func outOfTurn(f *facts) v1alpha1.Verdict {
@@ -87,7 +84,7 @@ func planProblem(proposal *Proposal) error {
 	if plan == nil {
 		return nil
 	}
-	if n := len(plan.Steps); n < MinimumPlanSteps || n > v1alpha1.MaximumPlanSteps || plan.Step < 1 || int(plan.Step) > n {
+	if n := len(plan.Steps); n < v1alpha1.MinimumPlanSteps || n > v1alpha1.MaximumPlanSteps || plan.Step < 1 || int(plan.Step) > n {
 		return fmt.Errorf("%w: it is step %d of a plan of %d steps", errAltered, plan.Step, n)
 	}
 	whole, err := digest.Plan(proposal.Namespace, plan.Name, plan.Steps)

@@ -31,12 +31,12 @@ func byFixer(leftFor time.Duration) map[string]matcher {
 
 // withChosen adds the fix that a model chose for a finding to those of rules, if it fits
 // and is another. It takes nothing away: what rules propose is as without a model.
-func withChosen(view *live.View, finding *v1alpha1.Finding, fixes []fix, leftFor time.Duration) []fix {
+func (p *proposer) withChosen(view *live.View, finding *v1alpha1.Finding, fixes []fix) []fix {
 	investigation, exists := investigationOf(view, finding.Namespace, finding)
 	if !exists || investigation.Status.Fix == nil || investigation.Status.Fix.Quarantined {
 		return fixes
 	}
-	match, known := byFixer(leftFor)[investigation.Status.Fix.Fixer]
+	match, known := p.byFixer[investigation.Status.Fix.Fixer]
 	if !known {
 		return fixes
 	}

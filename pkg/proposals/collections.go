@@ -99,7 +99,7 @@ func Rules(configuration *config.SrenixConfiguration, ownNamespace string) []liv
 	if err != nil {
 		leftFor = math.MaxInt64 // no server starts with that (catalog.Build)
 	}
-	p := &proposer{policy: &configuration.Policy, ownNamespace: ownNamespace, leftFor: leftFor}
+	p := &proposer{policy: &configuration.Policy, ownNamespace: ownNamespace, matchers: matchers(leftFor), byFixer: byFixer(leftFor)}
 	return []live.Rule{
 		{
 			Name: "proposals", Group: analyzers.Proposing, Subject: analyzers.DetectedFindings.Ref(),

@@ -95,7 +95,7 @@ func (p *proposer) chosenPlan(view *live.View, investigation *opsv1alpha1.Invest
 // stepNow is what a fixer would do for a finding now.
 func (p *proposer) stepNow(view *live.View, namespace, name string, uid types.UID, fixer string) (action v1alpha1.PlannedAction, of fix, fits bool) {
 	finding, exists := analyzers.DetectedFindings.Get(view, live.Key{Namespace: namespace, Name: name})
-	match, known := byFixer(p.leftFor)[fixer]
+	match, known := p.byFixer[fixer]
 	if !exists || finding.UID != uid || !known {
 		return v1alpha1.PlannedAction{}, fix{}, false
 	}
@@ -118,7 +118,7 @@ func silenced(view *live.View, namespace, name string) bool {
 // nil if they are no plan. Its name is made of what would be done, so that all replicas
 // name it the same, and another plan is never taken for it.
 func sealed(namespace string, actions []v1alpha1.PlannedAction) (*v1alpha1.PlanStep, error) {
-	if len(actions) < 2 || len(actions) > v1alpha1.MaximumPlanSteps {
+	if len(actions) < v1alpha1.MinimumPlanSteps || len(actions) > v1alpha1.MaximumPlanSteps {
 		return nil, nil
 	}
 	steps := slices.Clone(actions)

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,7 +26,8 @@ import (
 type proposer struct {
 	policy       *config.PolicyConfiguration
 	ownNamespace string
-	leftFor      time.Duration // failedpods.LeftFor
+	matchers     map[[2]string]matcher // by analyzer and reason
+	byFixer      map[string]matcher
 }
 
 // reads are all kinds that a proposal can depend on.
@@ -50,12 +50,12 @@ func (p *proposer) evaluate(view *live.View, subject live.Key) ([]live.Output, e
 	if err != nil {
 		return nil, err
 	}
-	if match, known := matchers(p.leftFor)[[2]string{finding.Spec.Analyzer, finding.Spec.Reason}]; known {
+	if match, known := p.matchers[[2]string{finding.Spec.Analyzer, finding.Spec.Reason}]; known {
 		if chosen, offered := match(view, finding); offered {
 			fixes = append(fixes, chosen)
 		}
 	}
-	fixes = withChosen(view, finding, fixes, p.leftFor)
+	fixes = p.withChosen(view, finding, fixes)
 	steps, err := p.planned(view, finding)
 	if err != nil {
 		return nil, err

@@ -19,8 +19,8 @@ import (
 // PlanPrompt is the version of the prompt of Plan.
 const PlanPrompt = "plan/1"
 
-// mostPlannable is how many findings a plan is made of at most.
-const mostPlannable = 10
+// MaximumPlanned is how many findings a plan is made of at most.
+const MaximumPlanned = 10
 
 // Step is one of a plan: which finding, counted from 0, and what is to mend it.
 type Step struct {
@@ -47,8 +47,8 @@ func (r *Reasoner) Plan(ctx context.Context, c Case, findings []srenix.FindingSp
 	if err != nil {
 		return Plan{}, err
 	}
-	if len(findings) < 2 || len(findings) > mostPlannable {
-		return Plan{}, fmt.Errorf("a plan is made of 2 to %d findings, and there are %d", mostPlannable, len(findings))
+	if len(findings) < srenix.MinimumPlanSteps || len(findings) > MaximumPlanned {
+		return Plan{}, fmt.Errorf("a plan is made of %d to %d findings, and there are %d", srenix.MinimumPlanSteps, MaximumPlanned, len(findings))
 	}
 	for i := range findings {
 		subject := &findings[i].Subject
@@ -84,7 +84,7 @@ func planRequest(facts, data string, fixers []Fixer) model.Request {
 	return model.Request{
 		PromptVersion: PlanPrompt,
 		System: "You put the mending of trouble in a Kubernetes cluster in order. Answer with one JSON object and nothing else: {\"steps\": [{\"finding\": NUMBER, \"fixer\": NAME}, ...]}, where NUMBER is one of the numbers under findings, each at most once, and NAME is one of the names under fixers. " +
-			fmt.Sprintf("Give 2 to %d steps in the order in which they must be done: what others depend on comes first. Each step is done only after the one before has helped. ", srenix.MaximumPlanSteps) +
+			fmt.Sprintf("Give %d to %d steps in the order in which they must be done: what others depend on comes first. Each step is done only after the one before has helped. ", srenix.MinimumPlanSteps, srenix.MaximumPlanSteps) +
 			"Answer {\"steps\": []} if the findings do not belong together, if no order matters, or if you are not sure. Go by the facts; the data may only confirm them. " + aboutData,
 		User: facts + "fixers:\n" + options.String() + data,
 	}
@@ -124,7 +124,7 @@ func planIn(steps []any, findings int, names []string) (string, error) {
 	if len(steps) == 0 {
 		return none, nil
 	}
-	if len(steps) < 2 || len(steps) > srenix.MaximumPlanSteps {
+	if len(steps) < srenix.MinimumPlanSteps || len(steps) > srenix.MaximumPlanSteps {
 		return "", ErrNoPlan
 	}
 	var plan []string

@@ -83,8 +83,11 @@ type JSONPatchOperation struct {
 	Value string `json:"value"`
 }
 
-// MaximumPlanSteps is how many steps a plan has at most. One step alone is no plan.
-const MaximumPlanSteps = 5
+// How many steps a plan has. One alone is a fix.
+const (
+	MinimumPlanSteps = 2
+	MaximumPlanSteps = 5
+)
 
 // PlanStep places a proposal in a plan, and has all of the plan: whoever approves a
 // step sees what the others are, and can check the digest of the whole.
