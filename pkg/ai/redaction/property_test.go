@@ -4,6 +4,7 @@
 package redaction
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -108,13 +109,14 @@ func TestNamesGoRoundTrip(t *testing.T) {
 			text.WriteString(word + " " + rapid.SampledFrom(all).Draw(t, "name").Text)
 		}
 		redacted := r.Redact(text.String())
-		for _, mask := range masks {
-			if strings.Contains(redacted, mask) {
-				t.Skip("something random came about, and is masked for good")
-			}
-		}
-		if restored := r.Restore(redacted); restored != text.String() {
+		restored := r.Restore(redacted)
+		// What chance made look like a secret is masked for good; the rest comes back.
+		masked := slices.ContainsFunc(masks, func(mask string) bool { return strings.Contains(redacted, mask) })
+		if !masked && restored != text.String() {
 			t.Fatalf("%q became %q and then %q", text.String(), redacted, restored)
+		}
+		if again := r.Redact(restored); again != redacted {
+			t.Fatalf("%q became %q and then %q, which becomes %q", text.String(), redacted, restored, again)
 		}
 	})
 }
